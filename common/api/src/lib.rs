@@ -1,0 +1,1 @@
+//! The gRPC API of every daemon, generated from proto/.

@@ -1,0 +1,1 @@
+//! The one main() all daemons share.

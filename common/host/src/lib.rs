@@ -1,0 +1,1 @@
+//! Narrow traits over the kernel and tools.

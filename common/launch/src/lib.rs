@@ -1,0 +1,1 @@
+//! Starts a guest's process outside the daemon: session, cgroup, credentials, descriptors.

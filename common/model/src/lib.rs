@@ -1,0 +1,1 @@
+//! Every libvirt document as plain types.

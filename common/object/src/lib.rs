@@ -1,0 +1,1 @@
+//! What all drivers repeat: registry, files on disk, events.

@@ -1,0 +1,1 @@
+//! tonic kept in one place: listeners, identity, sessions, the descriptor channel, clients.

@@ -1,0 +1,1 @@
+//! Derives XDR encoding and decoding.

@@ -1,0 +1,1 @@
+//! Derives reading and writing of XML elements.

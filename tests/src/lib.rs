@@ -1,0 +1,1 @@
+//! Whole-host tests with real daemons, real QEMU and real clients.

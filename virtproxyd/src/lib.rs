@@ -1,0 +1,1 @@
+//! Speaks libvirt's wire protocol and routes each call to the right daemon.
