@@ -24,6 +24,7 @@ struct Inner {
     code: Code,
     domain: Domain,
     info: Option<String>,
+    errno: i32,
     context: Vec<(&'static str, String)>,
     source: Option<Source>,
 }
@@ -40,7 +41,7 @@ impl Error {
     }
 
     fn build(code: Code, domain: Domain, info: Option<String>) -> Self {
-        Self(Box::new(Inner { code, domain, info, context: Vec::new(), source: None }))
+        Self(Box::new(Inner { code, domain, info, errno: -1, context: Vec::new(), source: None }))
     }
 
     /// "internal error: ..." from the given part.
@@ -56,13 +57,21 @@ impl Error {
     /// A failed system call or tool (code 38), keeping the cause: "cannot open '/x': No such file or directory".
     pub fn system(domain: Domain, what: impl fmt::Display, cause: std::io::Error) -> Self {
         let text = os_text(&cause);
-        Self::new(Code::SystemError, domain, format!("{what}: {text}")).with_source(cause)
+        let errno = cause.raw_os_error().unwrap_or(-1);
+        Self::new(Code::SystemError, domain, format!("{what}: {text}")).with_source(cause).with_errno(errno)
     }
 
     /// Adds a named fact (path, domain name, command) for logs and gRPC details; legacy clients do not see it.
     #[must_use]
     pub fn with(mut self, key: &'static str, value: impl fmt::Display) -> Self {
         self.0.context.push((key, value.to_string()));
+        self
+    }
+
+    /// The system's errno (`int1` on the wire; -1 when there is none).
+    #[must_use]
+    pub fn with_errno(mut self, errno: i32) -> Self {
+        self.0.errno = errno;
         self
     }
 
@@ -88,6 +97,11 @@ impl Error {
         self.0.info.as_deref()
     }
 
+    /// The system's errno, or -1.
+    pub fn errno(&self) -> i32 {
+        self.0.errno
+    }
+
     /// Named facts in the order they were added.
     pub fn context(&self) -> &[(&'static str, String)] {
         &self.0.context
@@ -102,6 +116,7 @@ impl Error {
     /// The whole message as legacy clients print it.
     pub fn message(&self) -> String {
         match &self.0.info {
+            Some(info) if self.template() == "%s" => info.clone(),
             Some(info) => self.template().replace("%1$s", info),
             None => self.template().to_string(),
         }
