@@ -1,39 +1,28 @@
-//! Chores of this repository: `cargo xtask <command>`.
+//! Chores of this repository: `cargo xtask <chore>`. One file or folder per chore; a chore is a clap `Args` or
+//! `Subcommand` with a `run`, listed here.
 
-mod gen_proto;
+mod generate;
+mod repo;
 
-use std::path::{Path, PathBuf};
-
-use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-#[derive(Parser)]
-#[command(about = "Chores of this repository")]
-struct Args {
+/// Chores of this repository.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
     #[command(subcommand)]
-    command: Command,
+    chore: Chore,
 }
 
-#[derive(Subcommand)]
-enum Command {
-    /// Writes generated code again from its sources.
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Writes generated source files.
     #[command(subcommand)]
-    Gen(Gen),
+    Gen(generate::What),
 }
 
-#[derive(Subcommand)]
-enum Gen {
-    /// gRPC code and access table, from proto/.
-    Proto,
-}
-
-/// The repository's top folder.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_path_buf()
-}
-
-fn main() -> Result<()> {
-    match Args::parse().command {
-        Command::Gen(Gen::Proto) => gen_proto::generate(&root(), &root().join("common/api/src/gen")),
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().chore {
+        Chore::Gen(what) => what.run(),
     }
 }
