@@ -1,1 +1,21 @@
-//! What all drivers repeat: registry, files on disk, events.
+//! What all drivers repeat, once: object names, the registry, files on disk, events, owner tasks, undo.
+//!
+//! A driver (domains of QEMU or LXC, networks, pools, secrets ...) is built from these parts:
+//!
+//! - [`names`] checks a name before it touches a path.
+//! - [`registry`] finds objects by name, UUID and id; each object publishes its state as an immutable snapshot.
+//! - [`store`] keeps one file per object on disk, as libvirt does.
+//! - [`events`] is the bounded journal of what happened, numbered so that a client can resume.
+//! - [`owner`] runs the changes of one object, one after another.
+//! - [`undo`] takes back the finished steps of work that failed half-way.
+//! - [`busy`] counts the reasons for a daemon not to exit when idle.
+//!
+//! Nothing here knows gRPC, XML or a hypervisor.
+
+pub mod busy;
+//pub mod events;
+pub mod names;
+pub mod owner;
+pub mod registry;
+//pub mod store;
+pub mod undo;
