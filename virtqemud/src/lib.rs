@@ -1,1 +1,3 @@
 //! The QEMU driver daemon.
+
+pub mod qmp;
