@@ -51,6 +51,12 @@ pub struct Domain {
     /// The configuration document, when asked for.
     #[prost(string, tag = "13")]
     pub xml: ::prost::alloc::string::String,
+    /// Started once, at the next boot of the host.
+    #[prost(bool, tag = "14")]
+    pub autostart_once: bool,
+    /// What the document's os/type says: "hvm".
+    #[prost(string, tag = "15")]
+    pub os_type: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Empty {}
@@ -2209,6 +2215,32 @@ pub struct GetHostnameResponse {
     pub hostname: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SecurityLabel {
+    #[prost(string, tag = "1")]
+    pub label: ::prost::alloc::string::String,
+    #[prost(bool, tag = "2")]
+    pub enforcing: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SecurityLabelsResponse {
+    /// In the order of the host's security models.
+    #[prost(message, repeated, tag = "1")]
+    pub labels: ::prost::alloc::vec::Vec<SecurityLabel>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetMessagesRequest {
+    #[prost(message, optional, tag = "1")]
+    pub domain: ::core::option::Option<DomainRef>,
+    /// virDomainMessageType; 0 for all.
+    #[prost(uint32, tag = "2")]
+    pub flags: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetMessagesResponse {
+    #[prost(string, repeated, tag = "1")]
+    pub messages: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct XmlToNativeRequest {
     /// "qemu-argv".
     #[prost(string, tag = "1")]
@@ -3001,6 +3033,33 @@ pub mod domain_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Starts the domain at the host's next boot only.
+        pub async fn set_autostart_once(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetAutostartRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.DomainService/SetAutostartOnce",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.domain.v1alpha1.DomainService",
+                        "SetAutostartOnce",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn get_metadata(
             &mut self,
             request: impl tonic::IntoRequest<super::GetMetadataRequest>,
@@ -3100,6 +3159,63 @@ pub mod domain_service_client {
             req.extensions_mut()
                 .insert(
                     GrpcMethod::new("virt.domain.v1alpha1.DomainService", "GetHostname"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// The labels that confine the running guest, one a security model; none while it is inactive.
+        pub async fn get_security_labels(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DomainRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SecurityLabelsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.DomainService/GetSecurityLabels",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.domain.v1alpha1.DomainService",
+                        "GetSecurityLabels",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What people should know of the domain: deprecated features, taints.
+        pub async fn get_messages(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetMessagesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetMessagesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.DomainService/GetMessages",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("virt.domain.v1alpha1.DomainService", "GetMessages"),
                 );
             self.inner.unary(req, path, codec).await
         }
@@ -3255,6 +3371,11 @@ pub mod domain_service_server {
             &self,
             request: tonic::Request<super::SetAutostartRequest>,
         ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
+        /// Starts the domain at the host's next boot only.
+        async fn set_autostart_once(
+            &self,
+            request: tonic::Request<super::SetAutostartRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
         async fn get_metadata(
             &self,
             request: tonic::Request<super::GetMetadataRequest>,
@@ -3276,6 +3397,22 @@ pub mod domain_service_server {
             request: tonic::Request<super::GetHostnameRequest>,
         ) -> std::result::Result<
             tonic::Response<super::GetHostnameResponse>,
+            tonic::Status,
+        >;
+        /// The labels that confine the running guest, one a security model; none while it is inactive.
+        async fn get_security_labels(
+            &self,
+            request: tonic::Request<super::DomainRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SecurityLabelsResponse>,
+            tonic::Status,
+        >;
+        /// What people should know of the domain: deprecated features, taints.
+        async fn get_messages(
+            &self,
+            request: tonic::Request<super::GetMessagesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetMessagesResponse>,
             tonic::Status,
         >;
         /// The command line that a document would be started with ("qemu-argv").
@@ -4182,6 +4319,52 @@ pub mod domain_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/virt.domain.v1alpha1.DomainService/SetAutostartOnce" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetAutostartOnceSvc<T: DomainService>(pub Arc<T>);
+                    impl<
+                        T: DomainService,
+                    > tonic::server::UnaryService<super::SetAutostartRequest>
+                    for SetAutostartOnceSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetAutostartRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DomainService>::set_autostart_once(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetAutostartOnceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/virt.domain.v1alpha1.DomainService/GetMetadata" => {
                     #[allow(non_camel_case_types)]
                     struct GetMetadataSvc<T: DomainService>(pub Arc<T>);
@@ -4348,6 +4531,97 @@ pub mod domain_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetHostnameSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.DomainService/GetSecurityLabels" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetSecurityLabelsSvc<T: DomainService>(pub Arc<T>);
+                    impl<
+                        T: DomainService,
+                    > tonic::server::UnaryService<super::DomainRequest>
+                    for GetSecurityLabelsSvc<T> {
+                        type Response = super::SecurityLabelsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DomainRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DomainService>::get_security_labels(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetSecurityLabelsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.DomainService/GetMessages" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetMessagesSvc<T: DomainService>(pub Arc<T>);
+                    impl<
+                        T: DomainService,
+                    > tonic::server::UnaryService<super::GetMessagesRequest>
+                    for GetMessagesSvc<T> {
+                        type Response = super::GetMessagesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetMessagesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DomainService>::get_messages(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetMessagesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
