@@ -24,6 +24,7 @@ struct Inner {
     code: Code,
     domain: Domain,
     info: Option<String>,
+    text: Option<String>,
     errno: i32,
     context: Vec<(&'static str, String)>,
     source: Option<Source>,
@@ -41,7 +42,7 @@ impl Error {
     }
 
     fn build(code: Code, domain: Domain, info: Option<String>) -> Self {
-        Self(Box::new(Inner { code, domain, info, errno: -1, context: Vec::new(), source: None }))
+        Self(Box::new(Inner { code, domain, info, text: None, errno: -1, context: Vec::new(), source: None }))
     }
 
     /// "internal error: ..." from the given part.
@@ -52,6 +53,28 @@ impl Error {
     /// What a driver lacks: code 3 with the public function's name, as a missing driver answers.
     pub fn no_support(domain: Domain, function: impl Into<String>) -> Self {
         Self::new(Code::NoSupport, domain, function)
+    }
+
+    /// Code 8 with a text of its own in place of "invalid argument: ...", as libvirt's functions report a bad argument
+    /// of theirs; `argument` is what becomes `str2` on the wire.
+    pub fn invalid_arg(
+        domain: Domain,
+        function: &'static str,
+        argument: &str,
+        text: impl Into<String>,
+    ) -> Self {
+        let error = Self::new(Code::InvalidArg, domain, argument);
+        error.with_errno(0).with("function", function).with_text(text)
+    }
+
+    /// Flag bits that a function does not know: "unsupported flags (0x2) in function qemuDomainSuspend".
+    pub fn unsupported_flags(domain: Domain, function: &'static str, unknown: u32) -> Self {
+        Self::invalid_arg(
+            domain,
+            function,
+            "flags",
+            format!("unsupported flags (0x{unknown:x}) in function {function}"),
+        )
     }
 
     /// A failed system call or tool (code 38), keeping the cause: "cannot open '/x': No such file or directory".
@@ -72,6 +95,13 @@ impl Error {
     #[must_use]
     pub fn with_errno(mut self, errno: i32) -> Self {
         self.0.errno = errno;
+        self
+    }
+
+    /// Replaces the whole message that clients see; code and info stay.
+    #[must_use]
+    pub fn with_text(mut self, text: impl Into<String>) -> Self {
+        self.0.text = Some(text.into());
         self
     }
 
@@ -115,6 +145,9 @@ impl Error {
 
     /// The whole message as legacy clients print it.
     pub fn message(&self) -> String {
+        if let Some(text) = &self.0.text {
+            return text.clone();
+        }
         match &self.0.info {
             Some(info) if self.template() == "%s" => info.clone(),
             Some(info) => self.template().replace("%1$s", info),
@@ -203,6 +236,13 @@ mod tests {
         assert_eq!(e.message(), "Domain not found: no domain with matching name 'nosuch'");
         assert_eq!(e.template(), "Domain not found: %1$s");
         assert_eq!((e.code() as i32, e.domain() as i32), (42, 10));
+    }
+
+    #[test]
+    fn bad_arguments_have_their_own_text() {
+        let e = Error::unsupported_flags(Domain::Qemu, "qemuConnectGetSysinfo", 1);
+        assert_eq!(e.message(), "unsupported flags (0x1) in function qemuConnectGetSysinfo");
+        assert_eq!((e.code() as i32, e.info(), e.errno()), (8, Some("flags"), 0));
     }
 
     #[test]
