@@ -1,3 +1,6 @@
 //! The QEMU driver daemon.
 
+pub mod command;
+pub mod document;
+pub mod emulator;
 pub mod qmp;

@@ -1,0 +1,4 @@
+//! The QEMU command line.
+
+pub mod line;
+pub mod props;

@@ -1,0 +1,3 @@
+//! Addresses of devices.
+
+pub mod bus;

@@ -1,0 +1,3 @@
+//! QEMU's view of a domain document.
+
+pub mod address;

@@ -1,0 +1,166 @@
+//! All emulators of the host, each probed when it is first needed.
+
+use std::collections::HashMap;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use virt_error::{Domain, Error, Result};
+
+use super::{Emulator, Identity, cache, probe, target_of_arch};
+
+type Slot = Arc<Mutex<Option<Arc<Emulator>>>>;
+
+/// Finds emulator binaries and keeps their facts.
+pub struct Emulators {
+    cache: Option<PathBuf>,
+    folders: Vec<PathBuf>,
+    slots: Mutex<HashMap<PathBuf, Slot>>,
+}
+
+impl Emulators {
+    /// Facts are cached in files under `cache`; `None` keeps them in memory only.
+    pub fn new(cache: Option<PathBuf>) -> Self {
+        let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
+        let folders =
+            std::env::split_paths(&path).chain(["/usr/bin".into(), "/usr/libexec".into()]).collect();
+        Self { cache, folders, slots: Mutex::default() }
+    }
+
+    /// The binary that runs guests of an architecture: `qemu-system-x86_64` on the search path.
+    pub fn binary_for(&self, arch: &str) -> Option<PathBuf> {
+        let mut names = vec![format!("qemu-system-{}", target_of_arch(arch))];
+        if arch == host_arch() {
+            names.push("qemu-kvm".into());
+        }
+        names.iter().find_map(|name| self.folders.iter().map(|f| f.join(name)).find(|p| is_executable(p)))
+    }
+
+    /// Architectures that have an emulator here, the host's first.
+    pub fn architectures(&self) -> Vec<&'static str> {
+        const ALL: &[&str] = &[
+            "aarch64",
+            "alpha",
+            "armv7l",
+            "avr",
+            "i686",
+            "hppa",
+            "loongarch64",
+            "m68k",
+            "microblaze",
+            "microblazeel",
+            "mips",
+            "mips64",
+            "mips64el",
+            "mipsel",
+            "ppc",
+            "ppc64",
+            "ppc64le",
+            "riscv32",
+            "riscv64",
+            "rx",
+            "s390x",
+            "sh4",
+            "sh4eb",
+            "sparc",
+            "sparc64",
+            "tricore",
+            "x86_64",
+            "xtensa",
+            "xtensaeb",
+        ];
+        ALL.iter().copied().filter(|a| self.binary_for(a).is_some()).collect()
+    }
+
+    /// The facts about a binary; probes it when the file is new or has changed. Blocking.
+    ///
+    /// # Errors
+    /// Code 38 when the file cannot be read or run, code 1 when it does not speak QMP.
+    pub fn get(&self, binary: &Path) -> Result<Arc<Emulator>> {
+        let identity = identify(binary)?;
+        let slot = self.slots.lock().entry(binary.to_path_buf()).or_default().clone();
+        let mut slot = slot.lock();
+        if let Some(known) = slot.as_ref().filter(|e| e.identity == identity) {
+            return Ok(known.clone());
+        }
+        let cached = self.cache.as_deref().and_then(|folder| cache::load(folder, binary, &identity));
+        let emulator = match cached {
+            Some(emulator) => emulator,
+            None => {
+                let emulator = probe::probe(binary, identity)?;
+                if let Some(folder) = &self.cache {
+                    if let Err(error) = cache::store(folder, &emulator) {
+                        tracing::warn!(%error, folder = %folder.display(), "cannot cache the emulator's facts");
+                    }
+                }
+                emulator
+            }
+        };
+        let emulator = Arc::new(emulator);
+        *slot = Some(emulator.clone());
+        Ok(emulator)
+    }
+}
+
+/// libvirt's name of this host's architecture.
+pub fn host_arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86" => "i686",
+        "arm" => "armv7l",
+        "powerpc64" => "ppc64le",
+        other => other,
+    }
+}
+
+fn is_executable(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}
+
+fn identify(binary: &Path) -> Result<Identity> {
+    let meta = std::fs::metadata(binary).map_err(|e| {
+        Error::system(Domain::Qemu, format!("Cannot check QEMU binary {}", binary.display()), e)
+    })?;
+    Ok(Identity {
+        mtime_ns: i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()),
+        size: meta.len(),
+        kvm_device: std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_binary_is_a_system_error() {
+        let error = Emulators::new(None).get(Path::new("/nonexistent/qemu")).unwrap_err();
+        assert_eq!(error.code() as i32, 38);
+        assert!(error.message().contains("No such file"), "{error}");
+    }
+
+    #[test]
+    fn a_program_that_is_no_emulator_is_refused() {
+        let error = Emulators::new(None).get(Path::new("/bin/true")).unwrap_err();
+        assert_eq!(error.code() as i32, 1);
+    }
+
+    #[test]
+    fn facts_come_from_the_binary_once_and_then_from_the_cache() {
+        let emulators = Emulators::new(None);
+        let Some(binary) = emulators.binary_for("x86_64") else {
+            eprintln!("skipped: no qemu-system-x86_64");
+            return;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let first = Emulators::new(Some(folder.path().into())).get(&binary).unwrap();
+        assert_eq!(first.arch, "x86_64");
+        assert!(first.machine("pc").unwrap().name.starts_with("pc-i440fx-"));
+        assert_eq!(first.default_cpu("pc"), Some("qemu64"));
+        assert!(first.has_type("virtio-blk-pci") && first.has_property("virtio-blk-pci", "num-queues"));
+        let stored = cache::load(folder.path(), &binary, &first.identity).unwrap();
+        assert_eq!(stored.machines.len(), first.machines.len());
+        let other = Identity { size: 1, ..first.identity.clone() };
+        assert!(cache::load(folder.path(), &binary, &other).is_none());
+    }
+}
