@@ -89,10 +89,10 @@ impl Emulators {
             Some(emulator) => emulator,
             None => {
                 let emulator = probe::probe(binary, identity)?;
-                if let Some(folder) = &self.cache {
-                    if let Err(error) = cache::store(folder, &emulator) {
-                        tracing::warn!(%error, folder = %folder.display(), "cannot cache the emulator's facts");
-                    }
+                if let Some(folder) = &self.cache
+                    && let Err(error) = cache::store(folder, &emulator)
+                {
+                    tracing::warn!(%error, folder = %folder.display(), "cannot cache the emulator's facts");
                 }
                 emulator
             }
