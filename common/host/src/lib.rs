@@ -1,4 +1,6 @@
 //! Narrow traits over the kernel and tools, each with a real implementation and one for tests.
 
+pub mod cgroup;
 pub mod files;
 pub mod node;
+pub mod process;
