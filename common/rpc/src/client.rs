@@ -1,0 +1,308 @@
+//! Reaching a daemon: a channel that connects when needed, and a legacy client's session with it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper_util::rt::TokioIo;
+use prost::Message;
+use tokio::net::UnixStream;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Request, Status};
+use virt_api::session::v1alpha1::session_service_client::SessionServiceClient;
+use virt_api::session::v1alpha1::{
+    Claim, DescriptorRequest, DescriptorResponse, Identify, Offer, OpenRequest, descriptor_request,
+    descriptor_response,
+};
+use virt_error::{Code, Domain, Error, Result, os_text};
+
+use crate::caller::Asserted;
+use crate::descriptor::{Packets, SocketPaths};
+use crate::server::MAX_MESSAGE;
+use crate::session::METADATA;
+use crate::status::from_status;
+
+/// How long a call waits for a daemon that is being started or restarted.
+pub const REACH: Duration = Duration::from_secs(10);
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+/// How long the daemon may take for one exchange on the descriptor channel.
+const EXCHANGE: Duration = Duration::from_secs(10);
+const MAX_HEADERS: u32 = 64 * 1024;
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+
+/// Makes a generated client on a daemon's channel with the house's message limit:
+/// `client!(DomainServiceClient, daemon)`.
+#[macro_export]
+macro_rules! client {
+    ($client:ident, $daemon:expr) => {
+        $client::new($daemon.channel())
+            .max_decoding_message_size($crate::server::MAX_MESSAGE)
+            .max_encoding_message_size($crate::server::MAX_MESSAGE)
+    };
+}
+
+/// Why a daemon cannot be reached.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("cannot reach the daemon at '{path}'")]
+pub struct Unreachable {
+    /// The gRPC socket.
+    path: PathBuf,
+    /// False: there is no socket, the daemon is not installed.
+    installed: bool,
+    errno: i32,
+}
+
+impl Unreachable {
+    /// The reason behind a failed call, if it was this.
+    pub fn cause_of(status: &Status) -> Option<Self> {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(status);
+        while let Some(error) = cause {
+            if let Some(found) = error.downcast_ref::<Self>() {
+                return Some(found.clone());
+            }
+            cause = error.source();
+        }
+        None
+    }
+
+    /// Whether the daemon is installed (its socket exists). If not, the call is "not supported", as a missing driver's.
+    pub fn installed(&self) -> bool {
+        self.installed
+    }
+
+    /// libvirt's error for it: code 38 with the socket's path.
+    pub fn error(&self) -> Error {
+        let cause = io::Error::from_raw_os_error(self.errno);
+        let text = format!("Failed to connect socket to '{}': {}", self.path.display(), os_text(&cause));
+        let error = Error::new(Code::SystemError, Domain::Rpc, text).with_errno(self.errno);
+        if self.installed { error } else { error.with("daemon", "not installed") }
+    }
+}
+
+/// A daemon as its clients see it. Clones share one connection, made at the first call and again after a restart.
+#[derive(Clone)]
+pub struct Daemon {
+    paths: SocketPaths,
+    channel: Channel,
+}
+
+impl Daemon {
+    /// The daemon whose sockets are in `dir`. Nothing is connected yet.
+    pub fn new(dir: impl Into<PathBuf>, daemon: &str) -> Self {
+        Self::with_patience(dir, daemon, REACH)
+    }
+
+    /// As [`Daemon::new`] with another limit for a daemon that does not answer.
+    pub fn with_patience(dir: impl Into<PathBuf>, daemon: &str, patience: Duration) -> Self {
+        let paths = SocketPaths::new(dir, daemon);
+        let path = paths.grpc.clone();
+        // The authority is not used on a unix socket, but HTTP/2 wants one.
+        let channel = Endpoint::from_static("http://localhost")
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_max_header_list_size(MAX_HEADERS)
+            .connect_with_connector_lazy(tower::service_fn(move |_: Uri| reach(path.clone(), patience)));
+        Self { paths, channel }
+    }
+
+    /// For generated clients; see [`crate::client!`].
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// Where its sockets are.
+    pub fn paths(&self) -> &SocketPaths {
+        &self.paths
+    }
+
+    /// Whether its socket exists: it runs or systemd would start it.
+    pub fn installed(&self) -> bool {
+        self.paths.grpc.exists()
+    }
+
+    /// Fetches the descriptors behind a ticket of a gRPC answer.
+    pub async fn claim(&self, token: &[u8]) -> Result<Vec<OwnedFd>> {
+        let request = descriptor_request::Request::Claim(Claim { token: Bytes::copy_from_slice(token) });
+        Ok(self.exchange(request, &[]).await?.1)
+    }
+
+    /// Hands descriptors over; the answer names them in a gRPC request.
+    pub async fn offer(&self, descriptors: &[BorrowedFd<'_>]) -> Result<Bytes> {
+        let (token, _) = self.exchange(descriptor_request::Request::Offer(Offer {}), descriptors).await?;
+        Ok(token)
+    }
+
+    async fn exchange(
+        &self,
+        request: descriptor_request::Request,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(Bytes, Vec<OwnedFd>)> {
+        let path = &self.paths.descriptors;
+        let failed = |e: io::Error| {
+            Error::system(Domain::Rpc, format!("Failed to use socket '{}'", path.display()), e)
+        };
+        let talk = async {
+            let packets =
+                retry(path, REACH, || async { Packets::connect(path) }).await.map_err(|u| u.error())?;
+            let bytes = DescriptorRequest { request: Some(request) }.encode_to_vec();
+            packets.send(&bytes, descriptors).await.map_err(failed)?;
+            let answer = packets.receive().await.map_err(failed)?;
+            answer.ok_or_else(|| failed(io::ErrorKind::UnexpectedEof.into()))
+        };
+        let late = |_| failed(io::Error::from_raw_os_error(rustix::io::Errno::TIMEDOUT.raw_os_error()));
+        let (bytes, received) = tokio::time::timeout(EXCHANGE, talk).await.map_err(late)??;
+        let bad = || Error::new(Code::Rpc, Domain::Rpc, "bad answer on the descriptor channel");
+        let answer = DescriptorResponse::decode(bytes.as_slice()).map_err(|e| bad().with_source(e))?;
+        match answer.response.ok_or_else(bad)? {
+            descriptor_response::Response::Token(token) => Ok((token, received)),
+            descriptor_response::Response::Granted(_) => Ok((Bytes::new(), received)),
+            descriptor_response::Response::Failure(f) => Err(Error::from_parts(f.code, f.domain, f.info)),
+        }
+    }
+}
+
+/// Connects, and again while the daemon is being started, restarted or overrun.
+async fn reach(path: PathBuf, patience: Duration) -> std::result::Result<TokioIo<UnixStream>, Unreachable> {
+    retry(&path, patience, || UnixStream::connect(&path)).await.map(TokioIo::new)
+}
+
+async fn retry<T, F>(
+    path: &Path,
+    patience: Duration,
+    connect: impl Fn() -> F,
+) -> std::result::Result<T, Unreachable>
+where
+    F: Future<Output = io::Result<T>>,
+{
+    let deadline = Instant::now() + patience;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let error = match connect().await {
+            Ok(connected) => return Ok(connected),
+            Err(error) => error,
+        };
+        let installed = error.kind() != io::ErrorKind::NotFound;
+        // Refused: the file is there, nobody listens yet. Would block: its backlog is full.
+        let passing = matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::WouldBlock);
+        if !passing || Instant::now() + pause > deadline {
+            let errno = error.raw_os_error().unwrap_or(0);
+            return Err(Unreachable { path: path.to_path_buf(), installed, errno });
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Who a session is opened for.
+#[derive(Debug, Default)]
+pub struct Client<'a> {
+    /// The client's own accepted unix socket, of which the daemon gets a duplicate to read the peer from.
+    pub socket: Option<BorrowedFd<'a>>,
+    /// The name a TLS or SASL client proved.
+    pub asserted: Option<Asserted>,
+    /// The client may only look.
+    pub read_only: bool,
+    /// Free text for the daemon's log.
+    pub label: String,
+}
+
+/// One legacy client's session with one daemon. It ends when this is dropped.
+pub struct ClientSession {
+    daemon: Daemon,
+    id: MetadataValue<Ascii>,
+    epoch: u64,
+    read_only: bool,
+    closed: watch::Receiver<bool>,
+    _keep: tokio::task::JoinHandle<()>,
+}
+
+impl ClientSession {
+    /// Opens a session for a client.
+    pub async fn open(daemon: &Daemon, client: Client<'_>) -> Result<Self> {
+        let Client { socket, asserted, read_only, label } = client;
+        let (mechanism, asserted_name) = asserted.map_or_else(Default::default, |a| (a.mechanism, a.name));
+        let token = if socket.is_some() || !asserted_name.is_empty() {
+            let identify = Identify { read_only, asserted_name, mechanism };
+            let sockets: Vec<_> = socket.iter().map(AsFd::as_fd).collect();
+            daemon.exchange(descriptor_request::Request::Identify(identify), &sockets).await?.0
+        } else {
+            Bytes::new()
+        };
+        let mut service = SessionServiceClient::new(daemon.channel()).max_decoding_message_size(MAX_MESSAGE);
+        let request = OpenRequest { token, read_only, client: label };
+        let mut stream = service.open(request).await.map_err(|s| from_status(&s))?.into_inner();
+        let first = stream.message().await.map_err(|s| from_status(&s))?;
+        let bad = || Error::new(Code::Rpc, Domain::Rpc, "the daemon closed the session at once");
+        let first = first.ok_or_else(bad)?;
+        let id = first.session.parse().map_err(|_| bad())?;
+        let (closing, closed) = watch::channel(false);
+        let keep = tokio::spawn(async move {
+            while let Ok(Some(_)) = stream.message().await {}
+            closing.send_replace(true);
+        });
+        Ok(Self {
+            daemon: daemon.clone(),
+            id,
+            epoch: first.epoch,
+            read_only: first.read_only,
+            closed,
+            _keep: keep,
+        })
+    }
+
+    /// Wraps a message as a call of this session.
+    pub fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert(METADATA, self.id.clone());
+        request
+    }
+
+    /// The daemon the session is with.
+    pub fn daemon(&self) -> &Daemon {
+        &self.daemon
+    }
+
+    /// The daemon's event epoch when the session was opened.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether the daemon lets the client only look.
+    pub fn read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// Whether the daemon has ended the session (it stopped or restarted).
+    pub fn is_closed(&self) -> bool {
+        *self.closed.borrow()
+    }
+
+    /// Returns when the daemon has ended the session.
+    pub async fn closed(&self) {
+        let mut closed = self.closed.clone();
+        drop(closed.wait_for(|c| *c).await);
+    }
+
+    /// Fetches the descriptor behind a ticket; an answer with none or several is an error.
+    pub async fn claim(&self, token: &[u8]) -> Result<OwnedFd> {
+        let mut descriptors = self.daemon.claim(token).await?;
+        match (descriptors.pop(), descriptors.is_empty()) {
+            (Some(one), true) => Ok(one),
+            _ => Err(Error::new(Code::Rpc, Domain::Rpc, "expected one descriptor")),
+        }
+    }
+}
+
+impl Drop for ClientSession {
+    fn drop(&mut self) {
+        // Dropping the stream resets it, which ends the session.
+        self._keep.abort();
+    }
+}
