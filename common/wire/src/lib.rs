@@ -4,6 +4,7 @@
 //! - [`remote`], [`qemu`], [`lxc`], [`admin`], [`keepalive`], [`lock`], [`log`]: the programs, generated from `facts/` by
 //!   `cargo xtask gen wire`: their types, tables, and one marker type per call ([`Procedure`]) and event ([`Event`]).
 
+pub mod client;
 pub mod conn;
 pub mod frame;
 #[path = "gen/mod.rs"]

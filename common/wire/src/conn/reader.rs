@@ -83,8 +83,10 @@ impl<S: Source> FrameReader<S> {
             let Some(bytes) = self.take_frame()? else { return Ok(None) };
             let (frame, fds) = Frame::parse(bytes)?;
             if fds == 0 {
-                // Descriptors that belong to no frame are closed, so that they cannot pile up.
-                self.fds.clear();
+                if self.start == self.end {
+                    // Descriptors that belong to no frame are closed, so that they cannot pile up.
+                    self.fds.clear();
+                }
                 return Ok(Some(frame));
             }
             self.waiting = Some((frame, fds));

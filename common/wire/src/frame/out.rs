@@ -151,7 +151,7 @@ impl OutFrame {
         frame
     }
 
-    /// A ping (1) or pong (2).
+    /// `keepalive::PROC_PING` or `PROC_PONG`.
     pub fn keepalive(proc: i32) -> Self {
         let (prog, vers) = (crate::keepalive::PROGRAM.number, crate::keepalive::PROGRAM.version);
         Self::empty(Header { prog, vers, proc, kind: MessageType::MESSAGE, serial: 0, status: Status::OK })

@@ -31,6 +31,8 @@ static PROCS: &[ProcInfo] = &[
         acl_filter: &[],
     },
 ];
+pub const PROC_PING: i32 = 1;
+pub const PROC_PONG: i32 = 2;
 
 /// Every type of the program, for tests.
 #[cfg(feature = "arbitrary")]

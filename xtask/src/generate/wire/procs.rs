@@ -143,6 +143,9 @@ pub fn markers(
         }
         writeln!(out, "}}\n}}")?;
     }
+    for p in program.procedures.iter().filter(|p| p.kind == "message") {
+        writeln!(out, "pub const {}: i32 = {};", p.name.trim_start_matches(spec.consts), p.number)?;
+    }
     if program.procedures.iter().any(|p| p.kind == "event-message") {
         writeln!(
             out,
