@@ -1,1 +1,3 @@
 //! A temporary host for tests.
+
+pub mod hostile;

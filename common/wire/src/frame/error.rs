@@ -8,18 +8,27 @@ use virt_error::{Code, Domain, Error};
 const LEVEL_ERROR: i32 = 2;
 
 /// The struct legacy clients print: message filled in, str1 the unfilled text, str2 the info.
+///
+/// A bad argument of a public function is sent as the reference does it: str1 the function, str2 the argument, both
+/// numbers 0 (observed).
 pub fn error_to_wire(error: &Error) -> remote::Error {
+    let function =
+        error.context().iter().find(|(key, _)| *key == "function" && error.code() == Code::InvalidArg);
+    let (str1, int2) = match function {
+        Some((_, function)) => (clean(function.clone()), 0),
+        None => (error.template().to_owned(), -1),
+    };
     remote::Error {
         code: error.code() as i32,
         domain: error.domain() as i32,
         message: Some(clean(error.message())),
         level: LEVEL_ERROR,
         dom: None,
-        str1: Some(error.template().to_owned()),
+        str1: Some(str1),
         str2: error.info().map(|info| clean(info.to_owned())),
         str3: None,
         int1: error.errno(),
-        int2: -1,
+        int2,
         net: None,
     }
 }
@@ -45,8 +54,8 @@ fn clean(mut text: String) -> String {
 pub fn error_from_wire(wire: remote::Error) -> Error {
     let error = Error::from_parts(wire.code, wire.domain, wire.str2).with_errno(wire.int1);
     match wire.message {
-        // Some errors of the reference carry a text of their own; keep it for the log.
-        Some(message) if message != error.message() => error.with("message", message),
+        // Some errors of the reference have a text of their own instead of their code's.
+        Some(message) if message != error.message() => error.with_text(message),
         _ => error,
     }
 }

@@ -526,3 +526,38 @@ pub static TYPES: &[crate::xdr::sample::TypeOps] = &[
     crate::xdr::sample::type_ops::<ConnectSetDaemonTimeoutArgs>("ConnectSetDaemonTimeoutArgs"),
     crate::xdr::sample::type_ops::<ConnectDaemonShutdownArgs>("ConnectDaemonShutdownArgs"),
 ];
+
+/// The number of every call, with the type of its arguments, for tests.
+#[cfg(feature = "arbitrary")]
+pub static CALLS: &[(i32, crate::xdr::sample::TypeOps)] = &[
+    (1, crate::xdr::sample::type_ops::<ConnectOpenArgs>("ConnectOpenArgs")),
+    (2, crate::xdr::sample::type_ops::<()>("()")),
+    (3, crate::xdr::sample::type_ops::<()>("()")),
+    (4, crate::xdr::sample::type_ops::<ConnectListServersArgs>("ConnectListServersArgs")),
+    (5, crate::xdr::sample::type_ops::<ConnectLookupServerArgs>("ConnectLookupServerArgs")),
+    (
+        6,
+        crate::xdr::sample::type_ops::<ServerGetThreadpoolParametersArgs>(
+            "ServerGetThreadpoolParametersArgs",
+        ),
+    ),
+    (
+        7,
+        crate::xdr::sample::type_ops::<ServerSetThreadpoolParametersArgs>(
+            "ServerSetThreadpoolParametersArgs",
+        ),
+    ),
+    (8, crate::xdr::sample::type_ops::<ServerListClientsArgs>("ServerListClientsArgs")),
+    (9, crate::xdr::sample::type_ops::<ServerLookupClientArgs>("ServerLookupClientArgs")),
+    (10, crate::xdr::sample::type_ops::<ClientGetInfoArgs>("ClientGetInfoArgs")),
+    (11, crate::xdr::sample::type_ops::<ClientCloseArgs>("ClientCloseArgs")),
+    (12, crate::xdr::sample::type_ops::<ServerGetClientLimitsArgs>("ServerGetClientLimitsArgs")),
+    (13, crate::xdr::sample::type_ops::<ServerSetClientLimitsArgs>("ServerSetClientLimitsArgs")),
+    (14, crate::xdr::sample::type_ops::<ConnectGetLoggingOutputsArgs>("ConnectGetLoggingOutputsArgs")),
+    (15, crate::xdr::sample::type_ops::<ConnectGetLoggingFiltersArgs>("ConnectGetLoggingFiltersArgs")),
+    (16, crate::xdr::sample::type_ops::<ConnectSetLoggingOutputsArgs>("ConnectSetLoggingOutputsArgs")),
+    (17, crate::xdr::sample::type_ops::<ConnectSetLoggingFiltersArgs>("ConnectSetLoggingFiltersArgs")),
+    (18, crate::xdr::sample::type_ops::<ServerUpdateTlsFilesArgs>("ServerUpdateTlsFilesArgs")),
+    (19, crate::xdr::sample::type_ops::<ConnectSetDaemonTimeoutArgs>("ConnectSetDaemonTimeoutArgs")),
+    (20, crate::xdr::sample::type_ops::<ConnectDaemonShutdownArgs>("ConnectDaemonShutdownArgs")),
+];

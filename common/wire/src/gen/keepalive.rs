@@ -37,3 +37,7 @@ pub const PROC_PONG: i32 = 2;
 /// Every type of the program, for tests.
 #[cfg(feature = "arbitrary")]
 pub static TYPES: &[crate::xdr::sample::TypeOps] = &[];
+
+/// The number of every call, with the type of its arguments, for tests.
+#[cfg(feature = "arbitrary")]
+pub static CALLS: &[(i32, crate::xdr::sample::TypeOps)] = &[];

@@ -206,3 +206,16 @@ pub static TYPES: &[crate::xdr::sample::TypeOps] = &[
     crate::xdr::sample::type_ops::<ReleaseResourceArgs>("ReleaseResourceArgs"),
     crate::xdr::sample::type_ops::<CreateLockSpaceArgs>("CreateLockSpaceArgs"),
 ];
+
+/// The number of every call, with the type of its arguments, for tests.
+#[cfg(feature = "arbitrary")]
+pub static CALLS: &[(i32, crate::xdr::sample::TypeOps)] = &[
+    (1, crate::xdr::sample::type_ops::<RegisterArgs>("RegisterArgs")),
+    (2, crate::xdr::sample::type_ops::<RestrictArgs>("RestrictArgs")),
+    (3, crate::xdr::sample::type_ops::<NewArgs>("NewArgs")),
+    (4, crate::xdr::sample::type_ops::<CreateResourceArgs>("CreateResourceArgs")),
+    (5, crate::xdr::sample::type_ops::<DeleteResourceArgs>("DeleteResourceArgs")),
+    (6, crate::xdr::sample::type_ops::<AcquireResourceArgs>("AcquireResourceArgs")),
+    (7, crate::xdr::sample::type_ops::<ReleaseResourceArgs>("ReleaseResourceArgs")),
+    (8, crate::xdr::sample::type_ops::<CreateLockSpaceArgs>("CreateLockSpaceArgs")),
+];

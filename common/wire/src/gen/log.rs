@@ -157,3 +157,12 @@ pub static TYPES: &[crate::xdr::sample::TypeOps] = &[
     crate::xdr::sample::type_ops::<DomainAppendLogFileArgs>("DomainAppendLogFileArgs"),
     crate::xdr::sample::type_ops::<DomainAppendLogFileRet>("DomainAppendLogFileRet"),
 ];
+
+/// The number of every call, with the type of its arguments, for tests.
+#[cfg(feature = "arbitrary")]
+pub static CALLS: &[(i32, crate::xdr::sample::TypeOps)] = &[
+    (1, crate::xdr::sample::type_ops::<DomainOpenLogFileArgs>("DomainOpenLogFileArgs")),
+    (2, crate::xdr::sample::type_ops::<DomainGetLogFilePositionArgs>("DomainGetLogFilePositionArgs")),
+    (3, crate::xdr::sample::type_ops::<DomainReadLogFileArgs>("DomainReadLogFileArgs")),
+    (4, crate::xdr::sample::type_ops::<DomainAppendLogFileArgs>("DomainAppendLogFileArgs")),
+];

@@ -38,3 +38,8 @@ pub mod procs {
 #[cfg(feature = "arbitrary")]
 pub static TYPES: &[crate::xdr::sample::TypeOps] =
     &[crate::xdr::sample::type_ops::<DomainOpenNamespaceArgs>("DomainOpenNamespaceArgs")];
+
+/// The number of every call, with the type of its arguments, for tests.
+#[cfg(feature = "arbitrary")]
+pub static CALLS: &[(i32, crate::xdr::sample::TypeOps)] =
+    &[(1, crate::xdr::sample::type_ops::<DomainOpenNamespaceArgs>("DomainOpenNamespaceArgs"))];

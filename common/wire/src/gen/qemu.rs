@@ -219,3 +219,29 @@ pub static TYPES: &[crate::xdr::sample::TypeOps] = &[
     crate::xdr::sample::type_ops::<DomainMonitorCommandWithFilesArgs>("DomainMonitorCommandWithFilesArgs"),
     crate::xdr::sample::type_ops::<DomainMonitorCommandWithFilesRet>("DomainMonitorCommandWithFilesRet"),
 ];
+
+/// The number of every call, with the type of its arguments, for tests.
+#[cfg(feature = "arbitrary")]
+pub static CALLS: &[(i32, crate::xdr::sample::TypeOps)] = &[
+    (1, crate::xdr::sample::type_ops::<DomainMonitorCommandArgs>("DomainMonitorCommandArgs")),
+    (2, crate::xdr::sample::type_ops::<DomainAttachArgs>("DomainAttachArgs")),
+    (3, crate::xdr::sample::type_ops::<DomainAgentCommandArgs>("DomainAgentCommandArgs")),
+    (
+        4,
+        crate::xdr::sample::type_ops::<ConnectDomainMonitorEventRegisterArgs>(
+            "ConnectDomainMonitorEventRegisterArgs",
+        ),
+    ),
+    (
+        5,
+        crate::xdr::sample::type_ops::<ConnectDomainMonitorEventDeregisterArgs>(
+            "ConnectDomainMonitorEventDeregisterArgs",
+        ),
+    ),
+    (
+        7,
+        crate::xdr::sample::type_ops::<DomainMonitorCommandWithFilesArgs>(
+            "DomainMonitorCommandWithFilesArgs",
+        ),
+    ),
+];

@@ -91,6 +91,16 @@ pub fn registry(out: &mut String, spec: &ProgramSpec, program: &ProgramFacts) ->
         writeln!(out, "crate::xdr::sample::type_ops::<{rust}>({rust:?}),")?;
     }
     writeln!(out, "];")?;
+    writeln!(out, "\n/// The number of every call, with the type of its arguments, for tests.")?;
+    writeln!(
+        out,
+        "#[cfg(feature = \"arbitrary\")]\npub static CALLS: &[(i32, crate::xdr::sample::TypeOps)] = &["
+    )?;
+    for p in program.procedures.iter().filter(|p| p.kind == "call") {
+        let args = p.args_struct.as_deref().map_or(Ok("()".to_owned()), |name| named(spec, name))?;
+        writeln!(out, "({}, crate::xdr::sample::type_ops::<{args}>({args:?})),", p.number)?;
+    }
+    writeln!(out, "];")?;
     Ok(())
 }
 
