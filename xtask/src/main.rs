@@ -3,6 +3,7 @@
 
 mod generate;
 mod repo;
+mod up;
 
 use clap::{Parser, Subcommand};
 
@@ -19,10 +20,14 @@ enum Chore {
     /// Writes generated source files.
     #[command(subcommand)]
     Gen(generate::What),
+    Up(up::Up),
+    Down(up::Down),
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().chore {
         Chore::Gen(what) => what.run(),
+        Chore::Up(up) => up.run(),
+        Chore::Down(down) => down.run(),
     }
 }

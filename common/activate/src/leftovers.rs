@@ -1,0 +1,86 @@
+//! Ending what still lives under a root after its activator: guests, and daemons of a killed activator.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Programs that belong to a root when their arguments or environment name it.
+const OURS: [&str; 3] = ["qemu-system-", "virt", "dnsmasq"];
+
+/// Processes whose program is one of ours and whose arguments or environment name a path in `root`.
+#[must_use]
+pub fn find(root: &Path) -> Vec<(Pid, String)> {
+    let root = root.as_os_str().as_encoded_bytes();
+    let me = Pid::this();
+    let mut found = Vec::new();
+    let Ok(entries) = fs::read_dir("/proc") else { return found };
+    for entry in entries.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()).map(Pid::from_raw) else {
+            continue;
+        };
+        let dir = entry.path();
+        let Ok(args) = fs::read(dir.join("cmdline")) else { continue };
+        let program = args.split(|b| *b == 0).next().unwrap_or_default();
+        let program =
+            String::from_utf8_lossy(program.rsplit(|b| *b == b'/').next().unwrap_or_default()).into_owned();
+        if pid == me || program == "virt-up" || !OURS.iter().any(|o| program.starts_with(o)) {
+            continue;
+        }
+        let env = fs::read(dir.join("environ")).unwrap_or_default();
+        if names(&args, root) || names(&env, root) {
+            found.push((pid, program));
+        }
+    }
+    found
+}
+
+/// Whether `haystack` holds `root` as a whole path or as the start of one: `/a/b` is not named by `/a/bc`.
+fn names(haystack: &[u8], root: &[u8]) -> bool {
+    if root.is_empty() {
+        return false;
+    }
+    haystack.windows(root.len()).enumerate().any(|(i, w)| {
+        let before = i.checked_sub(1).and_then(|b| haystack.get(b));
+        let after = haystack.get(i + root.len());
+        w == root
+            && !before.is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'-' | b'_'))
+            && !after.is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+    })
+}
+
+/// Kills everything [`find`] names and waits until it is gone. Returns what was killed.
+pub fn kill_all(root: &Path) -> Vec<(Pid, String)> {
+    let mut killed: Vec<(Pid, String)> = Vec::new();
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        let living = find(root);
+        if living.is_empty() || Instant::now() > end {
+            return killed;
+        }
+        for (pid, program) in living {
+            let _ = kill(pid, Signal::SIGKILL);
+            if !killed.iter().any(|(p, _)| *p == pid) {
+                killed.push((pid, program));
+            }
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names;
+
+    #[test]
+    fn a_root_is_named_as_a_whole_path() {
+        for yes in ["--root\0/t/a\0", "path=/t/a/run/x,id=1", "/t/a", "X=/t/a\0"] {
+            assert!(names(yes.as_bytes(), b"/t/a"), "{yes:?}");
+        }
+        for no in ["/t/ab/run", "/t/a-1/x", "/x/t/a", "", "/t"] {
+            assert!(!names(no.as_bytes(), b"/t/a"), "{no:?}");
+        }
+    }
+}
