@@ -1,0 +1,3 @@
+//! One guest: its states, its owner, its run.
+
+pub mod state;
