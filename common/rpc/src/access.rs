@@ -7,13 +7,14 @@ use std::panic::AssertUnwindSafe;
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
-use futures_util::future::{CatchUnwind, Either, Map, Ready, ready};
+use futures_util::future::{BoxFuture, ready};
 use http::{Request, Response};
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 use virt_api::access::{self, Access};
 use virt_error::{Code, Domain, Error};
+use virt_object::busy::Busy;
 
 use crate::caller::Caller;
 use crate::peer::Peer;
@@ -24,12 +25,13 @@ use crate::status::to_status;
 #[derive(Clone)]
 pub struct AccessLayer {
     sessions: Sessions,
+    busy: Busy,
 }
 
 impl AccessLayer {
-    /// Sessions named by calls are looked up there.
-    pub fn new(sessions: Sessions) -> Self {
-        Self { sessions }
+    /// Sessions named by calls are looked up in `sessions`; a handler that runs holds a token of `busy`.
+    pub fn new(sessions: Sessions, busy: Busy) -> Self {
+        Self { sessions, busy }
     }
 }
 
@@ -37,7 +39,7 @@ impl<S> Layer<S> for AccessLayer {
     type Service = AccessService<S>;
 
     fn layer(&self, inner: S) -> AccessService<S> {
-        AccessService { inner, sessions: self.sessions.clone() }
+        AccessService { inner, sessions: self.sessions.clone(), busy: self.busy.clone() }
     }
 }
 
@@ -46,28 +48,35 @@ impl<S> Layer<S> for AccessLayer {
 pub struct AccessService<S> {
     inner: S,
     sessions: Sessions,
+    busy: Busy,
 }
 
 impl<S> Service<Request<Body>> for AccessService<S>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = Either<Ready<Result<Response<Body>, S::Error>>, Guarded<S::Future, S::Error>>;
+    type Future = BoxFuture<'static, Result<Response<Body>, S::Error>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        match self.admit(&mut request) {
-            Ok(()) => {
-                let call = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
-                Either::Right(call.map(survive::<S::Error> as fn(_) -> _))
-            }
-            Err(status) => Either::Left(ready(Ok(status.into_http()))),
+        if let Err(status) = self.admit(&mut request) {
+            return Box::pin(ready(Ok(status.into_http())));
         }
+        let token = self.busy.token();
+        let handler = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
+        Box::pin(async move {
+            let done = handler.await;
+            drop(token);
+            // A panic ends one call; the connection and the other calls on it live on.
+            done.unwrap_or_else(|panic| Ok(panicked(&*panic)))
+        })
     }
 }
 
@@ -123,14 +132,6 @@ fn domain_of(api: &str) -> Domain {
         return Domain::Domain;
     }
     FAMILIES.iter().find(|(prefix, _)| api.starts_with(prefix)).map_or(Domain::Domain, |(_, domain)| *domain)
-}
-
-/// A handler's future whose panic becomes an internal error, so that the connection lives on.
-pub type Guarded<F, E> = Map<CatchUnwind<AssertUnwindSafe<F>>, fn(Caught<E>) -> Result<Response<Body>, E>>;
-type Caught<E> = std::thread::Result<Result<Response<Body>, E>>;
-
-fn survive<E>(done: Caught<E>) -> Result<Response<Body>, E> {
-    done.unwrap_or_else(|panic| Ok(panicked(&*panic)))
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> Response<Body> {

@@ -13,6 +13,7 @@ use tonic::server::NamedService;
 use tonic::service::RoutesBuilder;
 use tower::Service;
 use virt_error::{Domain, Error, Result};
+use virt_object::busy::Busy;
 
 use crate::access::AccessLayer;
 use crate::descriptor::{self, Descriptors};
@@ -78,17 +79,20 @@ pub struct Server {
     pub descriptors: Descriptors,
     /// The event journal's epoch, told to clients when they open a session.
     pub epoch: u64,
+    /// A call in flight keeps the daemon from its idle exit.
+    pub busy: Busy,
 }
 
 impl Server {
     /// Serves until `stop` is done, then ends all sessions and waits up to `drain` for calls in flight.
     ///
-    /// `grpc` listens for streams, `descriptors` for seqpackets.
+    /// `grpc` listens for streams, `descriptors` for seqpackets. `ready` is called when clients can be served.
     pub async fn serve(
         self,
         services: Services,
         grpc: Listener,
         descriptors: Listener,
+        ready: impl FnOnce(),
         stop: impl Future<Output = ()>,
         drain: Duration,
     ) -> Result<()> {
@@ -116,12 +120,13 @@ impl Server {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-            .layer(AccessLayer::new(self.sessions))
+            .layer(AccessLayer::new(self.sessions, self.busy))
             .add_routes(routes)
             .serve_with_incoming_shutdown(incoming(grpc), async move {
                 drop(stopping.wait_for(|s| *s).await);
             });
         tokio::pin!(serving);
+        ready();
         let failed =
             |e: tonic::transport::Error| Error::internal(Domain::Rpc, "serving failed").with_source(e);
         let result = tokio::select! {
