@@ -1,1 +1,52 @@
 //! An ordered element tree with source positions, and the derive that reads and writes it.
+//!
+//! [`Document`] is the tree a text was read into, borrowed from the text; [`El`] is a cursor on one element. A type
+//! that derives [`Xml`] is read from an [`El`] and written to a [`Writer`]: every field is declared once, so parsing
+//! and formatting cannot drift apart, and the order of the fields is the order of the output. See `docs/xml-derive.md`
+//! for the field attributes.
+
+mod document;
+mod element;
+mod enums;
+mod field;
+mod mode;
+mod scan;
+mod value;
+mod write;
+
+pub mod rt;
+
+pub use document::{Document, El};
+pub use element::{Element, Node};
+pub use field::{Say, Xml};
+pub use mode::Mode;
+pub use value::{Bad, Base0, Codec, Hex, HexPlain, HexUpper, NonZero, OnOff, Plain, Value, YesNo, parse_int};
+pub use virt_xml_derive::Xml;
+pub use write::Writer;
+
+/// The error types derived code names.
+pub use virt_error as rt_error;
+use virt_error::{Code, Domain, Error, Result};
+
+/// Reads a whole document whose root element must be `root`.
+///
+/// Errors: code 35 with the position for text that is not XML, code 27 for another root, and whatever `T` refuses.
+pub fn parse<T: Xml>(text: &str, root: &str, mode: Mode, domain: Domain) -> Result<T> {
+    let doc = Document::parse(text, mode, domain)?;
+    let e = doc.root();
+    if e.name() != root {
+        return Err(Error::new(
+            Code::XmlError,
+            Domain::Xml,
+            format!("expecting root element of '{root}', not '{}'", e.name()),
+        ));
+    }
+    T::read(e)
+}
+
+/// Writes `value` as a document with the root element `root`, ending in a newline.
+pub fn format<T: Xml>(value: &T, root: &'static str, mode: Mode) -> String {
+    let mut w = Writer::new(mode);
+    w.element(root, value);
+    w.finish()
+}

@@ -1,0 +1,392 @@
+//! Character devices: serial, parallel, console and channel, and the host side they share with smartcards, RNGs and
+//! redirected USB devices.
+
+use virt_xml::rt_error::{Code, Domain, Result};
+use virt_xml::{El, OnOff, Xml, YesNo, names};
+
+use super::info::DeviceInfo;
+use super::seclabel::DeviceSeclabel;
+
+/// The host side of a character device.
+#[derive(Debug, Clone, PartialEq, Xml)]
+#[xml(
+    tag = "type",
+    default = "pty",
+    say(ConfigUnsupported, "unknown type presented to host for character device: {}")
+)]
+pub enum CharBackend {
+    Null,
+    Vc,
+    #[xml("pty", child = "source")]
+    Pty(PtySource),
+    #[xml("dev", child = "source")]
+    Dev(PathSource),
+    #[xml("file", child = "source")]
+    File(FileSource),
+    #[xml("pipe", child = "source")]
+    Pipe(PathSource),
+    Stdio,
+    Udp(UdpBackend),
+    Tcp(TcpBackend),
+    #[xml("unix", child = "source")]
+    Unix(UnixSource),
+    Spicevmc,
+    #[xml("spiceport", child = "source")]
+    Spiceport(ChannelSource),
+    #[xml("nmdm", child = "source")]
+    Nmdm(NmdmSource),
+    #[xml("qemu-vdagent", child = "source")]
+    QemuVdagent(VdagentSource),
+    #[xml("dbus", child = "source")]
+    Dbus(ChannelSource),
+}
+
+impl Default for CharBackend {
+    fn default() -> Self {
+        Self::Null
+    }
+}
+
+names! {
+    /// Which end waits for the other.
+    pub enum SocketMode { Connect = "connect", Bind = "bind" }
+    /// What is spoken over a TCP socket.
+    pub enum TcpProtocol { Raw = "raw", Telnet = "telnet", Telnets = "telnets", Tls = "tls" }
+    /// Who moves the pointer.
+    pub enum MouseMode { Client = "client", Server = "server" }
+}
+
+/// A pseudo terminal; its path exists while the guest runs.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct PtySource {
+    #[xml(attr, live)]
+    pub path: Option<String>,
+    #[xml(child = "seclabel")]
+    pub seclabels: Vec<DeviceSeclabel>,
+}
+
+/// A host device or a pair of named pipes.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct PathSource {
+    #[xml(attr)]
+    pub path: Option<String>,
+    #[xml(child = "seclabel")]
+    pub seclabels: Vec<DeviceSeclabel>,
+}
+
+/// A file written to.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct FileSource {
+    #[xml(attr)]
+    pub path: Option<String>,
+    #[xml(attr, with = OnOff)]
+    pub append: Option<bool>,
+    #[xml(child = "seclabel")]
+    pub seclabels: Vec<DeviceSeclabel>,
+}
+
+/// Whether a lost connection is made anew, and after how many seconds.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Reconnect {
+    #[xml(attr, with = YesNo)]
+    pub enabled: Option<bool>,
+    /// Seconds.
+    #[xml(attr)]
+    pub timeout: Option<u32>,
+}
+
+/// A unix socket. Without a path the driver makes one.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct UnixSource {
+    #[xml(attr)]
+    pub mode: Option<SocketMode>,
+    #[xml(attr)]
+    pub path: Option<String>,
+    #[xml(child = "seclabel")]
+    pub seclabels: Vec<DeviceSeclabel>,
+    #[xml(child)]
+    pub reconnect: Option<Reconnect>,
+}
+
+/// A TCP socket.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct TcpBackend {
+    #[xml(child)]
+    pub source: TcpSource,
+    #[xml(attr = "protocol@type")]
+    pub protocol: Option<TcpProtocol>,
+}
+
+/// Where a TCP socket is.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct TcpSource {
+    #[xml(attr)]
+    pub mode: Option<SocketMode>,
+    #[xml(attr)]
+    pub host: Option<String>,
+    #[xml(attr)]
+    pub service: Option<String>,
+    #[xml(attr, with = YesNo)]
+    pub tls: Option<bool>,
+    /// Whether `tls` came from the driver's configuration (status file only).
+    #[xml(attr = "tlsFromConfig", status)]
+    pub tls_from_config: Option<u32>,
+    #[xml(child = "seclabel")]
+    pub seclabels: Vec<DeviceSeclabel>,
+    #[xml(child)]
+    pub reconnect: Option<Reconnect>,
+}
+
+/// A UDP socket: one source to send to, one to receive on.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = UdpBackend::check)]
+pub struct UdpBackend {
+    #[xml(child = "source")]
+    pub sources: Vec<UdpSource>,
+}
+
+impl UdpBackend {
+    /// The reference writes the receiving end first.
+    fn check(&mut self, _: El<'_>) -> Result<()> {
+        self.sources.sort_by_key(|s| s.mode != Some(SocketMode::Bind));
+        Ok(())
+    }
+
+    /// The end with this mode.
+    pub fn source(&self, mode: SocketMode) -> Option<&UdpSource> {
+        self.sources.iter().find(|s| s.mode.unwrap_or_default() == mode)
+    }
+}
+
+/// One end of a UDP socket.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct UdpSource {
+    #[xml(attr)]
+    pub mode: Option<SocketMode>,
+    #[xml(attr)]
+    pub host: Option<String>,
+    #[xml(attr)]
+    pub service: Option<String>,
+}
+
+/// A named channel of SPICE or D-Bus.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct ChannelSource {
+    #[xml(attr)]
+    pub channel: Option<String>,
+}
+
+/// A pair of null modem devices.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct NmdmSource {
+    #[xml(attr)]
+    pub master: Option<String>,
+    #[xml(attr)]
+    pub slave: Option<String>,
+}
+
+/// QEMU's own SPICE agent.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct VdagentSource {
+    #[xml(attr = "clipboard@copypaste", with = YesNo)]
+    pub clipboard: Option<bool>,
+    #[xml(attr = "mouse@mode")]
+    pub mouse: Option<MouseMode>,
+}
+
+/// A copy of everything the guest sends.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct CharLog {
+    #[xml(attr)]
+    pub file: Option<String>,
+    #[xml(attr, with = OnOff)]
+    pub append: Option<bool>,
+}
+
+impl CharBackend {
+    /// The path of a file, pty, device, pipe or unix socket.
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Self::Pty(s) => s.path.as_deref(),
+            Self::Dev(s) | Self::Pipe(s) => s.path.as_deref(),
+            Self::File(s) => s.path.as_deref(),
+            Self::Unix(s) => s.path.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// What must be given with each type, and the reference's words when it is not.
+    pub fn check(&self, e: El<'_>) -> Result<()> {
+        let missing = |what: &str| {
+            let text = format!("Missing source {what} attribute for char device");
+            Err(e.error(Code::InternalError, Domain::Domain, text))
+        };
+        match self {
+            Self::Dev(s) | Self::Pipe(s) if s.path.is_none() => missing("path"),
+            Self::File(s) if s.path.is_none() => missing("path"),
+            Self::Tcp(t) if t.source.host.is_none() => missing("host"),
+            Self::Tcp(t) if t.source.service.is_none() => missing("service"),
+            Self::Udp(u) if u.sources.len() > 2 => Err(e.error(
+                Code::XmlError,
+                Domain::Domain,
+                "only two source elements are allowed for character device",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+names! {
+    /// The device a serial port is.
+    pub enum SerialTarget {
+        None = "none", Isa = "isa-serial", Usb = "usb-serial", Pci = "pci-serial", SpaprVio = "spapr-vio-serial",
+        System = "system-serial", Sclp = "sclp-serial", IsaDebug = "isa-debug"
+    }
+    /// The model of a serial port.
+    pub enum SerialModel {
+        None = "none", IsaSerial = "isa-serial", UsbSerial = "usb-serial", PciSerial = "pci-serial",
+        SpaprVty = "spapr-vty", Pl011 = "pl011", Uart16550a = "16550a", SclpConsole = "sclpconsole",
+        SclpLmConsole = "sclplmconsole", IsaDebugcon = "isa-debugcon"
+    }
+    /// What a console is connected to.
+    pub enum ConsoleTarget {
+        None = "none", Serial = "serial", Xen = "xen", Uml = "uml", Virtio = "virtio", Lxc = "lxc", Openvz = "openvz",
+        Sclp = "sclp", SclpLm = "sclplm"
+    }
+    /// Whether the guest has a virtio port open.
+    pub enum PortState { Connected = "connected", Disconnected = "disconnected" }
+}
+
+/// The guest side of a serial port.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct SerialTargetSpec {
+    #[xml(attr = "type", say(XmlError, "unknown target type '{}' specified for character device"))]
+    pub kind: Option<SerialTarget>,
+    #[xml(attr, say(InternalError, "Invalid port number: {}"))]
+    pub port: Option<u32>,
+    #[xml(attr = "model@name", say(XmlError, "unknown target model '{}' specified for character device"))]
+    pub model: Option<SerialModel>,
+}
+
+/// `<serial>`.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Serial::check)]
+pub struct Serial {
+    #[xml(flatten)]
+    pub backend: CharBackend,
+    #[xml(child)]
+    pub log: CharLog,
+    #[xml(child)]
+    pub target: SerialTargetSpec,
+    #[xml(flatten)]
+    pub info: DeviceInfo,
+}
+
+impl Serial {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        self.backend.check(e)
+    }
+}
+
+/// `<parallel>`.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Parallel::check)]
+pub struct Parallel {
+    #[xml(flatten)]
+    pub backend: CharBackend,
+    #[xml(child)]
+    pub log: CharLog,
+    #[xml(attr = "target@port", say(InternalError, "Invalid port number: {}"))]
+    pub port: Option<u32>,
+    #[xml(flatten)]
+    pub info: DeviceInfo,
+}
+
+impl Parallel {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        self.backend.check(e)
+    }
+}
+
+/// The guest side of a console.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct ConsoleTargetSpec {
+    #[xml(attr = "type", say(XmlError, "unknown target type '{}' specified for character device"))]
+    pub kind: Option<ConsoleTarget>,
+    #[xml(attr, say(InternalError, "Invalid port number: {}"))]
+    pub port: Option<u32>,
+}
+
+/// `<console>`.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Console::check)]
+pub struct Console {
+    #[xml(flatten)]
+    pub backend: CharBackend,
+    /// The pseudo terminal once more, for old clients: the same as the backend's path.
+    #[xml(attr, live)]
+    pub tty: Option<String>,
+    #[xml(child)]
+    pub log: CharLog,
+    #[xml(child)]
+    pub target: ConsoleTargetSpec,
+    #[xml(flatten)]
+    pub info: DeviceInfo,
+}
+
+impl Console {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        self.backend.check(e)
+    }
+}
+
+/// The guest side of a channel.
+#[derive(Debug, Clone, PartialEq, Xml)]
+#[xml(tag = "type", say(XmlError, "unknown target type '{}' specified for character device"))]
+pub enum ChannelTarget {
+    Guestfwd(GuestfwdTarget),
+    Virtio(VirtioTarget),
+    Xen(VirtioTarget),
+}
+
+/// An address in the guest's user network.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct GuestfwdTarget {
+    #[xml(attr)]
+    pub address: Option<String>,
+    #[xml(attr)]
+    pub port: Option<u16>,
+}
+
+/// A named port of a virtio-serial controller.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct VirtioTarget {
+    #[xml(attr)]
+    pub name: Option<String>,
+    #[xml(attr, live)]
+    pub state: Option<PortState>,
+}
+
+/// `<channel>`.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Channel::check)]
+pub struct Channel {
+    #[xml(flatten)]
+    pub backend: CharBackend,
+    #[xml(child)]
+    pub log: CharLog,
+    #[xml(child)]
+    pub target: Option<ChannelTarget>,
+    #[xml(flatten)]
+    pub info: DeviceInfo,
+}
+
+impl Channel {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        if self.target.is_none() {
+            let text = "character device target type is required";
+            return Err(e.error(Code::XmlError, Domain::Domain, text));
+        }
+        self.backend.check(e)
+    }
+}

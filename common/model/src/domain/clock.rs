@@ -1,0 +1,74 @@
+//! The guest's clock and timers.
+
+use virt_xml::{Xml, YesNo, names};
+
+names! {
+    /// What the guest's clock follows.
+    pub enum ClockOffset { Utc = "utc", Localtime = "localtime", Variable = "variable", Timezone = "timezone", Absolute = "absolute" }
+    /// What a variable clock counts from.
+    pub enum ClockBasis { Utc = "utc", Localtime = "localtime" }
+    /// A timer.
+    pub enum TimerName {
+        Platform = "platform", Pit = "pit", Rtc = "rtc", Hpet = "hpet", Tsc = "tsc", Kvmclock = "kvmclock",
+        Hypervclock = "hypervclock", Armvtimer = "armvtimer"
+    }
+    /// What becomes of ticks the guest missed.
+    pub enum TickPolicy { Delay = "delay", Catchup = "catchup", Merge = "merge", Discard = "discard" }
+    /// What a timer follows.
+    pub enum TimerTrack { Boot = "boot", Guest = "guest", Wall = "wall", Realtime = "realtime" }
+    /// How the TSC is shown.
+    pub enum TscMode { Auto = "auto", Native = "native", Emulate = "emulate", Paravirt = "paravirt", Smpsafe = "smpsafe" }
+}
+
+/// `<clock>`.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Clock {
+    #[xml(attr, say(ConfigUnsupported, "unknown clock offset '{}'"))]
+    pub offset: ClockOffset,
+    /// Seconds, or `reset`.
+    #[xml(attr)]
+    pub adjustment: Option<String>,
+    #[xml(attr, say(ConfigUnsupported, "unknown clock basis '{}'"))]
+    pub basis: Option<ClockBasis>,
+    /// Seconds of `adjustment` when the guest started (status file only).
+    #[xml(attr, status)]
+    pub adjustment0: Option<i64>,
+    #[xml(attr)]
+    pub timezone: Option<String>,
+    /// Seconds since 1970.
+    #[xml(attr)]
+    pub start: Option<u64>,
+    #[xml(child = "timer")]
+    pub timers: Vec<Timer>,
+}
+
+/// `<timer>`.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Timer {
+    #[xml(attr, required)]
+    pub name: TimerName,
+    #[xml(attr)]
+    pub tickpolicy: Option<TickPolicy>,
+    #[xml(attr)]
+    pub track: Option<TimerTrack>,
+    /// Hertz.
+    #[xml(attr)]
+    pub frequency: Option<u64>,
+    #[xml(attr)]
+    pub mode: Option<TscMode>,
+    #[xml(attr, with = YesNo)]
+    pub present: Option<bool>,
+    #[xml(child)]
+    pub catchup: Catchup,
+}
+
+/// How missed ticks are made up.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Catchup {
+    #[xml(attr)]
+    pub threshold: Option<u32>,
+    #[xml(attr)]
+    pub slew: Option<u32>,
+    #[xml(attr)]
+    pub limit: Option<u32>,
+}

@@ -1,0 +1,210 @@
+//! The guest's CPU and its NUMA nodes.
+
+use virt_xml::{OnOff, Xml, YesNo, names};
+
+use crate::Bitmap;
+
+names! {
+    /// How the CPU is made up.
+    pub enum CpuMode { Custom = "custom", HostModel = "host-model", HostPassthrough = "host-passthrough", Maximum = "maximum" }
+    /// How the host must fit.
+    pub enum CpuMatch { Minimum = "minimum", Exact = "exact", Strict = "strict" }
+    /// Who checks that it does.
+    pub enum CpuCheck { Default = "default", None = "none", Partial = "partial", Full = "full" }
+    /// Whether a model the host lacks may be replaced.
+    pub enum CpuFallback { Allow = "allow", Forbid = "forbid" }
+    /// What is asked of a feature.
+    pub enum FeaturePolicy { Force = "force", Require = "require", Optional = "optional", Disable = "disable", Forbid = "forbid" }
+    /// How a cache is shown.
+    pub enum CacheMode { Emulate = "emulate", Passthrough = "passthrough", Disable = "disable" }
+    /// Whose address width the guest sees.
+    pub enum MaxPhysAddrMode { Emulate = "emulate", Passthrough = "passthrough" }
+    /// Whether a node's memory is shared with other processes.
+    pub enum MemoryAccess { Default = "default", Shared = "shared", Private = "private" }
+    /// How a memory side cache is organised.
+    pub enum CacheAssociativity { None = "none", Direct = "direct", Full = "full" }
+    /// How a memory side cache writes.
+    pub enum CachePolicy { None = "none", Writeback = "writeback", Writethrough = "writethrough" }
+    /// What a latency or bandwidth is measured for.
+    pub enum InterconnectKind { None = "none", Access = "access", Read = "read", Write = "write" }
+}
+
+/// `<cpu>`.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Cpu {
+    #[xml(attr, say(ConfigUnsupported, "Invalid mode attribute '{}'", Cpu))]
+    pub mode: Option<CpuMode>,
+    #[xml(attr = "match", say(XmlError, "Invalid match attribute for CPU specification", Cpu))]
+    pub matching: Option<CpuMatch>,
+    #[xml(attr, say(XmlError, "Invalid check attribute for CPU specification", Cpu))]
+    pub check: Option<CpuCheck>,
+    #[xml(attr, with = OnOff)]
+    pub migratable: Option<bool>,
+    #[xml(attr, with = OnOff)]
+    pub deprecated_features: Option<bool>,
+    #[xml(child)]
+    pub model: Option<CpuModel>,
+    #[xml(leaf)]
+    pub vendor: Option<String>,
+    #[xml(child)]
+    pub topology: Option<Topology>,
+    #[xml(child)]
+    pub cache: Option<CpuCache>,
+    #[xml(child)]
+    pub maxphysaddr: Option<MaxPhysAddr>,
+    #[xml(child = "feature")]
+    pub features: Vec<CpuFeature>,
+    #[xml(child)]
+    pub numa: Option<Numa>,
+}
+
+/// The named CPU.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct CpuModel {
+    #[xml(attr, say(XmlError, "Invalid fallback attribute", Cpu))]
+    pub fallback: Option<CpuFallback>,
+    #[xml(attr)]
+    pub vendor_id: Option<String>,
+    #[xml(text)]
+    pub name: Option<String>,
+}
+
+/// How vcpus are spread over sockets.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Topology {
+    #[xml(attr)]
+    pub sockets: Option<u32>,
+    #[xml(attr)]
+    pub dies: Option<u32>,
+    #[xml(attr)]
+    pub clusters: Option<u32>,
+    #[xml(attr)]
+    pub cores: Option<u32>,
+    #[xml(attr)]
+    pub threads: Option<u32>,
+}
+
+/// The CPU's cache.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct CpuCache {
+    #[xml(attr)]
+    pub level: Option<i32>,
+    #[xml(attr, required)]
+    pub mode: CacheMode,
+}
+
+/// Bits of a physical address.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct MaxPhysAddr {
+    #[xml(attr, required)]
+    pub mode: MaxPhysAddrMode,
+    #[xml(attr)]
+    pub bits: Option<u32>,
+    #[xml(attr)]
+    pub limit: Option<u32>,
+}
+
+/// A CPU feature.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct CpuFeature {
+    #[xml(attr, say(XmlError, "Invalid CPU feature policy", Cpu))]
+    pub policy: Option<FeaturePolicy>,
+    #[xml(attr)]
+    pub name: Option<String>,
+}
+
+/// The guest's NUMA nodes.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Numa {
+    #[xml(child = "cell")]
+    pub cells: Vec<NumaCell>,
+    #[xml(child)]
+    pub interconnects: Interconnects,
+}
+
+/// One NUMA node.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct NumaCell {
+    #[xml(attr)]
+    pub id: Option<u32>,
+    #[xml(attr)]
+    pub cpus: Option<Bitmap>,
+    #[xml(flatten)]
+    pub memory: CellMemory,
+    #[xml(attr = "memAccess")]
+    pub mem_access: Option<MemoryAccess>,
+    #[xml(attr, with = YesNo)]
+    pub discard: Option<bool>,
+    #[xml(child)]
+    pub distances: Distances,
+    #[xml(child = "cache")]
+    pub caches: Vec<NumaCache>,
+}
+
+/// Distances from one node to others.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Distances {
+    #[xml(child = "sibling")]
+    pub siblings: Vec<Sibling>,
+}
+
+/// The distance to one node.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Sibling {
+    #[xml(attr, required)]
+    pub id: u32,
+    #[xml(attr, required)]
+    pub value: u32,
+}
+
+/// A memory side cache.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct NumaCache {
+    #[xml(attr)]
+    pub level: u32,
+    #[xml(attr, required)]
+    pub associativity: CacheAssociativity,
+    #[xml(attr, required)]
+    pub policy: CachePolicy,
+    #[xml(child)]
+    pub size: ScaledValue,
+    #[xml(child)]
+    pub line: ScaledValue,
+}
+
+/// A number and its unit, kept as given.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct ScaledValue {
+    #[xml(attr)]
+    pub value: u64,
+    #[xml(attr)]
+    pub unit: Option<String>,
+}
+
+/// Latencies and bandwidths between nodes.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Interconnects {
+    #[xml(child = "latency")]
+    pub latencies: Vec<Interconnect>,
+    #[xml(child = "bandwidth")]
+    pub bandwidths: Vec<Interconnect>,
+}
+
+/// One latency (nanoseconds) or bandwidth (with a unit).
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Interconnect {
+    #[xml(attr, required)]
+    pub initiator: u32,
+    #[xml(attr, required)]
+    pub target: u32,
+    #[xml(attr)]
+    pub cache: Option<u32>,
+    #[xml(attr = "type", required)]
+    pub kind: InterconnectKind,
+    #[xml(attr)]
+    pub value: u64,
+    #[xml(attr)]
+    pub unit: Option<String>,
+}
+
+pub use super::memory::CellMemory;

@@ -1,0 +1,89 @@
+//! What every device has: alias, boot place, option ROM, ACPI index and address.
+
+use virt_xml::rt_error::Result;
+use virt_xml::{El, Hex, Mode, NonZero, OnOff, Xml, YesNo};
+
+use super::address::Address;
+
+/// Alias, boot place and address of a device.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = DeviceInfo::check)]
+pub struct DeviceInfo {
+    #[xml(child)]
+    pub boot: Option<BootOrder>,
+    /// In a configuration only names the user chose (`ua-...`) are kept.
+    #[xml(attr = "alias@name", keep_if = alias_kept)]
+    pub alias: Option<String>,
+    /// The USB controller this companion belongs to.
+    #[xml(attr = "master@startport")]
+    pub master_startport: Option<u32>,
+    #[xml(child)]
+    pub rom: Rom,
+    #[xml(attr = "acpi@index")]
+    pub acpi_index: Option<u32>,
+    #[xml(child)]
+    pub address: Option<Address>,
+}
+
+fn alias_kept(alias: &String, mode: Mode) -> bool {
+    !mode.inactive || alias.starts_with("ua-")
+}
+
+impl DeviceInfo {
+    /// Parts that only some devices have are not read for others.
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        let device = e.name();
+        if !matches!(device, "disk" | "interface" | "hostdev" | "redirdev" | "filesystem") {
+            self.boot = None;
+        }
+        if !matches!(device, "interface" | "hostdev") {
+            self.rom = Rom::default();
+        }
+        if device != "controller" {
+            self.master_startport = None;
+        }
+        Ok(())
+    }
+}
+
+/// `<boot order='1'/>`: the place in the boot order, from 1.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct BootOrder {
+    #[xml(attr, with = NonZero, required)]
+    pub order: u32,
+    #[xml(attr)]
+    pub loadparm: Option<String>,
+}
+
+/// The option ROM of a PCI device.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Rom {
+    #[xml(attr, with = YesNo)]
+    pub enabled: Option<bool>,
+    #[xml(attr, with = OnOff)]
+    pub bar: Option<bool>,
+    #[xml(attr)]
+    pub file: Option<String>,
+}
+
+/// `driver` attributes of every virtio device.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct VirtioOptions {
+    #[xml(attr, with = OnOff)]
+    pub iommu: Option<bool>,
+    #[xml(attr, with = OnOff)]
+    pub ats: Option<bool>,
+    #[xml(attr, with = OnOff)]
+    pub packed: Option<bool>,
+    #[xml(attr, with = OnOff)]
+    pub page_per_vq: Option<bool>,
+}
+
+/// A PCI device's two extra numbers on s390x.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Zpci {
+    #[xml(attr, with = Hex<4>)]
+    pub uid: Option<u32>,
+    #[xml(attr, with = Hex<8>)]
+    pub fid: Option<u32>,
+}

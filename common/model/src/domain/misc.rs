@@ -1,0 +1,348 @@
+//! Small devices: balloon, random numbers, watchdog, panic, hub, lease, redirection, vsock and others with little to say.
+
+use virt_xml::rt_error::{Code, Domain, Result};
+use virt_xml::{El, HexUpper, OnOff, Xml, YesNo, names};
+
+use super::chardev::CharBackend;
+use super::disk::VirtioModel;
+use super::info::{DeviceInfo, VirtioOptions};
+use crate::{ShmemSize, Size};
+
+names! {
+    /// The balloon's device.
+    pub enum BalloonModel {
+        Virtio = "virtio", Transitional = "virtio-transitional", NonTransitional = "virtio-non-transitional", Xen = "xen",
+        None = "none"
+    }
+    /// The watchdog's device.
+    pub enum WatchdogModel { I6300esb = "i6300esb", Ib700 = "ib700", Diag288 = "diag288", Itco = "itco" }
+    /// What a watchdog does.
+    pub enum WatchdogAction {
+        Reset = "reset", Shutdown = "shutdown", Poweroff = "poweroff", Pause = "pause", Dump = "dump", None = "none",
+        InjectNmi = "inject-nmi"
+    }
+    /// The panic notifier's device.
+    pub enum PanicModel {
+        Default = "default", Isa = "isa", Pseries = "pseries", Hyperv = "hyperv", S390 = "s390", Pvpanic = "pvpanic"
+    }
+    /// What a hub connects.
+    pub enum HubKind { Usb = "usb" }
+    /// What is redirected.
+    pub enum RedirBus { Usb = "usb" }
+    /// Shared memory's device.
+    pub enum ShmemModel { Ivshmem = "ivshmem", Plain = "ivshmem-plain", Doorbell = "ivshmem-doorbell" }
+    /// Who may write shared memory.
+    pub enum ShmemRole { Default = "default", Master = "master", Peer = "peer" }
+    /// The IOMMU's device.
+    pub enum IommuModel { Intel = "intel", Smmuv3 = "smmuv3", Virtio = "virtio" }
+    /// The crypto device.
+    pub enum CryptoModel { Virtio = "virtio" }
+    /// How a crypto device is implemented.
+    pub enum CryptoKind { Qemu = "qemu" }
+    /// Who does a crypto device's work.
+    pub enum CryptoBackendModel { Builtin = "builtin", Lkcf = "lkcf" }
+    /// Where a crash log is stored.
+    pub enum PstoreBackend { AcpiErst = "acpi-erst" }
+}
+
+/// `<memballoon>`.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Memballoon {
+    #[xml(attr, required)]
+    pub model: BalloonModel,
+    #[xml(attr, with = OnOff)]
+    pub autodeflate: Option<bool>,
+    #[xml(attr = "freePageReporting", with = OnOff)]
+    pub free_page_reporting: Option<bool>,
+    /// Seconds between two reports of the guest.
+    #[xml(attr = "stats@period")]
+    pub stats_period: Option<i32>,
+    #[xml(flatten)]
+    pub info: DeviceInfo,
+    #[xml(child)]
+    pub driver: VirtioOptions,
+}
+
+/// `<rng>`.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Rng {
+    #[xml(attr, required)]
+    pub model: RngModel,
+    #[xml(child)]
+    pub rate: Option<RngRate>,
+    #[xml(child)]
+    pub backend: Option<RngBackend>,
+    #[xml(child)]
+    pub driver: VirtioOptions,
+    #[xml(flatten)]
+    pub info: DeviceInfo,
+}
+
+names! {
+    /// The random number device.
+    pub enum RngModel { Virtio = "virtio", Transitional = "virtio-transitional", NonTransitional = "virtio-non-transitional" }
+}
+
+/// Bytes in each period of milliseconds.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct RngRate {
+    #[xml(attr, required)]
+    pub bytes: u32,
+    #[xml(attr)]
+    pub period: Option<u32>,
+}
+
+/// Where random numbers come from.
+#[derive(Debug, Clone, PartialEq, Xml)]
+#[xml(tag = "model")]
+pub enum RngBackend {
+    Random(RngPath),
+    Egd(CharBackend),
+    Builtin,
+}
+
+/// A host device that gives random numbers.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct RngPath {
+    #[xml(text)]
+    pub path: Option<String>,
+}
+
+/// `<watchdog>`.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Watchdog {
+    #[xml(attr, required)]
+    pub model: WatchdogModel,
+    #[xml(attr)]
+    pub action: WatchdogAction,
+    #[xml(flatten)]
+    pub info: DeviceInfo,
+}
+
+/// `<panic>`.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Panic {
+    #[xml(attr)]
+    pub model: Option<PanicModel>,
+    #[xml(flatten)]
+    pub info: DeviceInfo,
+}
+
+/// `<hub>`.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Hub {
+    #[xml(attr = "type", required)]
+    pub kind: HubKind,
+    #[xml(flatten)]
+    pub info: DeviceInfo,
+}
+
+/// `<nvram>`: the NVRAM of a PowerPC guest.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct NvramDevice {
+    #[xml(flatten)]
+    pub info: DeviceInfo,
+}
+
+/// `<lease>`: a lock held while the guest runs.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Lease {
+    #[xml(leaf)]
+    pub lockspace: Option<String>,
+    #[xml(leaf)]
+    pub key: Option<String>,
+    #[xml(attr = "target@path")]
+    pub path: Option<String>,
+    #[xml(attr = "target@offset", skip_default)]
+    pub offset: u64,
+}
+
+/// `<redirdev>`.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Redirdev {
+    #[xml(attr)]
+    pub bus: RedirBus,
+    #[xml(flatten)]
+    pub backend: CharBackend,
+    #[xml(flatten)]
+    pub info: DeviceInfo,
+}
+
+/// `<redirfilter>`: which USB devices may be redirected.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Redirfilter {
+    #[xml(child = "usbdev")]
+    pub usbdevs: Vec<RedirRule>,
+}
+
+/// One rule; what is missing matches anything.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct RedirRule {
+    #[xml(attr, with = HexUpper<2>)]
+    pub class: Option<u32>,
+    #[xml(attr, with = HexUpper<4>)]
+    pub vendor: Option<u32>,
+    #[xml(attr, with = HexUpper<4>)]
+    pub product: Option<u32>,
+    #[xml(attr)]
+    pub version: Option<String>,
+    #[xml(attr, with = YesNo, required)]
+    pub allow: bool,
+}
+
+/// `<vsock>`.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Vsock {
+    #[xml(attr)]
+    pub model: Option<VirtioModel>,
+    #[xml(attr = "cid@auto", with = YesNo)]
+    pub auto_cid: Option<bool>,
+    #[xml(attr = "cid@address")]
+    pub cid: Option<u32>,
+    #[xml(flatten)]
+    pub info: DeviceInfo,
+    #[xml(child)]
+    pub driver: VirtioOptions,
+}
+
+/// `<shmem>`: memory shared with other guests.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Shmem {
+    #[xml(attr, required)]
+    pub name: String,
+    #[xml(attr)]
+    pub role: Option<ShmemRole>,
+    #[xml(attr = "model@type")]
+    pub model: Option<ShmemModel>,
+    #[xml(child)]
+    pub size: Option<ShmemSize>,
+    #[xml(child)]
+    pub server: Option<ShmemServer>,
+    #[xml(child)]
+    pub msi: Option<ShmemMsi>,
+    #[xml(flatten)]
+    pub info: DeviceInfo,
+}
+
+/// The socket of a shared memory server.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct ShmemServer {
+    #[xml(attr)]
+    pub path: Option<String>,
+}
+
+/// Interrupts between the guests.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct ShmemMsi {
+    #[xml(attr, with = OnOff)]
+    pub enabled: Option<bool>,
+    #[xml(attr)]
+    pub vectors: Option<u32>,
+    #[xml(attr, with = OnOff)]
+    pub ioeventfd: Option<bool>,
+}
+
+/// `<iommu>`.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Iommu {
+    #[xml(attr, required)]
+    pub model: IommuModel,
+    #[xml(child)]
+    pub driver: IommuDriver,
+    #[xml(flatten)]
+    pub info: DeviceInfo,
+}
+
+/// What the IOMMU can do.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct IommuDriver {
+    #[xml(attr, with = OnOff)]
+    pub intremap: Option<bool>,
+    #[xml(attr, with = OnOff)]
+    pub caching_mode: Option<bool>,
+    #[xml(attr, with = OnOff)]
+    pub eim: Option<bool>,
+    #[xml(attr, with = OnOff)]
+    pub iotlb: Option<bool>,
+    #[xml(attr)]
+    pub aw_bits: Option<u32>,
+    #[xml(attr, with = OnOff)]
+    pub dma_translation: Option<bool>,
+}
+
+/// `<crypto>`.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Crypto {
+    #[xml(attr, required)]
+    pub model: CryptoModel,
+    #[xml(attr = "type", required)]
+    pub kind: CryptoKind,
+    #[xml(child)]
+    pub backend: CryptoBackend,
+    #[xml(child)]
+    pub driver: VirtioOptions,
+    #[xml(flatten)]
+    pub info: DeviceInfo,
+}
+
+/// Who does a crypto device's work.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct CryptoBackend {
+    #[xml(attr)]
+    pub model: CryptoBackendModel,
+    #[xml(attr)]
+    pub queues: Option<u32>,
+}
+
+/// `<pstore>`: where a crashing guest leaves its log.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Pstore {
+    #[xml(attr, required)]
+    pub backend: PstoreBackend,
+    #[xml(leaf)]
+    pub path: Option<String>,
+    #[xml(child)]
+    pub size: Option<Size>,
+    #[xml(flatten)]
+    pub info: DeviceInfo,
+}
+
+/// `<smartcard>`.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Smartcard {
+    #[xml(flatten)]
+    pub mode: SmartcardMode,
+    #[xml(flatten)]
+    pub info: DeviceInfo,
+}
+
+/// Where the smartcard is.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(tag = "mode")]
+pub enum SmartcardMode {
+    #[default]
+    Host,
+    #[xml("host-certificates")]
+    HostCertificates(Certificates),
+    Passthrough(CharBackend),
+}
+
+/// Certificates that make up a card.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Certificates::check)]
+pub struct Certificates {
+    #[xml(leaf = "certificate")]
+    pub certificates: Vec<String>,
+    #[xml(leaf)]
+    pub database: Option<String>,
+}
+
+impl Certificates {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        if self.certificates.len() == 3 {
+            return Ok(());
+        }
+        let text = "host-certificates mode needs exactly three certificates";
+        Err(e.error(Code::XmlError, Domain::Domain, text))
+    }
+}

@@ -1,0 +1,197 @@
+//! The domain document: a guest, its hardware and its place on the host.
+//!
+//! [`Domain::parse`] reads, [`Domain::format`] writes. An `Option` that is `None` was not given: post-parse code of
+//! the driver fills it in. In every type the fields stand in the order of the output; where a flattened field writes an
+//! element's `type` attribute, the element's other attributes come after it.
+#![allow(missing_docs)] // The fields are the document's own names; comments stand where there is more to say.
+
+pub mod address;
+pub mod chardev;
+pub mod clock;
+pub mod controller;
+pub mod cpu;
+pub mod devices;
+pub mod disk;
+pub mod features;
+pub mod filesystem;
+pub mod graphics;
+pub mod hostdev;
+pub mod hyperv;
+pub mod info;
+pub mod input;
+pub mod interface;
+pub mod memory;
+pub mod metadata;
+pub mod misc;
+pub mod net;
+pub mod os;
+pub mod qemu;
+pub mod seclabel;
+pub mod sound;
+pub mod source;
+pub mod sysinfo;
+pub mod tpm;
+pub mod tuning;
+pub mod vcpu;
+pub mod video;
+
+use virt_xml::rt_error::{Code, Domain as From, Result};
+use virt_xml::{El, Mode, Xml, names};
+
+use crate::{Size, Uuid, UuidText};
+use clock::Clock;
+use cpu::Cpu;
+use devices::Devices;
+use disk::ThrottleGroups;
+use features::Features;
+use filesystem::IdMap;
+use memory::{MaxMemory, MemTune, Memory, MemoryBacking};
+use metadata::Metadata;
+use os::Os;
+use qemu::QemuNamespace;
+use seclabel::Seclabel;
+use sysinfo::Sysinfo;
+use tuning::{BlkioTune, KeyWrap, LaunchSecurity, LifecycleAction, LockFailure, Perf, Pm, Resource};
+use vcpu::{CpuTune, DefaultIothread, IothreadIds, NumaTune, Vcpu, Vcpus};
+
+names! {
+    /// What runs the guest.
+    pub enum VirtType {
+        Qemu = "qemu", Kqemu = "kqemu", Kvm = "kvm", Xen = "xen", Lxc = "lxc", Uml = "uml", Openvz = "openvz", Test = "test",
+        Vmware = "vmware", Hyperv = "hyperv", Vbox = "vbox", Phyp = "phyp", Parallels = "parallels", Bhyve = "bhyve",
+        Vz = "vz", Hvf = "hvf"
+    }
+}
+
+/// `<domain>`.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Domain::check)]
+pub struct Domain {
+    #[xml(attr = "type", required)]
+    pub virt_type: VirtType,
+    /// Number of the running guest.
+    #[xml(attr, live)]
+    pub id: Option<i32>,
+    #[xml(leaf)]
+    pub name: Option<String>,
+    #[xml(leaf, with = UuidText, say(InternalError, "malformed uuid element"))]
+    pub uuid: Option<Uuid>,
+    #[xml(child)]
+    pub genid: Option<GenId>,
+    #[xml(leaf = "hwuuid", with = UuidText)]
+    pub hwuuid: Option<Uuid>,
+    #[xml(leaf)]
+    pub title: Option<String>,
+    #[xml(leaf)]
+    pub description: Option<String>,
+    #[xml(child)]
+    pub metadata: Metadata,
+    #[xml(child = "maxMemory")]
+    pub max_memory: Option<MaxMemory>,
+    #[xml(child)]
+    pub memory: Option<Memory>,
+    #[xml(child = "currentMemory")]
+    pub current_memory: Option<Size>,
+    #[xml(child)]
+    pub blkiotune: BlkioTune,
+    #[xml(child)]
+    pub memtune: MemTune,
+    #[xml(child = "memoryBacking")]
+    pub memory_backing: MemoryBacking,
+    #[xml(child)]
+    pub vcpu: Option<Vcpu>,
+    #[xml(child)]
+    pub vcpus: Vcpus,
+    #[xml(leaf, say(XmlError, "invalid iothreads count '{}'"))]
+    pub iothreads: Option<u32>,
+    #[xml(child)]
+    pub iothreadids: IothreadIds,
+    #[xml(child)]
+    pub defaultiothread: Option<DefaultIothread>,
+    #[xml(child)]
+    pub cputune: CpuTune,
+    #[xml(child)]
+    pub numatune: NumaTune,
+    #[xml(child)]
+    pub resource: Resource,
+    #[xml(child = "sysinfo")]
+    pub sysinfo: Vec<Sysinfo>,
+    #[xml(child)]
+    pub throttlegroups: ThrottleGroups,
+    #[xml(leaf)]
+    pub bootloader: Option<String>,
+    #[xml(leaf)]
+    pub bootloader_args: Option<String>,
+    #[xml(child)]
+    pub os: Os,
+    #[xml(child)]
+    pub idmap: IdMap,
+    #[xml(child)]
+    pub features: Features,
+    #[xml(child)]
+    pub cpu: Option<Cpu>,
+    #[xml(child)]
+    pub clock: Option<Clock>,
+    #[xml(leaf, say(ConfigUnsupported, "unknown on_poweroff action: {}"))]
+    pub on_poweroff: Option<LifecycleAction>,
+    #[xml(leaf, say(ConfigUnsupported, "unknown on_reboot action: {}"))]
+    pub on_reboot: Option<LifecycleAction>,
+    #[xml(leaf, say(ConfigUnsupported, "unknown on_crash action: {}"))]
+    pub on_crash: Option<LifecycleAction>,
+    #[xml(leaf)]
+    pub on_lockfailure: Option<LockFailure>,
+    #[xml(child)]
+    pub pm: Pm,
+    #[xml(child)]
+    pub perf: Perf,
+    #[xml(child)]
+    pub devices: Devices,
+    #[xml(child = "seclabel")]
+    pub seclabels: Vec<Seclabel>,
+    #[xml(child)]
+    pub keywrap: KeyWrap,
+    #[xml(child = "launchSecurity")]
+    pub launch_security: Option<LaunchSecurity>,
+    #[xml(flatten)]
+    pub qemu: QemuNamespace,
+}
+
+/// `<genid>`: given, or to be made.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct GenId {
+    #[xml(text, with = UuidText, say(InternalError, "malformed genid element"))]
+    pub uuid: Option<Uuid>,
+}
+
+impl Domain {
+    /// Reads a document. Parts of a running guest are left out when `mode.inactive`.
+    ///
+    /// Errors carry libvirt's code and text, with element path, line and value as context.
+    pub fn parse(text: &str, mode: Mode) -> Result<Self> {
+        virt_xml::parse(text, "domain", mode, From::Domain)
+    }
+
+    /// Writes the document, ending in a newline.
+    pub fn format(&self, mode: Mode) -> String {
+        virt_xml::format(self, "domain", mode)
+    }
+
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        let refuse = |code, text: &str| Err(e.error(code, From::Domain, text.to_string()));
+        match &self.name {
+            None => {
+                return Err(
+                    virt_xml::rt_error::Error::bare(Code::NoName, From::Domain).with("line", e.line())
+                );
+            }
+            Some(name) if name.contains('/') => {
+                return refuse(Code::XmlError, &format!("name {name} cannot contain '/'"));
+            }
+            Some(_) => {}
+        }
+        if self.title.as_ref().is_some_and(|t| t.contains('\n')) {
+            return refuse(Code::XmlError, "Domain title can't contain newlines");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,40 @@
+//! Security labels, of the whole guest and of single images and sockets.
+
+use virt_xml::{Xml, YesNo, names};
+
+names! {
+    /// Who chooses the label.
+    pub enum SeclabelKind { Dynamic = "dynamic", Static = "static", None = "none" }
+}
+
+/// `<seclabel>` of the guest.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Seclabel {
+    #[xml(attr = "type")]
+    pub kind: Option<SeclabelKind>,
+    /// `selinux`, `apparmor`, `dac`.
+    #[xml(attr)]
+    pub model: Option<String>,
+    #[xml(attr, with = YesNo)]
+    pub relabel: Option<bool>,
+    #[xml(leaf)]
+    pub label: Option<String>,
+    #[xml(leaf, live)]
+    pub imagelabel: Option<String>,
+    #[xml(leaf)]
+    pub baselabel: Option<String>,
+}
+
+/// `<seclabel>` of one image or socket.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct DeviceSeclabel {
+    #[xml(attr)]
+    pub model: Option<String>,
+    /// An image that was not relabelled, for want of permission (status file only).
+    #[xml(attr, with = YesNo, live)]
+    pub labelskip: Option<bool>,
+    #[xml(attr, with = YesNo)]
+    pub relabel: Option<bool>,
+    #[xml(leaf)]
+    pub label: Option<String>,
+}

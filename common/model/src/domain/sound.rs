@@ -1,0 +1,135 @@
+//! Sound cards and the host's audio.
+
+use virt_xml::{Xml, YesNo, names};
+
+use super::info::{DeviceInfo, VirtioOptions};
+
+names! {
+    /// The card.
+    pub enum SoundModel {
+        Sb16 = "sb16", Es1370 = "es1370", Pcspk = "pcspk", Ac97 = "ac97", Ich6 = "ich6", Ich9 = "ich9", Usb = "usb",
+        Ich7 = "ich7", Virtio = "virtio"
+    }
+    /// The codec of an HDA card.
+    pub enum CodecKind { Duplex = "duplex", Micro = "micro", Output = "output" }
+    /// Sample formats.
+    pub enum SampleFormat { Default = "default", U8 = "u8", S8 = "s8", U16 = "u16", S16 = "s16", U32 = "u32", S32 = "s32", F32 = "f32" }
+    /// The host's audio system.
+    pub enum AudioKind {
+        None = "none", Alsa = "alsa", Coreaudio = "coreaudio", Jack = "jack", Oss = "oss", Pulseaudio = "pulseaudio",
+        Sdl = "sdl", Spice = "spice", File = "file", Dbus = "dbus", Pipewire = "pipewire"
+    }
+    /// SDL's audio drivers.
+    pub enum SdlAudioDriver {
+        Default = "default", Esd = "esd", Alsa = "alsa", Arts = "arts", Pulseaudio = "pulseaudio"
+    }
+}
+
+/// `<sound>`.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Sound {
+    #[xml(attr, required)]
+    pub model: SoundModel,
+    #[xml(attr, with = YesNo)]
+    pub multichannel: Option<bool>,
+    #[xml(attr)]
+    pub streams: Option<u32>,
+    #[xml(child = "codec")]
+    pub codecs: Vec<Codec>,
+    #[xml(attr = "audio@id")]
+    pub audio: Option<u32>,
+    #[xml(flatten)]
+    pub info: DeviceInfo,
+    #[xml(child)]
+    pub driver: VirtioOptions,
+}
+
+/// A codec of an HDA card.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Codec {
+    #[xml(attr = "type", required)]
+    pub kind: CodecKind,
+}
+
+/// `<audio>`: where sound comes from and goes to on the host. Which attributes count depends on the kind.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Audio {
+    #[xml(attr, required)]
+    pub id: u32,
+    #[xml(attr = "type", required)]
+    pub kind: AudioKind,
+    /// Microseconds.
+    #[xml(attr = "timerPeriod")]
+    pub timer_period: Option<u32>,
+    /// A WAV file (`file`).
+    #[xml(attr)]
+    pub path: Option<String>,
+    /// SDL's driver.
+    #[xml(attr)]
+    pub driver: Option<SdlAudioDriver>,
+    /// PipeWire's folder.
+    #[xml(attr = "runtimeDir")]
+    pub runtime_dir: Option<String>,
+    /// PulseAudio's server.
+    #[xml(attr = "serverName")]
+    pub server_name: Option<String>,
+    #[xml(attr = "tryMMap", with = YesNo)]
+    pub try_mmap: Option<bool>,
+    #[xml(attr, with = YesNo)]
+    pub exclusive: Option<bool>,
+    #[xml(attr = "dspPolicy")]
+    pub dsp_policy: Option<i32>,
+    #[xml(child)]
+    pub input: AudioIo,
+    #[xml(child)]
+    pub output: AudioIo,
+}
+
+/// One direction of sound.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct AudioIo {
+    #[xml(attr = "mixingEngine", with = YesNo)]
+    pub mixing_engine: Option<bool>,
+    #[xml(attr = "fixedSettings", with = YesNo)]
+    pub fixed_settings: Option<bool>,
+    #[xml(attr)]
+    pub voices: Option<u32>,
+    /// Microseconds.
+    #[xml(attr = "bufferLength")]
+    pub buffer_length: Option<u32>,
+    #[xml(attr)]
+    pub dev: Option<String>,
+    #[xml(attr = "bufferCount")]
+    pub buffer_count: Option<u32>,
+    #[xml(attr = "tryPoll", with = YesNo)]
+    pub try_poll: Option<bool>,
+    #[xml(attr = "serverName")]
+    pub server_name: Option<String>,
+    #[xml(attr = "clientName")]
+    pub client_name: Option<String>,
+    #[xml(attr = "connectPorts")]
+    pub connect_ports: Option<String>,
+    #[xml(attr = "exactName", with = YesNo)]
+    pub exact_name: Option<bool>,
+    #[xml(attr)]
+    pub name: Option<String>,
+    #[xml(attr = "streamName")]
+    pub stream_name: Option<String>,
+    /// Microseconds.
+    #[xml(attr)]
+    pub latency: Option<u32>,
+    #[xml(child)]
+    pub settings: AudioSettings,
+}
+
+/// A fixed sample format.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct AudioSettings {
+    /// Hertz.
+    #[xml(attr)]
+    pub frequency: Option<u32>,
+    #[xml(attr)]
+    pub channels: Option<u32>,
+    #[xml(attr)]
+    pub format: Option<SampleFormat>,
+}

@@ -1,0 +1,71 @@
+//! What the guest reads of its make: SMBIOS strings and firmware configuration files.
+
+use virt_xml::Xml;
+
+/// `<sysinfo>`.
+#[derive(Debug, Clone, PartialEq, Xml)]
+#[xml(tag = "type", say(ConfigUnsupported, "unknown sysinfo type '{}'"))]
+pub enum Sysinfo {
+    Smbios(Smbios),
+    Fwcfg(FwCfg),
+}
+
+/// SMBIOS tables.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Smbios {
+    #[xml(child)]
+    pub bios: SmbiosTable,
+    #[xml(child)]
+    pub system: SmbiosTable,
+    #[xml(child = "baseBoard")]
+    pub base_boards: Vec<SmbiosTable>,
+    #[xml(child)]
+    pub chassis: SmbiosTable,
+    #[xml(child = "processor")]
+    pub processors: Vec<SmbiosTable>,
+    #[xml(child = "memory_device")]
+    pub memory_devices: Vec<SmbiosTable>,
+    #[xml(child = "oemStrings")]
+    pub oem_strings: SmbiosTable,
+}
+
+/// One SMBIOS table.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct SmbiosTable {
+    #[xml(child = "entry")]
+    pub entries: Vec<SmbiosEntry>,
+}
+
+impl SmbiosTable {
+    /// The text of a named entry.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.entries.iter().find(|e| e.name.as_deref() == Some(name)).and_then(|e| e.value.as_deref())
+    }
+}
+
+/// One SMBIOS string.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct SmbiosEntry {
+    #[xml(attr)]
+    pub name: Option<String>,
+    #[xml(text)]
+    pub value: Option<String>,
+}
+
+/// Files the firmware offers.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct FwCfg {
+    #[xml(child = "entry")]
+    pub entries: Vec<FwCfgEntry>,
+}
+
+/// One file: its text, or where it is.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct FwCfgEntry {
+    #[xml(attr)]
+    pub name: Option<String>,
+    #[xml(attr)]
+    pub file: Option<String>,
+    #[xml(text)]
+    pub value: Option<String>,
+}

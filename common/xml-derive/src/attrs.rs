@@ -1,0 +1,191 @@
+//! What stands in `#[xml(...)]`.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{Attribute, Field, Ident, LitStr, Path, Result, Type};
+
+/// What a field is in the element.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Attr,
+    Child,
+    Leaf,
+    Text,
+    Flag,
+    Flatten,
+    Raw,
+}
+
+/// How many values a field holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    One,
+    Option,
+    Vec,
+}
+
+pub struct FieldSpec {
+    pub ident: Ident,
+    pub kind: Kind,
+    pub shape: Shape,
+    pub inner: Type,
+    /// Attribute or element name.
+    pub name: String,
+    /// Element that wraps it, when it is not in this element itself.
+    pub within: Option<String>,
+    pub codec: TokenStream,
+    pub say: TokenStream,
+    pub live: bool,
+    pub secure: bool,
+    pub status: bool,
+    pub skip_default: bool,
+    pub required: bool,
+    /// For an optional flattened part: the attribute that announces it.
+    pub when: Option<String>,
+    /// `fn(&T, Mode) -> bool`: whether a value is kept, both ways.
+    pub keep_if: Option<Path>,
+}
+
+/// Code and text of a refusal: `say(ConfigUnsupported, "unknown x '{}'")`.
+fn say_tokens(code: &Ident, text: &LitStr, domain: Option<&Ident>) -> TokenStream {
+    let domain = domain.map_or_else(|| quote!(Domain), |d| quote!(#d));
+    quote!(Some(&::virt_xml::Say { code: ::virt_xml::rt_error::Code::#code, domain: ::virt_xml::rt_error::Domain::#domain, text: #text }))
+}
+
+fn parse_say(meta: &syn::meta::ParseNestedMeta<'_>) -> Result<TokenStream> {
+    let content;
+    syn::parenthesized!(content in meta.input);
+    let code: Ident = content.parse()?;
+    content.parse::<syn::Token![,]>()?;
+    let text: LitStr = content.parse()?;
+    let mut domain = None;
+    if content.parse::<Option<syn::Token![,]>>()?.is_some() && !content.is_empty() {
+        domain = Some(content.parse::<Ident>()?);
+    }
+    Ok(say_tokens(&code, &text, domain.as_ref()))
+}
+
+/// `Option<T>`, `Vec<T>` or `T`.
+fn shape_of(ty: &Type) -> (Shape, Type) {
+    if let Type::Path(p) = ty
+        && let Some(last) = p.path.segments.last()
+        && let syn::PathArguments::AngleBracketed(args) = &last.arguments
+        && let Some(syn::GenericArgument::Type(inner)) = args.args.first()
+    {
+        if last.ident == "Option" {
+            return (Shape::Option, inner.clone());
+        }
+        if last.ident == "Vec" {
+            return (Shape::Vec, inner.clone());
+        }
+    }
+    (Shape::One, ty.clone())
+}
+
+impl FieldSpec {
+    pub fn parse(field: &Field) -> Result<Self> {
+        let ident =
+            field.ident.clone().ok_or_else(|| syn::Error::new_spanned(field, "a named field is needed"))?;
+        let (shape, inner) = shape_of(&field.ty);
+        let plain = ident.to_string();
+        let plain = plain.strip_prefix("r#").unwrap_or(&plain).to_string();
+        let mut spec = FieldSpec {
+            ident: ident.clone(),
+            kind: Kind::Attr,
+            shape,
+            inner,
+            name: plain,
+            within: None,
+            codec: quote!(::virt_xml::Plain),
+            say: quote!(None),
+            live: false,
+            secure: false,
+            status: false,
+            skip_default: false,
+            required: false,
+            when: None,
+            keep_if: None,
+        };
+        let mut kind = None;
+        for attr in field.attrs.iter().filter(|a| a.path().is_ident("xml")) {
+            attr.parse_nested_meta(|meta| {
+                let word = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
+                let found = match word.as_str() {
+                    "attr" => Some(Kind::Attr),
+                    "child" => Some(Kind::Child),
+                    "leaf" => Some(Kind::Leaf),
+                    "text" => Some(Kind::Text),
+                    "flag" => Some(Kind::Flag),
+                    "flatten" => Some(Kind::Flatten),
+                    "raw" => Some(Kind::Raw),
+                    _ => None,
+                };
+                if let Some(found) = found {
+                    kind = Some(found);
+                    if meta.input.peek(syn::Token![=]) {
+                        let name: LitStr = meta.value()?.parse()?;
+                        let name = name.value();
+                        let (within, name) = match name.rsplit_once(['@', '/']) {
+                            Some((within, name)) => (Some(within.to_string()), name.to_string()),
+                            None => (None, name),
+                        };
+                        spec.name = name;
+                        spec.within = within;
+                    }
+                    return Ok(());
+                }
+                match word.as_str() {
+                    "with" => {
+                        let codec: Type = meta.value()?.parse()?;
+                        spec.codec = quote!(#codec);
+                    }
+                    "live" => spec.live = true,
+                    "secure" => spec.secure = true,
+                    "status" => spec.status = true,
+                    "skip_default" => spec.skip_default = true,
+                    "required" => spec.required = true,
+                    "say" => spec.say = parse_say(&meta)?,
+                    "when" => spec.when = Some(meta.value()?.parse::<LitStr>()?.value()),
+                    "keep_if" => spec.keep_if = Some(meta.value()?.parse()?),
+                    _ => return Err(meta.error("unknown xml attribute")),
+                }
+                Ok(())
+            })?;
+        }
+        spec.kind =
+            kind.ok_or_else(|| syn::Error::new_spanned(field, "#[xml(...)] must say what the field is"))?;
+        Ok(spec)
+    }
+}
+
+/// Attributes of the type itself.
+#[derive(Default)]
+pub struct TypeSpec {
+    /// Called on the read value: `fn(&mut Self, El) -> Result<()>`.
+    pub check: Option<Path>,
+    /// The attribute that tells an enum's variants apart.
+    pub tag: Option<String>,
+    /// The variant when that attribute is missing.
+    pub default: Option<String>,
+    pub say: Option<TokenStream>,
+}
+
+impl TypeSpec {
+    pub fn parse(attrs: &[Attribute]) -> Result<Self> {
+        let mut spec = TypeSpec::default();
+        for attr in attrs.iter().filter(|a| a.path().is_ident("xml")) {
+            attr.parse_nested_meta(|meta| {
+                let word = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
+                match word.as_str() {
+                    "check" => spec.check = Some(meta.value()?.parse()?),
+                    "tag" => spec.tag = Some(meta.value()?.parse::<LitStr>()?.value()),
+                    "default" => spec.default = Some(meta.value()?.parse::<LitStr>()?.value()),
+                    "say" => spec.say = Some(parse_say(&meta)?),
+                    _ => return Err(meta.error("unknown xml attribute")),
+                }
+                Ok(())
+            })?;
+        }
+        Ok(spec)
+    }
+}

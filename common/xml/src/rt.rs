@@ -1,0 +1,155 @@
+//! What derived code calls. Small generic functions here keep the generated code, and so compile time, small.
+
+use virt_error::{Error, Result};
+
+use crate::{Bad, Codec, El, Element, Say, Writer, Xml};
+
+#[cold]
+fn refused(e: El<'_>, name: &str, value: &str, bad: Bad, say: Option<&Say>) -> Error {
+    match say {
+        None => e.bad_attr(name, value, bad),
+        Some(say) => e.say(say, value).with("attribute", name),
+    }
+}
+
+#[cold]
+fn refused_text(e: El<'_>, value: &str, bad: Bad, say: Option<&Say>) -> Error {
+    match say {
+        None => e.bad_text(value, bad),
+        Some(say) => e.say(say, value),
+    }
+}
+
+/// An attribute that may be missing, of an element that may be missing.
+pub fn attr<C: Codec<T>, T>(e: Option<El<'_>>, name: &str, say: Option<&Say>) -> Result<Option<T>> {
+    let Some(e) = e else { return Ok(None) };
+    match e.attr(name) {
+        None => Ok(None),
+        Some(text) => C::parse(text).map(Some).map_err(|bad| refused(e, name, text, bad, say)),
+    }
+}
+
+/// An attribute that must be there when its element is.
+pub fn attr_required<C: Codec<T>, T>(
+    e: Option<El<'_>>,
+    within: El<'_>,
+    name: &str,
+    say: Option<&Say>,
+) -> Result<T> {
+    match attr::<C, T>(e, name, say)? {
+        Some(v) => Ok(v),
+        None => Err(e.unwrap_or(within).missing_attr(name)),
+    }
+}
+
+/// The text of a child element; a blank one counts as missing.
+pub fn leaf<C: Codec<T>, T>(e: Option<El<'_>>, name: &str, say: Option<&Say>) -> Result<Option<T>> {
+    match e.and_then(|e| e.child(name)) {
+        None => Ok(None),
+        Some(e) => text::<C, T>(e, say),
+    }
+}
+
+/// The texts of all child elements of this name.
+pub fn leaves<C: Codec<T>, T>(e: Option<El<'_>>, name: &'static str, say: Option<&Say>) -> Result<Vec<T>> {
+    let Some(e) = e else { return Ok(Vec::new()) };
+    e.children().filter(|c| c.name() == name).filter_map(|c| text::<C, T>(c, say).transpose()).collect()
+}
+
+/// The element's own text; empty counts as missing.
+pub fn text<C: Codec<T>, T>(e: El<'_>, say: Option<&Say>) -> Result<Option<T>> {
+    let text = e.text();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    C::parse(&text).map(Some).map_err(|bad| refused_text(e, &text, bad, say))
+}
+
+/// A child element that may be missing.
+pub fn child<T: Xml>(e: Option<El<'_>>, name: &str) -> Result<Option<T>> {
+    e.and_then(|e| e.child(name)).map(T::read).transpose()
+}
+
+/// All child elements of this name.
+pub fn children<T: Xml>(e: Option<El<'_>>, name: &'static str) -> Result<Vec<T>> {
+    let Some(e) = e else { return Ok(Vec::new()) };
+    e.children().filter(|c| c.name() == name).map(T::read).collect()
+}
+
+/// Whether a child element is there.
+pub fn flag(e: Option<El<'_>>, name: &str) -> bool {
+    e.is_some_and(|e| e.child(name).is_some())
+}
+
+/// A child element kept verbatim.
+pub fn raw(e: Option<El<'_>>, name: &str) -> Option<Element> {
+    e.and_then(|e| e.child(name)).map(|e| e.to_element())
+}
+
+/// An element's shared content, when the attribute that announces it is there.
+pub fn flatten_when<T: Xml>(e: El<'_>, when: Option<&str>) -> Result<Option<T>> {
+    match when {
+        Some(attr) if e.attr(attr).is_none() => Ok(None),
+        _ => T::read(e).map(Some),
+    }
+}
+
+/// The name that chooses an enum's variant.
+pub fn tag<'d>(e: El<'d>, name: &str, default: Option<&'static str>) -> Result<&'d str> {
+    match (e.attr(name), default) {
+        (Some(tag), _) => Ok(tag),
+        (None, Some(tag)) => Ok(tag),
+        (None, None) => Err(e.missing_attr(name)),
+    }
+}
+
+/// No variant has this name.
+#[cold]
+pub fn bad_tag(e: El<'_>, name: &str, value: &str, say: Option<&Say>) -> Error {
+    refused(e, name, value, Bad::Unknown, say)
+}
+
+/// The content of an enum's variant that stands in a child element; missing reads like empty.
+pub fn variant_child<T: Xml + Default>(e: El<'_>, name: &str) -> Result<T> {
+    e.child(name).map_or_else(|| Ok(T::default()), T::read)
+}
+
+/// Writes an attribute if there is a value.
+pub fn put_attr<C: Codec<T>, T>(w: &mut Writer, name: &str, value: Option<&T>) {
+    if let Some(v) = value {
+        w.attr_with(name, |out| C::put(v, out));
+    }
+}
+
+/// Writes `<name>value</name>` if there is a value.
+pub fn put_leaf<C: Codec<T>, T>(w: &mut Writer, name: &'static str, value: Option<&T>) {
+    if let Some(v) = value {
+        w.leaf::<C, T>(name, v);
+    }
+}
+
+/// Writes the element's own text if there is a value.
+pub fn put_text<C: Codec<T>, T>(w: &mut Writer, value: Option<&T>) {
+    if let Some(v) = value {
+        w.text_with(|out| C::put(v, out));
+    }
+}
+
+/// Writes `<name/>`.
+pub fn put_flag(w: &mut Writer, name: &'static str, value: bool) {
+    if value {
+        w.start(name);
+        w.end();
+    }
+}
+
+/// Writes child elements, each even if empty.
+pub fn put_children<'a, T: Xml + 'a>(
+    w: &mut Writer,
+    name: &'static str,
+    values: impl IntoIterator<Item = &'a T>,
+) {
+    for v in values {
+        w.element(name, v);
+    }
+}

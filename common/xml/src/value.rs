@@ -1,0 +1,181 @@
+//! Single values: how a string becomes a number, a name of a closed set, a switch, and back.
+
+use std::fmt::Write;
+
+use crate::Say;
+
+/// Why a value was refused; the caller adds attribute and element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bad {
+    /// Not one of a closed set.
+    Unknown,
+    /// A sentence that follows the value: "Expected integer value".
+    Expected(&'static str),
+    /// A sentence in place of the value: "Zero is not permitted".
+    Whole(&'static str),
+    /// An error of its own, without attribute and element; `{}` stands for the value.
+    Own(&'static Say),
+}
+
+/// A type with one obvious spelling.
+pub trait Value: Sized {
+    /// From the document.
+    fn parse(text: &str) -> Result<Self, Bad>;
+    /// To the document, escaped where it can hold special characters.
+    fn put(&self, out: &mut String);
+}
+
+/// A spelling of `T`; chosen per field with `with = ...`.
+pub trait Codec<T> {
+    /// From the document.
+    fn parse(text: &str) -> Result<T, Bad>;
+    /// To the document.
+    fn put(value: &T, out: &mut String);
+}
+
+/// The type's own spelling.
+pub struct Plain;
+
+impl<T: Value> Codec<T> for Plain {
+    fn parse(text: &str) -> Result<T, Bad> {
+        T::parse(text)
+    }
+    fn put(value: &T, out: &mut String) {
+        value.put(out);
+    }
+}
+
+impl Value for String {
+    fn parse(text: &str) -> Result<Self, Bad> {
+        Ok(text.to_string())
+    }
+    fn put(&self, out: &mut String) {
+        crate::write::escape(self, out);
+    }
+}
+
+/// An integer as libvirt's C parser takes it: leading blanks and one sign, then digits of `base`; base 0 also takes
+/// `0x` and a leading `0` for octal. Nothing may follow.
+pub fn parse_int(text: &str, base: u32) -> Option<i128> {
+    let text = text.trim_ascii_start();
+    let (negative, digits) = match text.as_bytes().first()? {
+        b'-' => (true, &text[1..]),
+        b'+' => (false, &text[1..]),
+        _ => (false, text),
+    };
+    let hex = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"));
+    let (digits, base) = match (base, hex) {
+        (0 | 16, Some(rest)) => (rest, 16),
+        (0, None) if digits.len() > 1 && digits.starts_with('0') => (&digits[1..], 8),
+        (0, None) => (digits, 10),
+        (b, _) => (digits, b),
+    };
+    if digits.is_empty() || digits.len() > 30 || digits.starts_with(['+', '-']) {
+        return None;
+    }
+    let n = i128::from_str_radix(digits, base).ok()?;
+    Some(if negative { -n } else { n })
+}
+
+const UNSIGNED: Bad = Bad::Expected("Expected non-negative integer value");
+const SIGNED: Bad = Bad::Expected("Expected integer value");
+
+macro_rules! integers {
+    ($($t:ty: $bad:expr),*) => {$(
+        impl Value for $t {
+            fn parse(text: &str) -> Result<Self, Bad> {
+                parse_int(text, 10).and_then(|n| n.try_into().ok()).ok_or($bad)
+            }
+            fn put(&self, out: &mut String) {
+                let _ = write!(out, "{self}");
+            }
+        }
+        impl Codec<$t> for Base0 {
+            fn parse(text: &str) -> Result<$t, Bad> {
+                parse_int(text, 0).and_then(|n| n.try_into().ok()).ok_or($bad)
+            }
+            fn put(value: &$t, out: &mut String) {
+                let _ = write!(out, "{value}");
+            }
+        }
+        impl<const WIDTH: usize> Codec<$t> for Hex<WIDTH> {
+            fn parse(text: &str) -> Result<$t, Bad> {
+                parse_int(text, 0).and_then(|n| n.try_into().ok()).ok_or($bad)
+            }
+            fn put(value: &$t, out: &mut String) {
+                let _ = write!(out, "0x{value:0WIDTH$x}");
+            }
+        }
+        impl<const WIDTH: usize> Codec<$t> for HexUpper<WIDTH> {
+            fn parse(text: &str) -> Result<$t, Bad> {
+                parse_int(text, 0).and_then(|n| n.try_into().ok()).ok_or($bad)
+            }
+            fn put(value: &$t, out: &mut String) {
+                let _ = write!(out, "0x{value:0WIDTH$X}");
+            }
+        }
+        impl<const WIDTH: usize> Codec<$t> for HexPlain<WIDTH> {
+            fn parse(text: &str) -> Result<$t, Bad> {
+                parse_int(text, 16).and_then(|n| n.try_into().ok()).ok_or($bad)
+            }
+            fn put(value: &$t, out: &mut String) {
+                let _ = write!(out, "{value:0WIDTH$x}");
+            }
+        }
+        impl Codec<$t> for NonZero {
+            fn parse(text: &str) -> Result<$t, Bad> {
+                match <$t as Value>::parse(text)? {
+                    0 => Err(Bad::Whole("Zero is not permitted")),
+                    n => Ok(n),
+                }
+            }
+            fn put(value: &$t, out: &mut String) {
+                let _ = write!(out, "{value}");
+            }
+        }
+    )*};
+}
+
+/// Read in any base C knows (decimal, `0x`, leading `0`), written in decimal.
+pub struct Base0;
+/// Read in any base, written as `0x` and at least `WIDTH` digits.
+pub struct Hex<const WIDTH: usize>;
+/// Read in any base, written as `0x` and at least `WIDTH` capital digits.
+pub struct HexUpper<const WIDTH: usize>;
+/// Hexadecimal without `0x`, at least `WIDTH` digits.
+pub struct HexPlain<const WIDTH: usize>;
+/// A decimal that may not be 0.
+pub struct NonZero;
+
+integers!(u8: UNSIGNED, u16: UNSIGNED, u32: UNSIGNED, u64: UNSIGNED, i32: SIGNED, i64: SIGNED);
+
+/// `on` and `off` for a `bool`.
+pub struct OnOff;
+/// `yes` and `no` for a `bool`.
+pub struct YesNo;
+
+impl Codec<bool> for OnOff {
+    fn parse(text: &str) -> Result<bool, Bad> {
+        match text {
+            "on" => Ok(true),
+            "off" => Ok(false),
+            _ => Err(Bad::Unknown),
+        }
+    }
+    fn put(value: &bool, out: &mut String) {
+        out.push_str(if *value { "on" } else { "off" });
+    }
+}
+
+impl Codec<bool> for YesNo {
+    fn parse(text: &str) -> Result<bool, Bad> {
+        match text {
+            "yes" => Ok(true),
+            "no" => Ok(false),
+            _ => Err(Bad::Unknown),
+        }
+    }
+    fn put(value: &bool, out: &mut String) {
+        out.push_str(if *value { "yes" } else { "no" });
+    }
+}
