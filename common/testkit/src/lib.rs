@@ -1,3 +1,4 @@
 //! A temporary host for tests.
 
 pub mod hostile;
+pub mod wire_server;
