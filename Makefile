@@ -1,0 +1,41 @@
+# The everyday commands. Everything else is `cargo xtask --help`.
+
+TEST_LEVEL ?= ci
+PREFIX     ?= /usr
+DESTDIR    ?=
+SBINDIR    ?= $(PREFIX)/sbin
+UNITDIR    ?= $(PREFIX)/lib/systemd/system
+DAEMONS    := virtproxyd virtqemud
+
+.PHONY: all demo test check bench install clean
+
+all:
+	cargo build --release $(addprefix -p ,$(DAEMONS))
+
+# A real guest, driven by real virsh; leaves nothing behind.
+demo:
+	@tools/demo
+
+# Every test. TEST_LEVEL=full repeats the kill and hostile-byte tests at their full counts.
+test:
+	@TEST_LEVEL=$(TEST_LEVEL) tools/test
+
+# What .ci/run checks before the tests.
+check:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+# One table; REFERENCE=URI puts an installed libvirt beside it.
+bench:
+	cargo xtask bench $(if $(REFERENCE),--reference $(REFERENCE))
+
+# Units, users and daemons, under DESTDIR. Builds nothing: run `make` first.
+install:
+	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(UNITDIR) $(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
+	install -m 755 $(addprefix $(or $(CARGO_TARGET_DIR),target)/release/,$(DAEMONS)) $(DESTDIR)$(SBINDIR)/
+	install -m 644 systemd/*.socket systemd/*.service $(DESTDIR)$(UNITDIR)/
+	install -m 644 systemd/virtd.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/virtd.conf
+	install -m 644 systemd/virtd.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/virtd.conf
+
+clean:
+	cargo clean
