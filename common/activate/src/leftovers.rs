@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use virt_host::cgroup::Layout;
 
 /// Programs that belong to a root when their arguments or environment name it.
 const OURS: [&str; 3] = ["qemu-system-", "virt", "dnsmasq"];
@@ -51,16 +52,21 @@ fn names(haystack: &[u8], root: &[u8]) -> bool {
     })
 }
 
-/// Kills everything [`find`] names and waits until it is gone. Returns what was killed.
+/// Kills everything [`find`] names, waits until it is gone and removes the guests' control groups. Returns what was
+/// killed.
 pub fn kill_all(root: &Path) -> Vec<(Pid, String)> {
     let mut killed: Vec<(Pid, String)> = Vec::new();
+    let mut groups = Vec::new();
     let end = Instant::now() + Duration::from_secs(10);
     loop {
         let living = find(root);
         if living.is_empty() || Instant::now() > end {
+            remove_groups(&groups);
             return killed;
         }
         for (pid, program) in living {
+            groups
+                .extend(guest_groups(&fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default()));
             let _ = kill(pid, Signal::SIGKILL);
             if !killed.iter().any(|(p, _)| *p == pid) {
                 killed.push((pid, program));
@@ -70,9 +76,37 @@ pub fn kill_all(root: &Path) -> Vec<(Pid, String)> {
     }
 }
 
+/// The guests' own groups in the text of a process's cgroup file: partition and name.
+fn guest_groups(text: &str) -> Vec<(String, String)> {
+    let paths = text.lines().filter_map(|l| l.splitn(3, ':').nth(2));
+    let mut groups: Vec<_> = paths
+        .filter_map(|path| {
+            // Below the group itself are those of its threads.
+            let end = path.find(".libvirt-qemu")? + ".libvirt-qemu".len();
+            path.get(..end)?.rsplit_once('/').map(|(dir, name)| (dir.to_owned(), name.to_owned()))
+        })
+        .collect();
+    groups.sort();
+    groups.dedup();
+    groups
+}
+
+fn remove_groups(groups: &[(String, String)]) {
+    let Ok(layout) = Layout::detect() else { return };
+    for (partition, name) in groups {
+        let _ = layout.locate(partition, name).remove();
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::names;
+    use super::{guest_groups, names};
+
+    #[test]
+    fn finds_a_guests_group_once() {
+        let text = "5:cpu,cpuacct:/machine/qemu-1-a.libvirt-qemu/vcpu0\n4:memory:/machine/qemu-1-a.libvirt-qemu\n0::/\n";
+        assert_eq!(guest_groups(text), [("/machine".to_owned(), "qemu-1-a.libvirt-qemu".to_owned())]);
+    }
 
     #[test]
     fn a_root_is_named_as_a_whole_path() {

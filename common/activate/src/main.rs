@@ -28,9 +28,9 @@ struct Args {
     /// Seconds without work after which a daemon leaves; 0 = never.
     #[arg(long, default_value_t = 120)]
     timeout: u64,
-    /// End with everything, guests too, when standard input ends.
+    /// When standard input ends, end with everything, guests too, and remove the root folder.
     #[arg(long)]
-    until_eof: bool,
+    scratch: bool,
 }
 
 fn main() -> Result<()> {
@@ -49,7 +49,7 @@ fn main() -> Result<()> {
         bin_dir,
         units,
         timeout: args.timeout,
-        until_eof: args.until_eof,
+        scratch: args.scratch,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(root::up(options))

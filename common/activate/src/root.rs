@@ -28,8 +28,8 @@ pub struct Options {
     pub units: PathBuf,
     /// Seconds without work after which a daemon leaves; 0 = never.
     pub timeout: u64,
-    /// End with everything, guests too, when standard input ends: for a parent that may be killed.
-    pub until_eof: bool,
+    /// For a parent that may be killed: when standard input ends, end with everything, guests too, and remove `root`.
+    pub scratch: bool,
 }
 
 /// The folder for pid files and logs under `root`.
@@ -65,12 +65,13 @@ pub async fn up(mut options: Options) -> Result<()> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        () = end_of_input(options.until_eof) => {}
+        () = end_of_input(options.scratch) => {}
     }
     stop.send_replace(true);
     tasks.join_all().await;
-    if options.until_eof {
+    if options.scratch {
         leftovers::kill_all(&options.root);
+        fs::remove_dir_all(&options.root)?;
     }
     drop(lock);
     Ok(())
@@ -125,7 +126,10 @@ fn services(options: &Options, dir: &Path) -> Result<Vec<Service>> {
         if !program.is_file() {
             bail!("{} is missing: build it first (cargo build --workspace)", program.display());
         }
-        let mut args = vec!["--timeout".to_owned(), options.timeout.to_string()];
+        let mut args = Vec::new();
+        if options.timeout > 0 {
+            args.extend(["--timeout".to_owned(), options.timeout.to_string()]);
+        }
         let mut env = Vec::new();
         if options.session {
             args.push("--session".to_owned());

@@ -1,5 +1,7 @@
 //! `virt-up` with stand-ins for the daemons: what they are told, and that they come back.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
@@ -25,7 +27,7 @@ impl Up {
             fs::set_permissions(bin.join(name), Permissions::from_mode(0o755)).unwrap();
         }
         let mut child = Command::new(env!("CARGO_BIN_EXE_virt-up"))
-            .args(["--until-eof", "--root"])
+            .args(["--scratch", "--root"])
             .arg(root)
             .arg("--bin-dir")
             .arg(bin)
@@ -68,14 +70,15 @@ fn a_call_starts_the_daemon_with_all_its_sockets_and_again_after_a_kill() {
     let line = &seen(root.path(), "virtqemud", 1)[0];
     let words: Vec<_> = line.split(' ').collect();
     assert_eq!(words[0], words[1], "LISTEN_PID is the daemon's pid");
-    assert_eq!(&words[2..], ["2", "fd:grpc", "3", "4"]);
+    assert_eq!(&words[2..], ["2", "virtqemud-fd:virtqemud.sock", "3", "4"]);
     assert!(!root.path().join("seen.virtproxyd").exists(), "only the called daemon starts");
     // The connection was never accepted, so the next start follows at once.
     Command::new("kill").args(["-9", words[0]]).status().unwrap();
     let again = seen(root.path(), "virtqemud", 2);
     assert_ne!(again[0], again[1]);
     up.end();
-    for line in seen(root.path(), "virtqemud", 2) {
+    assert!(!root.path().exists(), "a scratch root is removed");
+    for line in again {
         let pid = line.split(' ').next().unwrap().to_owned();
         assert!(!Path::new("/proc").join(pid).exists(), "{line} outlived its activator");
     }

@@ -1,4 +1,14 @@
-//! A temporary host for tests.
+//! What whole-host tests stand on: a temporary host with real daemons, guests and clients, and hostile clients.
+//! Development only.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failure in here is a failed test"
+)]
+
+pub mod host;
 pub mod hostile;
 pub mod wire_server;
+pub mod wait;
