@@ -1,0 +1,202 @@
+//! What is timed.
+
+use crate::table::Figure;
+use anyhow::Result;
+use clap::ValueEnum;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use virt_wire::client::Client;
+use virt_wire::remote::{self, procs};
+
+/// A server under test.
+pub struct Server {
+    /// Its column.
+    pub name: &'static str,
+    /// Its socket.
+    pub path: PathBuf,
+    /// What is opened.
+    pub uri: String,
+}
+
+/// A case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Case {
+    /// The library's version: a call that needs no driver.
+    Rpc,
+    /// A guest by name: a call that needs the driver's daemon.
+    Lookup,
+    /// The library's version from eight connections at once.
+    Parallel,
+    /// Define, list, read and undefine many guests.
+    Define,
+}
+
+/// A case with its size.
+pub struct Sized {
+    case: Case,
+    size: usize,
+}
+
+const CONNECTIONS: usize = 8;
+const ALL_DOMAINS: u32 = 3;
+
+impl Case {
+    /// The chosen cases (none chosen: all) with their sizes.
+    pub fn all(only: &[Self], calls: usize, guests: &[usize]) -> Vec<Sized> {
+        let chosen = Self::value_variants().iter().filter(|c| only.is_empty() || only.contains(c));
+        chosen
+            .flat_map(|case| {
+                let sizes = if *case == Self::Define { guests.to_vec() } else { vec![calls] };
+                sizes.into_iter().map(|size| Sized { case: *case, size })
+            })
+            .collect()
+    }
+}
+
+impl Sized {
+    /// The row's name.
+    pub fn label(&self) -> String {
+        match self.case {
+            Case::Rpc => "small call".to_owned(),
+            Case::Lookup => "lookup by name".to_owned(),
+            Case::Parallel => format!("{CONNECTIONS} clients"),
+            Case::Define => format!("{} guests", self.size),
+        }
+    }
+
+    /// The floor has no guests.
+    pub fn runs_on(&self, server: &Server) -> bool {
+        server.name != "floor" || matches!(self.case, Case::Rpc | Case::Parallel)
+    }
+
+    /// One round.
+    pub async fn run(&self, server: &Server) -> Result<Vec<Figure>> {
+        let client = Client::open_unix(&server.path, &server.uri, false).await?;
+        let figures = match self.case {
+            Case::Rpc => rpc(&client, self.size).await,
+            Case::Lookup => lookup(&client, self.size).await,
+            Case::Parallel => parallel(server, self.size).await,
+            Case::Define => define(&client, self.size).await,
+        }?;
+        client.close().await?;
+        Ok(figures)
+    }
+}
+
+async fn rpc(client: &Client, calls: usize) -> Result<Vec<Figure>> {
+    let mut times = Vec::with_capacity(calls);
+    for _ in 0..calls {
+        let start = Instant::now();
+        client.call::<procs::ConnectGetLibVersion>(&()).await?;
+        times.push(start.elapsed());
+    }
+    Ok(percentiles(times))
+}
+
+async fn lookup(client: &Client, calls: usize) -> Result<Vec<Figure>> {
+    let guests = define_guests(client, 1).await?.0;
+    let args = remote::DomainLookupByNameArgs { name: guests[0].name.clone() };
+    let mut times = Vec::with_capacity(calls);
+    for _ in 0..calls {
+        let start = Instant::now();
+        client.call::<procs::DomainLookupByName>(&args).await?;
+        times.push(start.elapsed());
+    }
+    undefine_guests(client, guests).await?;
+    Ok(percentiles(times))
+}
+
+async fn parallel(server: &Server, calls: usize) -> Result<Vec<Figure>> {
+    let mut clients = Vec::new();
+    for _ in 0..CONNECTIONS {
+        clients.push(Client::open_unix(&server.path, &server.uri, false).await?);
+    }
+    let start = Instant::now();
+    let tasks: Vec<_> = clients
+        .into_iter()
+        .map(|client| {
+            tokio::spawn(async move {
+                for _ in 0..calls {
+                    client.call::<procs::ConnectGetLibVersion>(&()).await?;
+                }
+                client.close().await
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await??;
+    }
+    Ok(vec![("calls/s", (CONNECTIONS * calls) as f64 / start.elapsed().as_secs_f64())])
+}
+
+async fn define(client: &Client, guests: usize) -> Result<Vec<Figure>> {
+    let (domains, times) = define_guests(client, guests).await?;
+    let defined = percentiles(times);
+    let start = Instant::now();
+    let args = remote::ConnectListAllDomainsArgs { need_results: 1, flags: ALL_DOMAINS };
+    let listed = client.call::<procs::ConnectListAllDomains>(&args).await?.domains.len();
+    let list = start.elapsed();
+    anyhow::ensure!(listed >= guests, "{guests} guests were defined, {listed} are listed");
+    let mut times = Vec::new();
+    for dom in domains.iter().step_by(1 + guests / 200) {
+        let args = remote::DomainGetXmlDescArgs { dom: dom.clone(), flags: 0 };
+        let start = Instant::now();
+        client.call::<procs::DomainGetXmlDesc>(&args).await?;
+        times.push(start.elapsed());
+    }
+    let xml = percentiles(times);
+    let undefined = percentiles(undefine_guests(client, domains).await?);
+    Ok(vec![
+        ("define p50 us", defined[0].1),
+        ("define p99 us", defined[1].1),
+        ("list all ms", list.as_secs_f64() * 1e3),
+        ("xml p50 us", xml[0].1),
+        ("undefine p50 us", undefined[0].1),
+    ])
+}
+
+/// Guests of this process, and how long each took.
+async fn define_guests(client: &Client, count: usize) -> Result<(Vec<remote::NonnullDomain>, Vec<Duration>)> {
+    let (mut guests, mut times) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    for i in 0..count {
+        let xml = format!(
+            "<domain type='qemu'><name>bench-{}-{i}</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>\
+             <os><type arch='x86_64' machine='pc'>hvm</type><boot dev='hd'/></os>\
+             <devices><disk type='file' device='disk'><driver name='qemu' type='raw'/>\
+             <source file='/var/lib/libvirt/images/bench-{i}.img'/><target dev='vda' bus='virtio'/></disk>\
+             <serial type='pty'/></devices></domain>",
+            std::process::id()
+        );
+        let start = Instant::now();
+        match client.call::<procs::DomainDefineXml>(&remote::DomainDefineXmlArgs { xml }).await {
+            Ok(ret) => guests.push(ret.dom),
+            Err(e) => {
+                // What was defined goes again, as well as it may; the first failure is the one to tell.
+                let _ = undefine_guests(client, guests).await;
+                return Err(e.into());
+            }
+        }
+        times.push(start.elapsed());
+    }
+    Ok((guests, times))
+}
+
+async fn undefine_guests(client: &Client, guests: Vec<remote::NonnullDomain>) -> Result<Vec<Duration>> {
+    let mut times = Vec::with_capacity(guests.len());
+    for dom in guests {
+        let start = Instant::now();
+        client.call::<procs::DomainUndefineFlags>(&remote::DomainUndefineFlagsArgs { dom, flags: 0 }).await?;
+        times.push(start.elapsed());
+    }
+    Ok(times)
+}
+
+/// Median and 99th percentile in microseconds; zero when nothing was timed.
+fn percentiles(mut times: Vec<Duration>) -> Vec<Figure> {
+    times.sort();
+    let at = |share: f64| {
+        let i = (times.len() as f64 * share) as usize;
+        times.get(i.min(times.len().saturating_sub(1))).map_or(0.0, |t| t.as_secs_f64() * 1e6)
+    };
+    vec![("p50 us", at(0.5)), ("p99 us", at(0.99))]
+}

@@ -1,0 +1,85 @@
+//! The project's benchmark: `cargo run --release -p virt-tests --bin bench -- --ours SOCKET [--reference SOCKET]`.
+//!
+//! Every case runs against each server in turn, round by round, from one thread; a figure is the median over the rounds.
+//! Only ratios say much, since machines are shared and drift. "floor" is the protocol layer alone: a server on a thread
+//! of this process that answers by itself, which no server behind the same wire can beat.
+
+mod cases;
+mod table;
+
+use anyhow::{Context, Result};
+use cases::{Case, Server};
+use clap::Parser;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use table::Table;
+
+/// Times calls over the libvirt protocol.
+#[derive(Debug, Parser)]
+struct Options {
+    /// Unix socket of our virtproxyd.
+    #[arg(long)]
+    ours: Option<PathBuf>,
+    /// Unix socket of a reference daemon.
+    #[arg(long)]
+    reference: Option<PathBuf>,
+    /// What is opened on both.
+    #[arg(long, default_value = "qemu:///system")]
+    uri: String,
+    /// Calls per round of the small cases.
+    #[arg(long, default_value_t = 5000)]
+    calls: usize,
+    /// Rounds.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// How many guests the define case defines.
+    #[arg(long, value_delimiter = ',', default_value = "100,1000")]
+    guests: Vec<usize>,
+    /// Only these cases.
+    #[arg(long, value_enum)]
+    only: Vec<Case>,
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    let folder = tempfile::tempdir()?;
+    let floor = folder.path().join("floor");
+    serve_floor(floor.clone())?;
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run(&options, &floor))
+}
+
+/// The floor's server, on a thread that ends with the process.
+fn serve_floor(path: PathBuf) -> Result<()> {
+    let (ready, is_ready) = mpsc::channel();
+    std::thread::spawn(move || -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let server = virt_testkit::wire_server::listen(&path)?;
+            ready.send(())?;
+            Ok(server.await?)
+        })
+    });
+    is_ready.recv().context("the floor's server did not start")
+}
+
+async fn run(options: &Options, floor: &Path) -> Result<()> {
+    let server = |name, path: &Path| Server { name, path: path.to_owned(), uri: options.uri.clone() };
+    let mut servers = vec![server("floor", floor)];
+    servers.extend(options.ours.as_deref().map(|p| server("ours", p)));
+    servers.extend(options.reference.as_deref().map(|p| server("reference", p)));
+    let mut table = Table::default();
+    for case in Case::all(&options.only, options.calls, &options.guests) {
+        for _ in 0..options.rounds {
+            for server in servers.iter().filter(|s| case.runs_on(s)) {
+                let figures = case.run(server).await;
+                table.add(
+                    &case.label(),
+                    server.name,
+                    figures.with_context(|| format!("{} on {}", case.label(), server.name)),
+                );
+            }
+        }
+        table.print_new_rows();
+    }
+    table.failures()
+}
