@@ -13,9 +13,9 @@
 //! Nothing here knows gRPC, XML or a hypervisor.
 
 pub mod busy;
-//pub mod events;
+pub mod events;
 pub mod names;
 pub mod owner;
 pub mod registry;
-//pub mod store;
+pub mod store;
 pub mod undo;

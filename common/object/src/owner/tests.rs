@@ -1,3 +1,5 @@
+#![allow(clippy::unit_arg, reason = "jobs of one push read best in one line")]
+
 use super::*;
 use parking_lot::Mutex;
 use proptest::prelude::*;

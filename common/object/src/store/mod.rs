@@ -1,0 +1,268 @@
+//! One file per object on disk, laid out as libvirt's: `DIR/NAME.xml` and symlinks in `DIR/autostart/`.
+//!
+//! A file is written whole or not at all: `NAME.xml.new`, fsync, rename, fsync of the folder. Callers block for it (about
+//! half a millisecond on a fast disk): run it in an owner task or on a blocking thread, never in an RPC handler.
+//!
+//! A rename of an object changes two files and perhaps a link. A marker `OLD.xml.to` (a symlink to `NEW.xml`) makes that
+//! safe at any point of a crash; [`Store::load`] finishes or forgets it:
+//!
+//! ```text
+//!   1 marker OLD.xml.to -> NEW.xml     2 write NEW.xml     3 move the autostart link     4 remove OLD.xml, marker
+//!   crash before 2: NEW.xml missing, the marker is dropped, the old object stands
+//!   crash after 2:  NEW.xml there, steps 3 and 4 are done again, the new object stands
+//! ```
+
+mod sync;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use virt_error::{Domain, Error, Result};
+
+use sync::GroupSync;
+
+/// The longest document read back; the same as the longest message.
+const MAX_FILE: u64 = 32 * 1024 * 1024;
+
+/// The files of one kind of object.
+pub struct Store {
+    dir: PathBuf,
+    autostart: PathBuf,
+    /// What a person should use instead of an editor: "virsh edit".
+    edit: &'static str,
+    dir_sync: GroupSync,
+}
+
+/// One file that was found.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The file's name without `.xml`.
+    pub name: String,
+    /// The document, or why it cannot be read. One bad file does not stop the others.
+    pub text: Result<String>,
+    /// Whether its autostart link exists.
+    pub autostart: bool,
+}
+
+impl Store {
+    /// Files in `dir`, links in `dir/autostart`. `edit` is the command named in the files' head comment. Folders are
+    /// made when they are needed.
+    pub fn new(dir: impl Into<PathBuf>, edit: &'static str) -> Self {
+        let dir = dir.into();
+        Self { autostart: dir.join("autostart"), dir_sync: GroupSync::new(dir.clone()), dir, edit }
+    }
+
+    /// The path of an object's file.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(format!("{name}.xml"))
+    }
+
+    /// The path of an object's autostart link, as `virsh` and others show it.
+    pub fn autostart_path(&self, name: &str) -> PathBuf {
+        self.autostart.join(format!("{name}.xml"))
+    }
+
+    /// Writes an object's file; when this returns it survives a power cut.
+    pub fn save(&self, name: &str, document: &str) -> Result<()> {
+        self.write(name, document)?;
+        self.sync()
+    }
+
+    /// As [`Store::save`] without the folder's fsync; call [`Store::sync`] once after many.
+    pub fn write(&self, name: &str, document: &str) -> Result<()> {
+        self.make_dir(&self.dir)?;
+        let path = self.path(name);
+        let temp = self.dir.join(format!("{name}.xml.new"));
+        let failed =
+            |e| Error::system(Domain::None, format!("Failed to create file '{}'", temp.display()), e);
+        write_new(&temp, &[head(self.edit, name).as_bytes(), document.as_bytes()]).map_err(failed)?;
+        fs::rename(&temp, &path).map_err(|e| {
+            let _ = fs::remove_file(&temp);
+            Error::system(
+                Domain::None,
+                format!("Unable to rename '{}' to '{}'", temp.display(), path.display()),
+                e,
+            )
+        })
+    }
+
+    /// Makes all finished changes survive a power cut. Callers that come at the same time share one fsync.
+    pub fn sync(&self) -> Result<()> {
+        self.dir_sync.sync().map_err(|e| self.failed("cannot sync folder", &self.dir, e))
+    }
+
+    /// Removes an object's file and autostart link. What is gone already is no error.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        self.remove_file(&self.autostart_path(name))?;
+        self.remove_file(&self.path(name))?;
+        self.sync()
+    }
+
+    /// Moves an object to another name with a new document; see the module's picture.
+    pub fn rename(&self, old: &str, new: &str, document: &str) -> Result<()> {
+        let marker = self.marker(old);
+        self.remove_file(&marker)?;
+        symlink(format!("{new}.xml"), &marker)
+            .map_err(|e| self.failed("Failed to create symlink", &marker, e))?;
+        self.sync()?;
+        if let Err(error) = self.save(new, document) {
+            self.remove_file(&self.path(new))?;
+            self.remove_file(&marker)?;
+            return Err(error);
+        }
+        self.finish_rename(old, new)
+    }
+
+    fn finish_rename(&self, old: &str, new: &str) -> Result<()> {
+        if self.autostart(old) {
+            self.set_autostart(new, true)?;
+        }
+        self.remove(old)?;
+        self.remove_file(&self.marker(old))?;
+        self.sync()
+    }
+
+    /// Whether the object's autostart link exists.
+    pub fn autostart(&self, name: &str) -> bool {
+        fs::symlink_metadata(self.autostart_path(name)).is_ok()
+    }
+
+    /// Makes or removes the object's autostart link.
+    pub fn set_autostart(&self, name: &str, on: bool) -> Result<()> {
+        let link = self.autostart_path(name);
+        if !on {
+            return self.remove_file(&link);
+        }
+        self.make_dir(&self.autostart)?;
+        match symlink(self.path(name), &link) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                let text = format!(
+                    "Failed to create symlink '{}' to '{}'",
+                    link.display(),
+                    self.path(name).display()
+                );
+                Err(Error::system(Domain::None, text, e))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads all objects' files, finishes what a crash left half done. A folder that does not exist is empty.
+    pub fn load(&self) -> Result<Vec<Loaded>> {
+        let entries = match fs::read_dir(&self.dir) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(self.failed("cannot open directory", &self.dir, e)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|e| self.failed("cannot read directory", &self.dir, e))?;
+            // A name that is not UTF-8 was not written by us or libvirt.
+            names.extend(entry.file_name().into_string().ok());
+        }
+        for old in names.iter().filter_map(|n| n.strip_suffix(".xml.to")) {
+            self.recover_rename(old)?;
+        }
+        for temp in names.iter().filter(|n| n.ends_with(".xml.new")) {
+            self.remove_file(&self.dir.join(temp))?;
+        }
+        names.sort_unstable();
+        let objects = names.iter().filter_map(|n| n.strip_suffix(".xml")).filter(|n| self.path(n).exists());
+        Ok(objects.map(|name| self.load_one(name)).collect())
+    }
+
+    fn load_one(&self, name: &str) -> Loaded {
+        let path = self.path(name);
+        let text = read(&path).map_err(|e| self.failed("Failed to read file", &path, e));
+        Loaded { name: name.to_string(), text, autostart: self.autostart(name) }
+    }
+
+    fn recover_rename(&self, old: &str) -> Result<()> {
+        let marker = self.marker(old);
+        let target = fs::read_link(&marker).map_err(|e| self.failed("cannot read link", &marker, e))?;
+        let new = target.to_str().and_then(|t| t.strip_suffix(".xml")).filter(|n| !n.contains('/'));
+        match new.filter(|n| self.path(n).exists()) {
+            Some(new) => {
+                tracing::info!(old, new, "finishing an interrupted rename");
+                self.finish_rename(old, new)
+            }
+            None => self.remove_file(&marker),
+        }
+    }
+
+    fn marker(&self, old: &str) -> PathBuf {
+        self.dir.join(format!("{old}.xml.to"))
+    }
+
+    fn remove_file(&self, path: &Path) -> Result<()> {
+        match fs::remove_file(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(self.failed("cannot remove", path, e)),
+            _ => Ok(()),
+        }
+    }
+
+    fn make_dir(&self, dir: &Path) -> Result<()> {
+        if dir.is_dir() {
+            return Ok(());
+        }
+        let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(dir);
+        made.map_err(|e| self.failed("cannot create directory", dir, e))
+    }
+
+    fn failed(&self, what: &str, path: &Path, error: io::Error) -> Error {
+        Error::system(Domain::None, format!("{what} '{}'", path.display()), error)
+    }
+}
+
+/// Writes a file whole: for status files and the like too. Without `durable` it survives a crash of the daemon but not
+/// a power cut, which is all that files under /run need.
+pub fn write_whole(path: &Path, parts: &[&[u8]], durable: bool) -> io::Result<()> {
+    let mut temp = path.as_os_str().to_owned();
+    temp.push(".new");
+    let temp = PathBuf::from(temp);
+    if durable {
+        write_new(&temp, parts)?
+    } else {
+        drop(create(&temp, parts)?)
+    }
+    fs::rename(&temp, path)?;
+    match path.parent().filter(|_| durable) {
+        Some(dir) => File::open(dir)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+fn write_new(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    create(path, parts)?.sync_all().inspect_err(|_| drop(fs::remove_file(path)))
+}
+
+fn create(path: &Path, parts: &[&[u8]]) -> io::Result<File> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let written = parts.iter().try_for_each(|part| file.write_all(part));
+    // A full disk must not leave a stump behind.
+    written.inspect_err(|_| drop(fs::remove_file(path)))?;
+    Ok(file)
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let size = fs::metadata(path)?.len();
+    if size > MAX_FILE {
+        return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+    }
+    fs::read_to_string(path)
+}
+
+/// The comment at the head of each file. Clients never see it: it is not part of the document.
+fn head(edit: &str, name: &str) -> String {
+    // A comment cannot hold "--"; such a name is left out.
+    let name = if name.contains("--") || name.ends_with('-') { "" } else { name };
+    format!(
+        "<!--\nThis file is managed: edits made here are replaced without notice.\nTo change it for good, use\n  \
+         {edit} {name}\nor another client of the libvirt API.\n-->\n\n"
+    )
+}
+
+#[cfg(test)]
+mod tests;
