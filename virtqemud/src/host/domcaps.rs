@@ -1,0 +1,307 @@
+//! The domain capabilities document: what one emulator offers for one machine with one accelerator.
+
+use virt_host::node::cpuid;
+use virt_xml::{Mode, Writer};
+
+use super::decode::{Wanted, describe};
+use super::features;
+use super::firmware::Firmware;
+use super::models::{Accelerator, Models, vendor_name};
+use super::xml::{choices, empty, open, text, yes};
+use crate::emulator::{Emulator, Machine};
+
+/// What the document is about.
+pub struct Subject<'a> {
+    /// The emulator.
+    pub emulator: &'a Emulator,
+    /// Its machine.
+    pub machine: &'a Machine,
+    /// libvirt's domain type: "qemu" or "kvm".
+    pub accelerator: Accelerator,
+    /// Upper limit of the accelerator, if it has one below the machine's.
+    pub max_vcpus: Option<u32>,
+    /// CPU models under this accelerator.
+    pub models: &'a Models,
+    /// Firmware images of the host.
+    pub firmware: &'a [Firmware],
+    /// The host's CPU.
+    pub cpuid: &'a dyn cpuid::Cpuid,
+    /// Whether a software TPM is installed.
+    pub swtpm: bool,
+    /// Models with deprecated features left out (`VIR_CONNECT_GET_DOMAIN_CAPABILITIES_DISABLE_DEPRECATED_FEATURES`).
+    pub without_deprecated: bool,
+}
+
+/// The whole document.
+pub fn document(s: &Subject<'_>) -> String {
+    let mut w = Writer::new(Mode::default());
+    w.start("domainCapabilities");
+    text(&mut w, "path", &[], &s.emulator.path.display().to_string());
+    text(&mut w, "domain", &[], domain_type(s.accelerator));
+    text(&mut w, "machine", &[], &s.machine.name);
+    text(&mut w, "arch", &[], &s.emulator.arch);
+    let vcpus = s.max_vcpus.map_or(s.machine.cpu_max, |max| max.min(s.machine.cpu_max));
+    empty(&mut w, "vcpu", &[("max", &vcpus.to_string())]);
+    empty(&mut w, "iothreads", &[("supported", yes(s.emulator.has_type("iothread")))]);
+    os(&mut w, s);
+    cpu(&mut w, s);
+    open(&mut w, "memoryBacking", &[("supported", "yes")]);
+    let memfd = s.emulator.has_type("memory-backend-memfd").then_some("memfd");
+    choices(&mut w, "sourceType", &["file", "anonymous"].into_iter().chain(memfd).collect::<Vec<_>>());
+    w.end();
+    devices(&mut w, s);
+    features_part(&mut w, s);
+    w.end();
+    w.finish()
+}
+
+/// libvirt's domain type for an accelerator.
+pub fn domain_type(accelerator: Accelerator) -> &'static str {
+    match accelerator {
+        Accelerator::Tcg => "qemu",
+        Accelerator::Kvm => "kvm",
+    }
+}
+
+fn os(w: &mut Writer, s: &Subject<'_>) {
+    let fits = |f: &&Firmware| f.serves(&s.emulator.target, &s.machine.name);
+    let found: Vec<&Firmware> = s.firmware.iter().filter(fits).collect();
+    let interface = |name: &str| found.iter().any(|f| f.interfaces.iter().any(|i| i == name));
+    open(w, "os", &[("supported", "yes")]);
+    let kinds = [("bios", interface("bios")), ("efi", interface("uefi"))];
+    choices(w, "firmware", &kinds.iter().filter(|(_, on)| *on).map(|(n, _)| *n).collect::<Vec<_>>());
+    open(w, "loader", &[("supported", "yes")]);
+    let mut shown: Vec<String> = Vec::new();
+    for firmware in &found {
+        let path = firmware.path.display().to_string();
+        if !shown.contains(&path) {
+            text(w, "value", &[], &path);
+            shown.push(path);
+        }
+    }
+    choices(w, "type", &["rom", "pflash"]);
+    choices(w, "readonly", &["yes", "no"]);
+    let secure = found.iter().any(|f| f.has("secure-boot") && f.has("requires-smm"));
+    choices(w, "secure", if secure { &["yes", "no"] } else { &["no"] });
+    w.end();
+    w.end();
+}
+
+fn cpu(w: &mut Writer, s: &Subject<'_>) {
+    w.start("cpu");
+    if s.accelerator == Accelerator::Kvm {
+        open(w, "mode", &[("name", "host-passthrough"), ("supported", "yes")]);
+        choices(w, "hostPassthroughMigratable", &["on", "off"]);
+        w.end();
+    } else {
+        empty(w, "mode", &[("name", "host-passthrough"), ("supported", "no")]);
+    }
+    if s.models.best.is_some() {
+        open(w, "mode", &[("name", "maximum"), ("supported", "yes")]);
+        choices(w, "maximumMigratable", &["on", "off"]);
+        w.end();
+    } else {
+        empty(w, "mode", &[("name", "maximum"), ("supported", "no")]);
+    }
+    host_model(w, s);
+    if s.models.models.is_empty() {
+        empty(w, "mode", &[("name", "custom"), ("supported", "no")]);
+    } else {
+        custom(w, s);
+    }
+    w.end();
+}
+
+fn host_model(w: &mut Writer, s: &Subject<'_>) {
+    let described = s.models.best.as_ref().and_then(|best| {
+        let signature = cpuid::identity(s.cpuid);
+        let signature = match s.accelerator {
+            Accelerator::Kvm => (signature.family, signature.model),
+            Accelerator::Tcg => (best.family, best.number),
+        };
+        let wanted = Wanted { features: &best.features, vendor: best.vendor.as_deref(), signature, may_miss: true };
+        Some((describe(&s.models.models, &wanted)?, best))
+    });
+    let Some((described, best)) = described else {
+        empty(w, "mode", &[("name", "host-model"), ("supported", "no")]);
+        return;
+    };
+    open(w, "mode", &[("name", "host-model"), ("supported", "yes")]);
+    text(w, "model", &[("fallback", "forbid")], &described.model);
+    let host_vendor = || vendor_name(&cpuid::identity(s.cpuid).vendor).map(str::to_string);
+    let vendor = if s.accelerator == Accelerator::Kvm { host_vendor() } else { best.vendor.clone() };
+    if let Some(vendor) = vendor {
+        text(w, "vendor", &[], &vendor);
+    }
+    if let Some(bits) = cpuid::address_bits(s.cpuid).filter(|_| s.accelerator == Accelerator::Kvm) {
+        empty(w, "maxphysaddr", &[("mode", "passthrough"), ("limit", &bits.to_string())]);
+    }
+    for (policy, set) in [("require", &described.extra), ("disable", &described.missing)] {
+        for name in features::in_order(set) {
+            empty(w, "feature", &[("policy", policy), ("name", name)]);
+        }
+    }
+    w.end();
+}
+
+fn custom(w: &mut Writer, s: &Subject<'_>) {
+    open(w, "mode", &[("name", "custom"), ("supported", "yes")]);
+    for model in s.models.models.iter().filter(|m| !(s.without_deprecated && m.deprecated)) {
+        let usable = match &model.blockers {
+            None => "unknown",
+            Some(list) => yes(list.is_empty()),
+        };
+        let mut attrs = vec![("usable", usable)];
+        if model.deprecated {
+            attrs.push(("deprecated", "yes"));
+        }
+        attrs.push(("vendor", model.vendor.as_deref().unwrap_or("unknown")));
+        if let Some(canonical) = &model.alias_of {
+            attrs.push(("canonical", canonical));
+        }
+        text(w, "model", &attrs, &model.name);
+        let blockers = model.blockers.as_deref().unwrap_or_default();
+        if !blockers.is_empty() {
+            open(w, "blockers", &[("model", &model.name)]);
+            for name in blockers {
+                empty(w, "feature", &[("name", name)]);
+            }
+            w.end();
+        }
+    }
+    w.end();
+}
+
+/// A choice is offered when the emulator has one of the types behind it.
+fn offered<'a>(s: &Subject<'_>, rows: &[(&'a str, &[&str])]) -> Vec<&'a str> {
+    let has = |types: &[&str]| types.is_empty() || types.iter().any(|t| s.emulator.has_type(t));
+    rows.iter().filter(|(_, types)| has(types)).map(|(name, _)| *name).collect()
+}
+
+/// The three virtio models, if the emulator has the device at all.
+fn virtio_models(s: &Subject<'_>, device: &str) -> Vec<&'static str> {
+    let kinds = [("virtio", ""), ("virtio-transitional", "-transitional"), ("virtio-non-transitional", "-non-transitional")];
+    let has = |suffix: &str| s.emulator.has_type(&format!("{device}{suffix}"));
+    kinds.into_iter().filter(|(_, suffix)| has(suffix)).map(|(name, _)| name).collect()
+}
+
+fn device(w: &mut Writer, name: &'static str, lists: &[(&str, Vec<&str>)]) {
+    let supported = lists.first().is_some_and(|(_, values)| !values.is_empty());
+    open(w, name, &[("supported", yes(supported))]);
+    for (list, values) in lists.iter().filter(|_| supported) {
+        choices(w, list, values);
+    }
+    w.end();
+}
+
+fn devices(w: &mut Writer, s: &Subject<'_>) {
+    let x86 = matches!(s.emulator.arch.as_str(), "x86_64" | "i686");
+    let i440fx = x86 && (s.machine.name.starts_with("pc-i440fx") || s.machine.name.starts_with("isapc"));
+    w.start("devices");
+    let mut buses = Vec::new();
+    buses.extend(i440fx.then_some("ide"));
+    buses.extend(x86.then_some("fdc"));
+    let rows: &[(&str, &[&str])] = &[
+        ("scsi", &["scsi-hd"]),
+        ("virtio", &["virtio-blk-pci", "virtio-blk-ccw", "virtio-blk-device"]),
+        ("usb", &["usb-storage"]),
+        ("sata", &["ich9-ahci"]),
+    ];
+    buses.extend(offered(s, rows));
+    let mut kinds = vec!["disk", "cdrom"];
+    kinds.extend(x86.then_some("floppy"));
+    kinds.push("lun");
+    device(w, "disk", &[("diskDevice", kinds), ("bus", buses), ("model", virtio_models(s, "virtio-blk-pci"))]);
+    device(w, "graphics", &[("type", graphics(s))]);
+    let video: &[(&str, &[&str])] = &[
+        ("vga", &["VGA"]),
+        ("cirrus", &["cirrus-vga"]),
+        ("vmvga", &["vmware-svga"]),
+        ("qxl", &["qxl"]),
+        ("virtio", &["virtio-gpu-pci", "virtio-gpu-device", "virtio-vga"]),
+        ("none", &[]),
+        ("bochs", &["bochs-display"]),
+        ("ramfb", &["ramfb"]),
+    ];
+    device(w, "video", &[("modelType", offered(s, video))]);
+    let policies = vec!["default", "mandatory", "requisite", "optional"];
+    let subsystems = offered(s, &[("usb", &["usb-host"]), ("pci", &["vfio-pci"]), ("scsi", &["scsi-generic"])]);
+    let lists = [
+        ("mode", vec!["subsystem"]),
+        ("startupPolicy", policies),
+        ("subsysType", subsystems),
+        ("capsType", Vec::new()),
+        ("pciBackend", Vec::new()),
+    ];
+    device(w, "hostdev", &lists);
+    let backends: &[(&str, &[&str])] = &[("random", &["rng-random"]), ("egd", &["rng-egd"]), ("builtin", &["rng-builtin"])];
+    device(w, "rng", &[("model", virtio_models(s, "virtio-rng-pci")), ("backendModel", offered(s, backends))]);
+    let rows: &[(&str, &[&str])] = &[
+        ("path", &["virtio-9p-pci"]),
+        ("handle", &["virtio-9p-pci"]),
+        ("virtiofs", &["vhost-user-fs-pci", "vhost-user-fs-ccw"]),
+    ];
+    device(w, "filesystem", &[("driverType", offered(s, rows))]);
+    let mut tpm = offered(s, &[("passthrough", &["tpm-passthrough"])]);
+    tpm.extend((s.swtpm && s.emulator.has_type("tpm-emulator")).then_some("emulator"));
+    let models = offered(s, &[("tpm-tis", &["tpm-tis"]), ("tpm-crb", &["tpm-crb"]), ("tpm-spapr", &["tpm-spapr"])]);
+    device(w, "tpm", &[("model", models), ("backendModel", tpm)]);
+    device(w, "redirdev", &[("bus", offered(s, &[("usb", &["usb-redir"])]))]);
+    let mut channels = vec!["pty", "unix"];
+    channels.extend(s.emulator.has_type("chardev-spicevmc").then_some("spicevmc"));
+    device(w, "channel", &[("type", channels)]);
+    let crypto = offered(s, &[("virtio", &["virtio-crypto-pci"])]);
+    let rows: &[(&str, &[&str])] = &[("builtin", &["cryptodev-backend-builtin"]), ("lkcf", &["cryptodev-backend-lkcf"])];
+    device(w, "crypto", &[("model", crypto), ("type", vec!["qemu"]), ("backendModel", offered(s, rows))]);
+    let mut nets = vec!["default"];
+    nets.extend(s.emulator.at_least(7, 2).then_some("passt"));
+    device(w, "interface", &[("backendType", nets)]);
+    let panic: &[(&str, &[&str])] = &[("isa", &["pvpanic"]), ("hyperv", &[]), ("pvpanic", &["pvpanic-pci"])];
+    let panic = if x86 { offered(s, panic) } else { offered(s, &[("pvpanic", &["pvpanic-pci"])]) };
+    device(w, "panic", &[("model", panic)]);
+    w.end();
+}
+
+fn graphics<'a>(s: &Subject<'a>) -> Vec<&'a str> {
+    let has = |name: &str| s.models.displays.iter().any(|d| d == name);
+    let group = |name: &str| s.emulator.options.contains(name);
+    let rows = [
+        ("sdl", has("sdl")),
+        ("vnc", group("vnc")),
+        ("spice", group("spice")),
+        ("egl-headless", has("egl-headless")),
+        ("dbus", has("dbus")),
+    ];
+    rows.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect()
+}
+
+fn features_part(w: &mut Writer, s: &Subject<'_>) {
+    let x86 = matches!(s.emulator.arch.as_str(), "x86_64" | "i686");
+    let arm_virt = s.machine.name.starts_with("virt") && matches!(s.emulator.arch.as_str(), "aarch64" | "armv7l");
+    w.start("features");
+    if arm_virt && s.accelerator == Accelerator::Tcg {
+        open(w, "gic", &[("supported", "yes")]);
+        choices(w, "version", &["2", "3"]);
+        w.end();
+    } else {
+        empty(w, "gic", &[("supported", "no")]);
+    }
+    empty(w, "vmcoreinfo", &[("supported", yes(s.emulator.has_type("vmcoreinfo")))]);
+    empty(w, "genid", &[("supported", yes(s.emulator.has_type("vmgenid")))]);
+    empty(w, "backingStoreInput", &[("supported", "yes")]);
+    empty(w, "backup", &[("supported", "yes")]);
+    empty(w, "async-teardown", &[("supported", yes(s.emulator.at_least(8, 0)))]);
+    if s.emulator.arch == "s390x" {
+        empty(w, "s390-pv", &[("supported", "no")]);
+    }
+    empty(w, "ps2", &[("supported", yes(x86))]);
+    empty(w, "sev", &[("supported", "no")]);
+    empty(w, "sgx", &[("supported", "no")]);
+    if x86 {
+        open(w, "hyperv", &[("supported", "yes")]);
+        choices(w, "features", &["spinlocks", "vendor_id"]);
+        w.end();
+    }
+    empty(w, "launchSecurity", &[("supported", "no")]);
+    w.end();
+}
