@@ -1,8 +1,10 @@
 //! The QEMU driver daemon.
 
+pub mod api;
 pub mod command;
 pub mod document;
 pub mod emulator;
 pub mod guest;
+pub mod host;
 pub mod process;
 pub mod qmp;

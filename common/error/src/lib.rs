@@ -127,6 +127,11 @@ impl Error {
         self.0.info.as_deref()
     }
 
+    /// The message that replaces libvirt's text for the code, if any.
+    pub fn text(&self) -> Option<&str> {
+        self.0.text.as_deref()
+    }
+
     /// The system's errno, or -1.
     pub fn errno(&self) -> i32 {
         self.0.errno

@@ -30,6 +30,9 @@ pub fn to_status(error: &Error) -> Status {
     if let Some(info) = error.info() {
         facts.insert("info".to_string(), clip(info, MAX_INFO).to_string());
     }
+    if let Some(text) = error.text() {
+        facts.insert("text".to_string(), clip(text, MAX_MESSAGE).to_string());
+    }
     let mut room = MAX_CONTEXT;
     for (key, value) in error.context() {
         let value = clip(value, room);
@@ -52,7 +55,9 @@ pub fn from_status(status: &Status) -> Error {
     let number = |key: &str| details.error_info()?.metadata.get(key)?.parse::<i32>().ok();
     if let (Some(code), Some(domain)) = (number("code"), number("domain")) {
         let info = details.error_info().and_then(|i| i.metadata.get("info").cloned());
-        return Error::from_parts(code, domain, info).with_errno(number("errno").unwrap_or(-1));
+        let error = Error::from_parts(code, domain, info).with_errno(number("errno").unwrap_or(-1));
+        let text = details.error_info().and_then(|i| i.metadata.get("text").cloned());
+        return text.into_iter().fold(error, Error::with_text);
     }
     let code = match status.code() {
         Grpc::Unimplemented => Code::NoSupport,
@@ -188,6 +193,13 @@ mod tests {
         let back = from_status(&status);
         assert_eq!((back.code(), back.domain(), back.errno()), (Code::NoDomain, Domain::Qemu, 2));
         assert_eq!(back.info(), error.info());
+    }
+
+    #[test]
+    fn a_text_of_its_own_survives() {
+        let error = Error::unsupported_flags(Domain::Qemu, "qemuDomainSuspend", 2);
+        let back = from_status(&to_status(&error));
+        assert_eq!((back.message(), back.info()), (error.message(), Some("flags")));
     }
 
     #[test]

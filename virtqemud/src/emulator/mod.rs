@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use probe::Session;
 pub use registry::Emulators;
 
 /// What makes two files "the same binary" for the cache.

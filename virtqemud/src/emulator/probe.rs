@@ -51,7 +51,7 @@ const PROBED_DEVICES: &[&str] = &[
 
 /// Runs `path` and collects the facts. Blocking: call it from a thread that may wait.
 pub(super) fn probe(path: &Path, identity: Identity) -> Result<Emulator> {
-    let mut session = Session::start(path)?;
+    let mut session = Session::start(path, "kvm:tcg")?;
     let facts = collect(&mut session, path, identity);
     session.finish();
     facts
@@ -129,7 +129,7 @@ fn cpu(v: &Value) -> Option<CpuModel> {
 }
 
 /// One run of the binary with QMP on its standard streams.
-struct Session {
+pub(crate) struct Session {
     child: Child,
     input: Option<ChildStdin>,
     output: ChildStdout,
@@ -139,7 +139,8 @@ struct Session {
 }
 
 impl Session {
-    fn start(path: &Path) -> Result<Self> {
+    /// Starts the binary with one accelerator, or a list of them to try in order ("kvm:tcg").
+    pub(crate) fn start(path: &Path, accelerator: &str) -> Result<Self> {
         let shown = path.display().to_string();
         let mut child = Command::new(path)
             .args([
@@ -149,7 +150,7 @@ impl Session {
                 "-display",
                 "none",
                 "-machine",
-                "none,accel=kvm:tcg",
+                &format!("none,accel={accelerator}"),
             ])
             .args(["-qmp", "stdio"])
             .env_clear()
@@ -174,7 +175,8 @@ impl Session {
         Ok(session)
     }
 
-    fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
+    /// Runs one command.
+    pub(crate) fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
         let mut line = if arguments.is_null() {
             json!({ "execute": command })
         } else {
@@ -237,7 +239,8 @@ impl Session {
         )
     }
 
-    fn finish(&mut self) {
+    /// Asks the binary to end; dropping the session makes sure of it.
+    pub(crate) fn finish(&mut self) {
         let _ = self.execute("quit", Value::Null);
     }
 }

@@ -201,7 +201,8 @@ fn topology(w: &mut Writer, node: &Node) {
             let numbers = [cpu.id, cpu.socket, cpu.die, cpu.cluster, cpu.core].map(|n| n.to_string());
             let names = ["id", "socket_id", "die_id", "cluster_id", "core_id"];
             let siblings = list::format(&cpu.siblings);
-            let mut attrs: Vec<(&str, &str)> = names.into_iter().zip(numbers.iter().map(String::as_str)).collect();
+            let mut attrs: Vec<(&str, &str)> =
+                names.into_iter().zip(numbers.iter().map(String::as_str)).collect();
             attrs.push(("siblings", &siblings));
             empty(w, "cpu", &attrs);
         }

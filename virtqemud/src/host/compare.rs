@@ -64,7 +64,11 @@ pub fn read(xml: &str, models: &Models) -> Result<Told> {
                 told.has.remove(known);
                 told.forbids.insert(known);
             }
-            Some(other) => return Err(wrong(&format!("Invalid value for attribute 'policy' in element 'feature': '{other}'"))),
+            Some(other) => {
+                return Err(wrong(&format!(
+                    "Invalid value for attribute 'policy' in element 'feature': '{other}'"
+                )));
+            }
         }
     }
     Ok(told)
@@ -89,22 +93,43 @@ fn wrong_cpu(text: &str) -> Error {
 }
 
 /// Compares a told CPU with what a host offers.
-pub fn compare(told: &Told, arch: &str, vendor: Option<&str>, offered: &Features) -> (Comparison, Option<String>) {
+pub fn compare(
+    told: &Told,
+    arch: &str,
+    vendor: Option<&str>,
+    offered: &Features,
+) -> (Comparison, Option<String>) {
     if told.arch.as_deref().is_some_and(|a| a != arch) {
-        return (Comparison::Incompatible, Some(format!("CPU arch {} does not match host arch {arch}", told.arch.as_deref().unwrap_or_default())));
+        return (
+            Comparison::Incompatible,
+            Some(format!(
+                "CPU arch {} does not match host arch {arch}",
+                told.arch.as_deref().unwrap_or_default()
+            )),
+        );
     }
     if let (Some(wanted), Some(host)) = (&told.vendor, vendor)
         && wanted != host
     {
-        return (Comparison::Incompatible, Some(format!("host CPU vendor does not match required CPU vendor {wanted}")));
+        return (
+            Comparison::Incompatible,
+            Some(format!("host CPU vendor does not match required CPU vendor {wanted}")),
+        );
     }
     let lacking: Vec<&str> = features::in_order(&told.has.difference(offered).copied().collect()).collect();
     if !lacking.is_empty() {
-        return (Comparison::Incompatible, Some(format!("Host CPU does not provide required features: {}", lacking.join(", "))));
+        return (
+            Comparison::Incompatible,
+            Some(format!("Host CPU does not provide required features: {}", lacking.join(", "))),
+        );
     }
-    let forbidden: Vec<&str> = features::in_order(&told.forbids.intersection(offered).copied().collect()).collect();
+    let forbidden: Vec<&str> =
+        features::in_order(&told.forbids.intersection(offered).copied().collect()).collect();
     if !forbidden.is_empty() {
-        return (Comparison::Incompatible, Some(format!("Host CPU provides forbidden features: {}", forbidden.join(", "))));
+        return (
+            Comparison::Incompatible,
+            Some(format!("Host CPU provides forbidden features: {}", forbidden.join(", "))),
+        );
     }
     if told.has == *offered {
         return (Comparison::Identical, None);
@@ -180,8 +205,14 @@ mod tests {
         assert_eq!(result("<cpu><model>b</model></cpu>"), Comparison::Identical);
         assert_eq!(result("<cpu match='exact'><model>a</model></cpu>"), Comparison::Superset);
         assert_eq!(result("<cpu match='strict'><model>a</model></cpu>"), Comparison::Incompatible);
-        assert_eq!(result("<cpu><model>b</model><feature name='aes' policy='require'/></cpu>"), Comparison::Incompatible);
-        assert_eq!(result("<cpu><model>a</model><feature name='sse' policy='forbid'/></cpu>"), Comparison::Incompatible);
+        assert_eq!(
+            result("<cpu><model>b</model><feature name='aes' policy='require'/></cpu>"),
+            Comparison::Incompatible
+        );
+        assert_eq!(
+            result("<cpu><model>a</model><feature name='sse' policy='forbid'/></cpu>"),
+            Comparison::Incompatible
+        );
         assert_eq!(result("<cpu><arch>ppc64</arch><model>a</model></cpu>"), Comparison::Incompatible);
         assert!(read("<cpu><model>zz</model></cpu>", &models).is_err());
         assert!(read("<network/>", &models).is_err());
@@ -190,11 +221,16 @@ mod tests {
     #[test]
     fn baseline_is_what_all_have() {
         let models = models();
-        let told: Vec<Told> = ["<cpu><model>b</model></cpu>", "<cpu><model>a</model><feature name='sse'/></cpu>"]
-            .iter()
-            .map(|x| read(x, &models).unwrap())
-            .collect();
+        let told: Vec<Told> =
+            ["<cpu><model>b</model></cpu>", "<cpu><model>a</model><feature name='sse'/></cpu>"]
+                .iter()
+                .map(|x| read(x, &models).unwrap())
+                .collect();
         let xml = baseline(&told, None, &models.models, false).unwrap();
-        assert!(xml.contains("<model fallback='forbid'>a</model>") && xml.contains("<feature policy='require' name='sse'/>"), "{xml}");
+        assert!(
+            xml.contains("<model fallback='forbid'>a</model>")
+                && xml.contains("<feature policy='require' name='sse'/>"),
+            "{xml}"
+        );
     }
 }

@@ -78,7 +78,8 @@ mod tests {
             model("amd", Some("AMD"), 2, &["fpu", "sse", "avx", "aes"]),
         ];
         let features: Features = ["fpu", "sse", "avx", "aes"].into_iter().collect();
-        let wanted = Wanted { features: &features, vendor: Some("Intel"), signature: (6, 9), may_miss: false };
+        let wanted =
+            Wanted { features: &features, vendor: Some("Intel"), signature: (6, 9), may_miss: false };
         let found = describe(&models, &wanted).unwrap();
         assert_eq!((found.model.as_str(), found.extra.len(), found.missing.len()), ("big", 1, 0));
     }

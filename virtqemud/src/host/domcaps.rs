@@ -119,7 +119,8 @@ fn host_model(w: &mut Writer, s: &Subject<'_>) {
             Accelerator::Kvm => (signature.family, signature.model),
             Accelerator::Tcg => (best.family, best.number),
         };
-        let wanted = Wanted { features: &best.features, vendor: best.vendor.as_deref(), signature, may_miss: true };
+        let wanted =
+            Wanted { features: &best.features, vendor: best.vendor.as_deref(), signature, may_miss: true };
         Some((describe(&s.models.models, &wanted)?, best))
     });
     let Some((described, best)) = described else {
@@ -180,7 +181,11 @@ fn offered<'a>(s: &Subject<'_>, rows: &[(&'a str, &[&str])]) -> Vec<&'a str> {
 
 /// The three virtio models, if the emulator has the device at all.
 fn virtio_models(s: &Subject<'_>, device: &str) -> Vec<&'static str> {
-    let kinds = [("virtio", ""), ("virtio-transitional", "-transitional"), ("virtio-non-transitional", "-non-transitional")];
+    let kinds = [
+        ("virtio", ""),
+        ("virtio-transitional", "-transitional"),
+        ("virtio-non-transitional", "-non-transitional"),
+    ];
     let has = |suffix: &str| s.emulator.has_type(&format!("{device}{suffix}"));
     kinds.into_iter().filter(|(_, suffix)| has(suffix)).map(|(name, _)| name).collect()
 }
@@ -211,7 +216,11 @@ fn devices(w: &mut Writer, s: &Subject<'_>) {
     let mut kinds = vec!["disk", "cdrom"];
     kinds.extend(x86.then_some("floppy"));
     kinds.push("lun");
-    device(w, "disk", &[("diskDevice", kinds), ("bus", buses), ("model", virtio_models(s, "virtio-blk-pci"))]);
+    device(
+        w,
+        "disk",
+        &[("diskDevice", kinds), ("bus", buses), ("model", virtio_models(s, "virtio-blk-pci"))],
+    );
     device(w, "graphics", &[("type", graphics(s))]);
     let video: &[(&str, &[&str])] = &[
         ("vga", &["VGA"]),
@@ -225,7 +234,8 @@ fn devices(w: &mut Writer, s: &Subject<'_>) {
     ];
     device(w, "video", &[("modelType", offered(s, video))]);
     let policies = vec!["default", "mandatory", "requisite", "optional"];
-    let subsystems = offered(s, &[("usb", &["usb-host"]), ("pci", &["vfio-pci"]), ("scsi", &["scsi-generic"])]);
+    let subsystems =
+        offered(s, &[("usb", &["usb-host"]), ("pci", &["vfio-pci"]), ("scsi", &["scsi-generic"])]);
     let lists = [
         ("mode", vec!["subsystem"]),
         ("startupPolicy", policies),
@@ -234,8 +244,13 @@ fn devices(w: &mut Writer, s: &Subject<'_>) {
         ("pciBackend", Vec::new()),
     ];
     device(w, "hostdev", &lists);
-    let backends: &[(&str, &[&str])] = &[("random", &["rng-random"]), ("egd", &["rng-egd"]), ("builtin", &["rng-builtin"])];
-    device(w, "rng", &[("model", virtio_models(s, "virtio-rng-pci")), ("backendModel", offered(s, backends))]);
+    let backends: &[(&str, &[&str])] =
+        &[("random", &["rng-random"]), ("egd", &["rng-egd"]), ("builtin", &["rng-builtin"])];
+    device(
+        w,
+        "rng",
+        &[("model", virtio_models(s, "virtio-rng-pci")), ("backendModel", offered(s, backends))],
+    );
     let rows: &[(&str, &[&str])] = &[
         ("path", &["virtio-9p-pci"]),
         ("handle", &["virtio-9p-pci"]),
@@ -244,14 +259,16 @@ fn devices(w: &mut Writer, s: &Subject<'_>) {
     device(w, "filesystem", &[("driverType", offered(s, rows))]);
     let mut tpm = offered(s, &[("passthrough", &["tpm-passthrough"])]);
     tpm.extend((s.swtpm && s.emulator.has_type("tpm-emulator")).then_some("emulator"));
-    let models = offered(s, &[("tpm-tis", &["tpm-tis"]), ("tpm-crb", &["tpm-crb"]), ("tpm-spapr", &["tpm-spapr"])]);
+    let models =
+        offered(s, &[("tpm-tis", &["tpm-tis"]), ("tpm-crb", &["tpm-crb"]), ("tpm-spapr", &["tpm-spapr"])]);
     device(w, "tpm", &[("model", models), ("backendModel", tpm)]);
     device(w, "redirdev", &[("bus", offered(s, &[("usb", &["usb-redir"])]))]);
     let mut channels = vec!["pty", "unix"];
     channels.extend(s.emulator.has_type("chardev-spicevmc").then_some("spicevmc"));
     device(w, "channel", &[("type", channels)]);
     let crypto = offered(s, &[("virtio", &["virtio-crypto-pci"])]);
-    let rows: &[(&str, &[&str])] = &[("builtin", &["cryptodev-backend-builtin"]), ("lkcf", &["cryptodev-backend-lkcf"])];
+    let rows: &[(&str, &[&str])] =
+        &[("builtin", &["cryptodev-backend-builtin"]), ("lkcf", &["cryptodev-backend-lkcf"])];
     device(w, "crypto", &[("model", crypto), ("type", vec!["qemu"]), ("backendModel", offered(s, rows))]);
     let mut nets = vec!["default"];
     nets.extend(s.emulator.at_least(7, 2).then_some("passt"));
@@ -277,7 +294,8 @@ fn graphics<'a>(s: &Subject<'a>) -> Vec<&'a str> {
 
 fn features_part(w: &mut Writer, s: &Subject<'_>) {
     let x86 = matches!(s.emulator.arch.as_str(), "x86_64" | "i686");
-    let arm_virt = s.machine.name.starts_with("virt") && matches!(s.emulator.arch.as_str(), "aarch64" | "armv7l");
+    let arm_virt =
+        s.machine.name.starts_with("virt") && matches!(s.emulator.arch.as_str(), "aarch64" | "armv7l");
     w.start("features");
     if arm_virt && s.accelerator == Accelerator::Tcg {
         open(w, "gic", &[("supported", "yes")]);

@@ -219,7 +219,14 @@ pub const WORDS: &[(Word, &[(u8, &str)])] = &[
     ),
     (
         Leaf(7, 2, Edx),
-        &[(0, "intel-psfd"), (1, "ipred-ctrl"), (2, "rrsba-ctrl"), (3, "ddpd-u"), (4, "bhi-ctrl"), (5, "mcdt-no")],
+        &[
+            (0, "intel-psfd"),
+            (1, "ipred-ctrl"),
+            (2, "rrsba-ctrl"),
+            (3, "ddpd-u"),
+            (4, "bhi-ctrl"),
+            (5, "mcdt-no"),
+        ],
     ),
     (Leaf(0xd, 1, Eax), &[(0, "xsaveopt"), (1, "xsavec"), (2, "xgetbv1"), (3, "xsaves"), (4, "xfd")]),
     (Leaf(0x14, 0, Ecx), &[(31, "intel-pt-lip")]),
@@ -364,7 +371,9 @@ pub fn of_cpu(cpu: &dyn Cpuid) -> Features {
 /// libvirt's name for a feature that QEMU (or an older document) calls otherwise; `None` for properties that are no
 /// CPU features.
 pub fn known(name: &str) -> Option<&'static str> {
-    let find = |wanted: &str| WORDS.iter().flat_map(|(_, bits)| bits.iter()).find(|(_, n)| *n == wanted).map(|(_, n)| *n);
+    let find = |wanted: &str| {
+        WORDS.iter().flat_map(|(_, bits)| bits.iter()).find(|(_, n)| *n == wanted).map(|(_, n)| *n)
+    };
     let alias = match name {
         "pclmulqdq" => "pclmuldq",
         "sse3" => "pni",

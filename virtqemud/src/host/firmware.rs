@@ -51,13 +51,17 @@ fn read(text: &[u8]) -> Option<Firmware> {
     let value: Value = serde_json::from_slice(text).ok()?;
     let mapping = &value["mapping"];
     let path = mapping["executable"]["filename"].as_str().or_else(|| mapping["filename"].as_str())?;
-    let strings = |v: &Value| v.as_array().into_iter().flatten().filter_map(|s| s.as_str().map(str::to_string)).collect();
+    let strings = |v: &Value| {
+        v.as_array().into_iter().flatten().filter_map(|s| s.as_str().map(str::to_string)).collect()
+    };
     let targets = value["targets"].as_array()?.iter();
     Some(Firmware {
         path: path.into(),
         interfaces: strings(&value["interface-types"]),
         features: strings(&value["features"]),
-        targets: targets.filter_map(|t| Some((t["architecture"].as_str()?.to_string(), strings(&t["machines"])))).collect(),
+        targets: targets
+            .filter_map(|t| Some((t["architecture"].as_str()?.to_string(), strings(&t["machines"]))))
+            .collect(),
     })
 }
 
@@ -79,7 +83,8 @@ mod tests {
 
     #[test]
     fn descriptors_are_matched_by_machine() {
-        let text = br#"{"interface-types":["uefi"],"mapping":{"device":"flash","executable":{"filename":"/f.fd"}},
+        let text =
+            br#"{"interface-types":["uefi"],"mapping":{"device":"flash","executable":{"filename":"/f.fd"}},
             "targets":[{"architecture":"x86_64","machines":["pc-q35-*"]}],"features":["secure-boot"]}"#;
         let firmware = read(text).unwrap();
         assert!(firmware.serves("x86_64", "pc-q35-10.0") && !firmware.serves("x86_64", "pc-i440fx-10.0"));

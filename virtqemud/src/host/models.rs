@@ -118,7 +118,7 @@ impl ModelStore {
         let models = match file.as_deref().and_then(|f| load(f, emulator)) {
             Some(models) => models,
             None => {
-                let models = probe(&emulator.path, accelerator)?;
+                let models = self.probe(emulator, accelerator)?;
                 if let Some(Err(error)) = file.as_deref().map(|f| store(f, emulator, &models)) {
                     tracing::warn!(%error, "cannot cache the emulator's CPU models");
                 }
@@ -129,17 +129,39 @@ impl ModelStore {
         *slot = Some((emulator.identity.clone(), models.clone()));
         Ok(models)
     }
+
+    /// Hardware help changes what a model expands to (it takes the host's vendor), so a model's own description always
+    /// comes from the translator; the other accelerator only tells what it cannot give, and the best CPU.
+    fn probe(&self, emulator: &Emulator, accelerator: Accelerator) -> Result<Models> {
+        let run = |describe: bool| {
+            let mut qmp = Session::start(&emulator.path, accelerator.qemu_name())?;
+            let found = ask(&mut |command, arguments| qmp.execute(command, arguments), accelerator, describe);
+            qmp.finish();
+            found
+        };
+        match accelerator {
+            Accelerator::Tcg => run(true),
+            Accelerator::Kvm => {
+                let described = self.get(emulator, Accelerator::Tcg)?;
+                let mut found = run(false)?;
+                for model in &mut found.models {
+                    if let Some(full) = described.get(&model.name) {
+                        *model = Model { blockers: model.blockers.take(), ..full.clone() };
+                    }
+                }
+                found.displays.clone_from(&described.displays);
+                Ok(found)
+            }
+        }
+    }
 }
 
-fn probe(path: &Path, accelerator: Accelerator) -> Result<Models> {
-    let mut qmp = Session::start(path, accelerator.qemu_name())?;
-    let found = ask(&mut |command, arguments| qmp.execute(command, arguments), accelerator);
-    qmp.finish();
-    found
-}
-
-/// Asks through `execute`, which runs one QMP command.
-fn ask(execute: &mut dyn FnMut(&str, Value) -> Result<Value>, accelerator: Accelerator) -> Result<Models> {
+/// Asks through `execute`, which runs one QMP command. Without `describe` only the best CPU is expanded.
+fn ask(
+    execute: &mut dyn FnMut(&str, Value) -> Result<Value>,
+    accelerator: Accelerator,
+    describe: bool,
+) -> Result<Models> {
     let definitions = execute("query-cpu-definitions", Value::Null)?;
     let mut models = Vec::new();
     let mut best = None;
@@ -152,12 +174,18 @@ fn ask(execute: &mut dyn FnMut(&str, Value) -> Result<Value>, accelerator: Accel
         }
         let kind = if special { "full" } else { "static" };
         // A model that cannot be expanded is still usable by name; it just has no known features.
-        let expanded = execute("query-cpu-model-expansion", json!({"type": kind, "model": {"name": name}}));
-        let model = read_model(name, definition, &expanded.unwrap_or(Value::Null)["model"]["props"]);
+        let expanded = if describe || special {
+            let arguments = json!({"type": kind, "model": {"name": name}});
+            execute("query-cpu-model-expansion", arguments).unwrap_or(Value::Null)
+        } else {
+            Value::Null
+        };
+        let model = read_model(name, definition, &expanded["model"]["props"]);
         if special { best = Some(model) } else { models.push(model) }
     }
     models.sort_by(|a, b| a.name.cmp(&b.name));
-    let schema = execute("query-qmp-schema", Value::Null).unwrap_or(Value::Null);
+    let schema =
+        if describe { execute("query-qmp-schema", Value::Null).unwrap_or(Value::Null) } else { Value::Null };
     Ok(Models { models, best, displays: display_types(&schema) })
 }
 
@@ -181,11 +209,16 @@ fn read_model(name: &str, definition: &Value, props: &Value) -> Model {
     }
     let mut set: Features = props.as_object().into_iter().flatten().filter_map(on).collect();
     let special = matches!(name, "max" | "host");
+    // An expansion leaves out what the accelerator cannot give; the model has it all the same.
+    set.extend(blockers.iter().flatten().filter_map(|f| features::known(f)));
     if !special {
         // Every guest sees this bit; it says nothing about a model.
         set.remove("hypervisor");
     }
-    let base = name.rsplit_once("-v").filter(|(_, v)| v.bytes().all(|b| b.is_ascii_digit())).map_or(name, |(b, _)| b);
+    let base = name
+        .rsplit_once("-v")
+        .filter(|(_, v)| v.bytes().all(|b| b.is_ascii_digit()))
+        .map_or(name, |(b, _)| b);
     let vendor = props["vendor"].as_str().and_then(vendor_name).filter(|_| !VENDORLESS.contains(&base));
     let number = |key: &str| props[key].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
     Model {
@@ -259,10 +292,16 @@ fn store(file: &Path, emulator: &Emulator, models: &Models) -> std::io::Result<(
         number: m.number,
         features: m.features.iter().map(ToString::to_string).collect(),
     };
-    let mut rows: BTreeMap<String, StoredModel> = models.models.iter().map(|m| (m.name.clone(), row(m))).collect();
+    let mut rows: BTreeMap<String, StoredModel> =
+        models.models.iter().map(|m| (m.name.clone(), row(m))).collect();
     rows.extend(models.best.as_ref().map(|m| (String::new(), row(m))));
     let identity = emulator.identity.clone();
-    let bytes = serde_json::to_vec(&Stored { format: FORMAT, identity, models: rows, displays: models.displays.clone() })?;
+    let bytes = serde_json::to_vec(&Stored {
+        format: FORMAT,
+        identity,
+        models: rows,
+        displays: models.displays.clone(),
+    })?;
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)?;
     }
@@ -285,7 +324,9 @@ mod tests {
             ("query-qmp-schema", _) => json!([
                 {"name": "query-display-options", "meta-type": "command", "ret-type": "7"},
                 {"name": "7", "meta-type": "object", "variants": [{"case": "sdl", "type": "1"}]}]),
-            (_, Some("max")) => json!({"model": {"props": {"aes": true, "hypervisor": true, "vendor": "AuthenticAMD", "check": true}}}),
+            (_, Some("max")) => {
+                json!({"model": {"props": {"aes": true, "hypervisor": true, "vendor": "AuthenticAMD", "check": true}}})
+            }
             (_, Some("EPYC")) => json!({"model": {"props":
                 {"aes": true, "sse4-1": true, "sse4.1": true, "avx": false, "hypervisor": true, "vendor": "AuthenticAMD", "family": 23, "model": 1}}}),
             _ => json!({"model": {"props": {"vendor": "AuthenticAMD", "fpu": true}}}),
@@ -294,10 +335,10 @@ mod tests {
 
     #[test]
     fn models_are_what_the_emulator_tells() {
-        let models = ask(&mut answer, Accelerator::Tcg).unwrap();
+        let models = ask(&mut answer, Accelerator::Tcg, true).unwrap();
         let epyc = models.get("EPYC").unwrap();
         assert_eq!(epyc.blockers.as_deref().unwrap(), ["aes", "lahf_lm"]);
-        assert_eq!(epyc.features, ["aes", "sse4.1"].into_iter().collect());
+        assert_eq!(epyc.features, ["aes", "lahf_lm", "sse4.1"].into_iter().collect());
         assert_eq!((epyc.vendor.as_deref(), epyc.family, epyc.number), (Some("AMD"), 23, 1));
         assert_eq!(models.get("qemu64-v1").unwrap().vendor, None);
         assert!(models.get("base").is_none());

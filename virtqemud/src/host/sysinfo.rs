@@ -10,7 +10,15 @@ const DIR: &str = "/sys/class/dmi/id";
 
 /// Element, then (entry name, kernel file) pairs.
 const BLOCKS: &[(&str, &[(&str, &str)])] = &[
-    ("bios", &[("vendor", "bios_vendor"), ("version", "bios_version"), ("date", "bios_date"), ("release", "bios_release")]),
+    (
+        "bios",
+        &[
+            ("vendor", "bios_vendor"),
+            ("version", "bios_version"),
+            ("date", "bios_date"),
+            ("release", "bios_release"),
+        ],
+    ),
     (
         "system",
         &[
@@ -50,7 +58,11 @@ const BLOCKS: &[(&str, &[(&str, &str)])] = &[
 /// Code 67 on a host whose kernel shows no SMBIOS data.
 pub fn document(node: &Node) -> Result<String> {
     if node.files().list(DIR).map_or(true, |names| names.is_empty()) {
-        return Err(Error::new(Code::ConfigUnsupported, Domain::Qemu, "Host SMBIOS information is not available"));
+        return Err(Error::new(
+            Code::ConfigUnsupported,
+            Domain::Qemu,
+            "Host SMBIOS information is not available",
+        ));
     }
     let mut w = Writer::new(Mode::default());
     open(&mut w, "sysinfo", &[("type", "smbios")]);

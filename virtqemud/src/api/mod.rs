@@ -1,0 +1,4 @@
+//! The gRPC services: check, convert, ask, convert.
+
+pub mod check;
+pub mod host;

@@ -1,0 +1,416 @@
+//! What this host and its emulators can do, as documents and numbers.
+//!
+//! Everything here blocks (files, and a binary that is probed when its facts are not cached): handlers call it from a
+//! thread that may wait. Nothing is read before a call needs it.
+
+pub mod capabilities;
+pub mod compare;
+pub mod decode;
+pub mod domcaps;
+pub mod features;
+pub mod firmware;
+pub mod models;
+pub mod sysinfo;
+mod xml;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use virt_error::{Code, Domain, Error, Result};
+use virt_host::node::{Node, cpu, cpuid, list};
+use virt_kvm_sys::Kvm;
+
+pub use virt_host::node::ksm::Parameter as KsmParameter;
+
+use crate::emulator::{Emulator, Emulators, Machine};
+use capabilities::SecurityModel;
+use features::{Features, WORDS, Word};
+use models::{Accelerator, ModelStore, Models};
+
+/// The host as this driver sees it.
+pub struct HostFacts {
+    node: Node,
+    emulators: Arc<Emulators>,
+    models: ModelStore,
+    root: PathBuf,
+    uuid: OnceLock<String>,
+}
+
+/// Which emulator, machine and domain type a question is about; unset parts are chosen.
+#[derive(Debug, Default, Clone)]
+pub struct Choice {
+    /// Path of the emulator.
+    pub emulator: Option<String>,
+    /// libvirt's architecture name.
+    pub arch: Option<String>,
+    /// Machine name or alias.
+    pub machine: Option<String>,
+    /// Domain type.
+    pub virt_type: Option<String>,
+}
+
+/// A [`Choice`] made.
+pub struct Chosen {
+    /// The emulator.
+    pub emulator: Arc<Emulator>,
+    /// Its machine.
+    pub machine: Machine,
+    /// What runs the guest.
+    pub accelerator: Accelerator,
+}
+
+impl HostFacts {
+    /// Facts of this machine. CPU models are cached under `cache`; firmware descriptors are looked for under `root`.
+    pub fn new(
+        node: Node,
+        emulators: Arc<Emulators>,
+        cache: Option<PathBuf>,
+        root: impl Into<PathBuf>,
+    ) -> Self {
+        Self { node, emulators, models: ModelStore::new(cache), root: root.into(), uuid: OnceLock::new() }
+    }
+
+    /// The machine itself.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// The host's architecture by libvirt's name.
+    pub fn arch(&self) -> &'static str {
+        cpu::arch()
+    }
+
+    /// A bitmap of online CPUs (lowest bit first), how many are online, and how many the map tells of.
+    pub fn cpu_map(&self) -> (Vec<u8>, u32, u32) {
+        let presence = self.node.presence();
+        let online = u32::try_from(presence.online.len()).unwrap_or(u32::MAX);
+        (list::bitmap(&presence.online, presence.count), online, presence.count)
+    }
+
+    /// The emulators of the host.
+    pub fn emulators(&self) -> &Emulators {
+        &self.emulators
+    }
+
+    /// The host's UUID; random, for this daemon's life, when neither firmware nor system has one.
+    pub fn uuid(&self) -> &str {
+        self.uuid.get_or_init(|| self.node.uuid().unwrap_or_else(|| uuid::Uuid::new_v4().to_string()))
+    }
+
+    /// The default emulator's version: major * 1,000,000 + minor * 1,000 + micro.
+    ///
+    /// # Errors
+    /// Code 1 when the host has no emulator for its own architecture.
+    pub fn hypervisor_version(&self) -> Result<u64> {
+        let emulator = self.default_emulator()?;
+        let (major, minor, micro) = emulator.version;
+        Ok(u64::from(major) * 1_000_000 + u64::from(minor) * 1_000 + u64::from(micro))
+    }
+
+    fn default_emulator(&self) -> Result<Arc<Emulator>> {
+        let arch = cpu::arch();
+        let binary = self.emulators.binary_for(arch).ok_or_else(|| {
+            Error::internal(Domain::Qemu, format!("Cannot find suitable emulator for {arch}"))
+        })?;
+        self.emulators.get(&binary)
+    }
+
+    /// The answer of `virConnectGetMaxVcpus`.
+    ///
+    /// # Errors
+    /// Code 8 for a type this driver does not have.
+    pub fn max_vcpus(&self, kind: Option<&str>) -> Result<u32> {
+        match kind.map(str::to_ascii_lowercase).as_deref() {
+            // libvirt's fixed answer for the translator, whose real limit depends on the machine type.
+            None | Some("qemu") => Ok(16),
+            Some("kvm") => {
+                let open =
+                    Kvm::open().map_err(|e| Error::system(Domain::None, "Unable to open /dev/kvm", e))?;
+                Ok(open.max_vcpus().unwrap_or(1))
+            }
+            Some(_) => {
+                let kind = kind.unwrap_or_default();
+                Err(Error::new(Code::InvalidArg, Domain::Qemu, format!("unknown type '{kind}'")))
+            }
+        }
+    }
+
+    /// The capabilities document.
+    ///
+    /// # Errors
+    /// None today: an emulator that cannot be probed is left out and logged.
+    pub fn capabilities(&self) -> Result<String> {
+        let mut binaries: Vec<PathBuf> = Vec::new();
+        for binary in self.emulators.architectures().into_iter().filter_map(|a| self.emulators.binary_for(a))
+        {
+            if !binaries.contains(&binary) {
+                binaries.push(binary);
+            }
+        }
+        let probe = |binary: &PathBuf| match self.emulators.get(binary) {
+            Ok(emulator) => Some(emulator),
+            Err(error) => {
+                tracing::warn!(%error, binary = %binary.display(), "emulator left out of the capabilities");
+                None
+            }
+        };
+        // Probing is mostly waiting for a young process: a few at a time keep cold answers short.
+        let mut emulators = Vec::new();
+        let mut models = Arc::new(Models::default());
+        for group in binaries.chunks(4) {
+            let found: Vec<_> = std::thread::scope(|scope| {
+                let jobs: Vec<_> = group.iter().map(|b| scope.spawn(move || probe(b))).collect();
+                if emulators.is_empty() {
+                    models = self.host_models();
+                }
+                jobs.into_iter().map(|j| j.join().ok().flatten()).collect()
+            });
+            emulators.extend(found.into_iter().flatten());
+        }
+        let security = self.security();
+        Ok(capabilities::document(&self.host_part(&models, &security), &emulators))
+    }
+
+    fn host_part<'a>(&'a self, models: &'a Models, security: &'a [SecurityModel]) -> capabilities::Host<'a> {
+        let (node, uuid) = (&self.node, self.uuid().to_string());
+        capabilities::Host { node, uuid, models: &models.models, hidden: self.hidden_features(), security }
+    }
+
+    /// Models to name the host's own CPU by.
+    fn host_models(&self) -> Arc<Models> {
+        let models = self.default_emulator().and_then(|e| self.models.get(&e, Accelerator::Tcg));
+        models.unwrap_or_else(|error| {
+            tracing::warn!(%error, "no CPU models known");
+            Arc::default()
+        })
+    }
+
+    fn usual(&self, emulator: &Emulator) -> Accelerator {
+        if emulator.kvm { Accelerator::Kvm } else { Accelerator::Tcg }
+    }
+
+    /// Feature bits of model specific registers, as the kernel's virtual machine device tells them.
+    fn hidden_features(&self) -> Features {
+        let mut out = Features::new();
+        let Ok(kvm) = Kvm::open() else { return out };
+        for (word, bits) in WORDS {
+            let Word::Msr(index) = word else { continue };
+            let value = kvm.feature_msr(*index).unwrap_or(0);
+            out.extend(bits.iter().filter(|(bit, _)| value & (1 << bit) != 0).map(|(_, name)| *name));
+        }
+        out
+    }
+
+    /// The security models in force, the primary first.
+    pub fn security(&self) -> Vec<SecurityModel> {
+        vec![SecurityModel { name: "none".to_string(), doi: "0".to_string(), label: None }]
+    }
+
+    /// Makes the choices of a question as libvirt makes them: the host's architecture, its emulator, hardware help where
+    /// there is some, the default machine.
+    ///
+    /// # Errors
+    /// Code 8 for names that do not fit, code 67 when there is no emulator, and what probing says.
+    pub fn choose(&self, wanted: &Choice) -> Result<Chosen> {
+        let invalid = |text: String| Error::new(Code::InvalidArg, Domain::Qemu, text);
+        let kind = wanted
+            .virt_type
+            .as_deref()
+            .map(|t| virt_type(t).ok_or_else(|| invalid(format!("unknown virttype: {t}"))));
+        let kind = kind.transpose()?;
+        let arch = wanted.arch.as_deref().unwrap_or_else(|| cpu::arch());
+        if !is_arch(arch) {
+            return Err(invalid(format!("unknown architecture: {arch}")));
+        }
+        let binary = match &wanted.emulator {
+            Some(path) => PathBuf::from(path),
+            None => self.emulators.binary_for(arch).ok_or_else(|| {
+                let text = format!("unable to find any emulator to serve '{arch}' architecture");
+                Error::new(Code::ConfigUnsupported, Domain::Qemu, text)
+            })?,
+        };
+        let emulator = self.emulators.get(&binary)?;
+        let path = emulator.path.display();
+        if emulator.arch != arch {
+            return Err(invalid(format!("Emulator '{path}' does not support arch '{arch}'")));
+        }
+        let accelerator = match kind {
+            None => self.usual(&emulator),
+            Some("qemu") => Accelerator::Tcg,
+            Some("kvm") if emulator.kvm => Accelerator::Kvm,
+            Some(other) => {
+                return Err(invalid(format!("Emulator '{path}' does not support virt type '{other}'")));
+            }
+        };
+        let machine = match &wanted.machine {
+            Some(name) => emulator.machine(name).cloned().ok_or_else(|| {
+                invalid(format!("the machine '{name}' is not supported by emulator '{path}'"))
+            })?,
+            None => emulator
+                .default_machine()
+                .cloned()
+                .ok_or_else(|| invalid(format!("Emulator '{path}' has no machine types")))?,
+        };
+        Ok(Chosen { emulator, machine, accelerator })
+    }
+
+    /// The domain capabilities document.
+    ///
+    /// # Errors
+    /// As [`Self::choose`].
+    pub fn domain_capabilities(&self, wanted: &Choice, without_deprecated: bool) -> Result<String> {
+        let chosen = self.choose(wanted)?;
+        let models = self.models.get(&chosen.emulator, chosen.accelerator)?;
+        let kvm = (chosen.accelerator == Accelerator::Kvm).then(|| Kvm::open().ok()).flatten();
+        Ok(domcaps::document(&domcaps::Subject {
+            emulator: &chosen.emulator,
+            machine: &chosen.machine,
+            accelerator: chosen.accelerator,
+            max_vcpus: kvm.and_then(|k| k.max_vcpus()),
+            models: &models,
+            firmware: &firmware::all(&self.root),
+            cpuid: self.node.cpuid(),
+            swtpm: ["swtpm", "swtpm_setup", "swtpm_ioctl"].into_iter().all(installed),
+            without_deprecated,
+        }))
+    }
+
+    /// Names of the CPU models that documents for an architecture may use.
+    ///
+    /// # Errors
+    /// Code 8 for an unknown architecture.
+    pub fn cpu_model_names(&self, arch: &str) -> Result<Vec<String>> {
+        if !is_arch(arch) {
+            return Err(Error::new(
+                Code::InvalidArg,
+                Domain::Qemu,
+                format!("cannot find architecture {arch}"),
+            ));
+        }
+        if !matches!(arch, "x86_64" | "i686") {
+            return Ok(Vec::new());
+        }
+        let Some(binary) = self.emulators.binary_for(arch) else { return Ok(Vec::new()) };
+        let emulator = self.emulators.get(&binary)?;
+        let models = self.models.get(&emulator, Accelerator::Tcg)?;
+        Ok(models.models.iter().map(|m| m.name.clone()).collect())
+    }
+
+    /// Compares a CPU document with the host's CPU, or with what a hypervisor offers when `choice` is given.
+    ///
+    /// # Errors
+    /// Code 27 for a document that is none; with `must_match` code 91 (CPU incompatible) in place of that answer.
+    pub fn compare_cpu(
+        &self,
+        xml: &str,
+        choice: Option<&Choice>,
+        must_match: bool,
+    ) -> Result<compare::Comparison> {
+        let (models, offered, vendor) = self.offered(choice)?;
+        let told = compare::read(xml, &models)?;
+        let (answer, why) = compare::compare(&told, cpu::arch(), vendor.as_deref(), &offered);
+        match (answer, why) {
+            (compare::Comparison::Incompatible, why) if must_match => {
+                Err(Error::new(Code::CpuIncompatible, Domain::Cpu, why.unwrap_or_default()))
+            }
+            (answer, _) => Ok(answer),
+        }
+    }
+
+    /// The CPU that all the given ones can be.
+    ///
+    /// # Errors
+    /// Code 27 for a document that is none, code 9 when they do not fit together.
+    pub fn baseline_cpu(&self, xml: &[String], choice: Option<&Choice>, expand: bool) -> Result<String> {
+        let (models, offered, _) = self.offered(choice)?;
+        let told = xml.iter().map(|x| compare::read(x, &models)).collect::<Result<Vec<_>>>()?;
+        compare::baseline(&told, choice.map(|_| &offered), &models.models, expand)
+    }
+
+    /// Known models, the features on offer, and the vendor they belong to.
+    fn offered(&self, choice: Option<&Choice>) -> Result<(Arc<Models>, Features, Option<String>)> {
+        let Some(choice) = choice else {
+            let mut set = features::of_cpu(self.node.cpuid());
+            set.extend(self.hidden_features());
+            let vendor = models::vendor_name(&cpuid::identity(self.node.cpuid()).vendor);
+            return Ok((self.host_models(), set, vendor.map(str::to_string)));
+        };
+        let chosen = self.choose(choice)?;
+        let models = self.models.get(&chosen.emulator, chosen.accelerator)?;
+        let (set, vendor) =
+            models.best.as_ref().map_or_else(Default::default, |b| (b.features.clone(), b.vendor.clone()));
+        Ok((models, set, vendor))
+    }
+}
+
+/// libvirt's own name of a domain type it knows.
+fn virt_type(name: &str) -> Option<&'static str> {
+    let all = [
+        "qemu",
+        "kvm",
+        "xen",
+        "lxc",
+        "uml",
+        "openvz",
+        "test",
+        "vmware",
+        "hyperv",
+        "vbox",
+        "phyp",
+        "parallels",
+        "bhyve",
+        "vz",
+        "hvf",
+        "none",
+        "kqemu",
+    ];
+    all.into_iter().find(|t| *t == name)
+}
+
+/// Whether libvirt has a name for this architecture.
+fn is_arch(name: &str) -> bool {
+    const ALL: &[&str] = &[
+        "alpha",
+        "armv6l",
+        "armv7l",
+        "armv7b",
+        "aarch64",
+        "cris",
+        "i686",
+        "ia64",
+        "lm32",
+        "loongarch64",
+        "m68k",
+        "microblaze",
+        "microblazeel",
+        "mips",
+        "mipsel",
+        "mips64",
+        "mips64el",
+        "openrisc",
+        "or32",
+        "parisc",
+        "parisc64",
+        "ppc",
+        "ppc64",
+        "ppc64le",
+        "ppcemb",
+        "riscv32",
+        "riscv64",
+        "s390",
+        "s390x",
+        "sh4",
+        "sh4eb",
+        "sparc",
+        "sparc64",
+        "unicore32",
+        "x86_64",
+        "xtensa",
+        "xtensaeb",
+    ];
+    ALL.contains(&name)
+}
+
+fn installed(program: &str) -> bool {
+    ["/usr/bin", "/usr/local/bin", "/usr/sbin"].iter().any(|d| Path::new(d).join(program).exists())
+}
