@@ -10,5 +10,5 @@
 
 pub mod host;
 pub mod hostile;
-pub mod wire_server;
 pub mod wait;
+pub mod wire_server;

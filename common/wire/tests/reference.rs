@@ -1,24 +1,36 @@
 //! The client against a running libvirt daemon, where one listens on the usual socket.
 
 use bytes::Bytes;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use virt_error::{Code, Domain};
 use virt_wire::Procedure;
 use virt_wire::client::{Client, StreamPart};
-use virt_wire::frame::{Frame, STREAM_CHUNK};
+use virt_wire::frame::{Frame, STREAM_CHUNK, error_to_wire};
 use virt_wire::remote::{self, events, procs};
 use virt_wire::xdr::{self, XdrError};
 
-const SOCKET: &str = "/run/libvirt/libvirt-sock";
+/// The daemon under test: `VIRT_REFERENCE_SOCKET` names another socket, `VIRT_REFERENCE_INSTANCE=session` says that it
+/// is a user's daemon.
+fn socket() -> PathBuf {
+    std::env::var_os("VIRT_REFERENCE_SOCKET")
+        .map_or_else(|| "/run/libvirt/libvirt-sock".into(), PathBuf::from)
+}
+
+fn uri(driver: &str) -> String {
+    let instance = std::env::var("VIRT_REFERENCE_INSTANCE").unwrap_or_else(|_| "system".to_owned());
+    format!("{driver}:///{instance}")
+}
 
 /// A connection, or a note that the test was skipped.
 async fn connect(uri: &str) -> Option<Client> {
-    if !Path::new(SOCKET).exists() {
-        eprintln!("skipped: nothing listens on {SOCKET}");
+    let socket = socket();
+    if !socket.exists() {
+        eprintln!("skipped: nothing listens on {}", socket.display());
         return None;
     }
     let opened = async {
-        let client = Client::connect_unix(SOCKET).await?;
+        let client = Client::connect_unix(&socket).await?;
         client.authenticate().await?;
         client.open(uri, false).await?;
         Ok::<_, virt_error::Error>(client)
@@ -43,7 +55,7 @@ fn list_args() -> remote::ConnectListAllDomainsArgs {
 
 #[tokio::test]
 async fn opens_lists_defines_and_undefines() {
-    let Some(client) = connect("qemu:///system").await else { return };
+    let Some(client) = connect(&uri("qemu")).await else { return };
     let name = unique("define");
     let mut received = client.events();
     let register = remote::ConnectDomainEventCallbackRegisterAnyArgs { event_id: 0, dom: None };
@@ -81,7 +93,7 @@ async fn opens_lists_defines_and_undefines() {
 
 #[tokio::test]
 async fn many_calls_are_under_way_at_once() {
-    let Some(client) = connect("qemu:///system").await else { return };
+    let Some(client) = connect(&uri("qemu")).await else { return };
     let calls = (0..100).map(|_| {
         let client = client.clone();
         tokio::spawn(async move { client.call::<procs::ConnectGetLibVersion>(&()).await })
@@ -108,8 +120,10 @@ async fn wrong_payloads_and_numbers_keep_the_link_open() {
 
 #[tokio::test]
 async fn a_volume_goes_up_and_comes_back() {
-    let Some(client) = connect("storage:///system").await else { return };
+    let Some(client) = connect(&uri("storage")).await else { return };
     let folder = tempfile::tempdir().unwrap();
+    // The daemon may run as another user.
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).unwrap();
     let name = unique("pool");
     let xml = format!(
         "<pool type='dir'><name>{name}</name><target><path>{}</path></target></pool>",
@@ -149,7 +163,7 @@ async fn a_volume_goes_up_and_comes_back() {
 
 #[tokio::test]
 async fn descriptors_go_up() {
-    let Some(client) = connect("qemu:///system").await else { return };
+    let Some(client) = connect(&uri("qemu")).await else { return };
     // No guest of that id runs: the call fails, but only after its descriptor was taken and the frame understood.
     let dom = remote::NonnullDomain { name: unique("none"), uuid: [7; 16], id: 4_000_000 };
     let args = remote::DomainOpenGraphicsArgs { dom, idx: 0, flags: 0 };
@@ -158,6 +172,17 @@ async fn descriptors_go_up() {
         client.call_with_fds::<procs::DomainOpenGraphics>(&args, vec![ours.into()]).await.unwrap_err();
     assert_eq!(failed.code(), Code::NoDomain, "{failed:?}");
     client.call::<procs::ConnectGetLibVersion>(&()).await.unwrap();
+
+    // A descriptor that is no socket is a bad argument: such errors have a text of their own and the function in str1.
+    let dom = remote::NonnullDomain { name: unique("none"), uuid: [7; 16], id: 4_000_000 };
+    let args = remote::DomainOpenGraphicsArgs { dom, idx: 0, flags: 0 };
+    let file = std::fs::File::open("/dev/null").unwrap();
+    let failed =
+        client.call_with_fds::<procs::DomainOpenGraphics>(&args, vec![file.into()]).await.unwrap_err();
+    let again = error_to_wire(&failed);
+    assert_eq!((again.code, again.str2.as_deref(), again.int1), (Code::InvalidArg as i32, Some("fd"), 0));
+    assert!(again.message.unwrap().ends_with("must be a socket"));
+    assert_eq!((again.str1.as_deref(), again.int2), (Some("virDomainOpenGraphics"), 0));
 }
 
 /// What the reference takes and we take too, and where we are stricter on purpose: it ignores bytes after the value,

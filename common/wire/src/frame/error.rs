@@ -52,7 +52,12 @@ fn clean(mut text: String) -> String {
 
 /// An error another libvirt daemon answered.
 pub fn error_from_wire(wire: remote::Error) -> Error {
-    let error = Error::from_parts(wire.code, wire.domain, wire.str2).with_errno(wire.int1);
+    let mut error = Error::from_parts(wire.code, wire.domain, wire.str2).with_errno(wire.int1);
+    if let Some(function) = wire.str1.filter(|_| error.code() == Code::InvalidArg)
+        && function != error.template()
+    {
+        error = error.with("function", function);
+    }
     match wire.message {
         // Some errors of the reference have a text of their own instead of their code's.
         Some(message) if message != error.message() => error.with_text(message),
