@@ -5,39 +5,22 @@ use crate::program::{Kind, Priority, ProcInfo, Program, ReadOnly, Stream};
 /// The program's number on the wire and its table.
 pub static PROGRAM: Program = Program { name: "keepalive", number: 0x6b656570, version: 1, procs: PROCS };
 
+#[rustfmt::skip]
 static PROCS: &[ProcInfo] = &[
-    ProcInfo {
-        number: 1,
-        name: "KEEPALIVE_PROC_PING",
-        kind: Kind::Message,
-        api: None,
-        readonly: ReadOnly::Allowed,
-        priority: Priority::Low,
-        stream: Stream::None,
-        sparse_flag: 0,
-        acl: &[],
-        acl_filter: &[],
-    },
-    ProcInfo {
-        number: 2,
-        name: "KEEPALIVE_PROC_PONG",
-        kind: Kind::Message,
-        api: None,
-        readonly: ReadOnly::Allowed,
-        priority: Priority::Low,
-        stream: Stream::None,
-        sparse_flag: 0,
-        acl: &[],
-        acl_filter: &[],
-    },
+    ProcInfo { number: 1, name: "KEEPALIVE_PROC_PING", kind: Kind::Message, api: None, readonly: ReadOnly::Allowed, priority: Priority::Low, stream: Stream::None, sparse_flag: 0, acl: &[], acl_filter: &[] },
+    ProcInfo { number: 2, name: "KEEPALIVE_PROC_PONG", kind: Kind::Message, api: None, readonly: ReadOnly::Allowed, priority: Priority::Low, stream: Stream::None, sparse_flag: 0, acl: &[], acl_filter: &[] },
 ];
 pub const PROC_PING: i32 = 1;
 pub const PROC_PONG: i32 = 2;
 
 /// Every type of the program, for tests.
 #[cfg(feature = "arbitrary")]
-pub static TYPES: &[crate::xdr::sample::TypeOps] = &[];
+#[rustfmt::skip]
+pub static TYPES: &[crate::xdr::sample::TypeOps] = &[
+];
 
 /// The number of every call, with the type of its arguments, for tests.
 #[cfg(feature = "arbitrary")]
-pub static CALLS: &[(i32, crate::xdr::sample::TypeOps)] = &[];
+#[rustfmt::skip]
+pub static CALLS: &[(i32, crate::xdr::sample::TypeOps)] = &[
+];

@@ -78,103 +78,16 @@ pub struct CreateLockSpaceArgs {
 /// The program's number on the wire and its table.
 pub static PROGRAM: Program = Program { name: "lock", number: 0xea7beef, version: 1, procs: PROCS };
 
+#[rustfmt::skip]
 static PROCS: &[ProcInfo] = &[
-    ProcInfo {
-        number: 1,
-        name: "VIR_LOCK_SPACE_PROTOCOL_PROC_REGISTER",
-        kind: Kind::Call,
-        api: None,
-        readonly: ReadOnly::Allowed,
-        priority: Priority::Low,
-        stream: Stream::None,
-        sparse_flag: 0,
-        acl: &[],
-        acl_filter: &[],
-    },
-    ProcInfo {
-        number: 2,
-        name: "VIR_LOCK_SPACE_PROTOCOL_PROC_RESTRICT",
-        kind: Kind::Call,
-        api: None,
-        readonly: ReadOnly::Allowed,
-        priority: Priority::Low,
-        stream: Stream::None,
-        sparse_flag: 0,
-        acl: &[],
-        acl_filter: &[],
-    },
-    ProcInfo {
-        number: 3,
-        name: "VIR_LOCK_SPACE_PROTOCOL_PROC_NEW",
-        kind: Kind::Call,
-        api: None,
-        readonly: ReadOnly::Allowed,
-        priority: Priority::Low,
-        stream: Stream::None,
-        sparse_flag: 0,
-        acl: &[],
-        acl_filter: &[],
-    },
-    ProcInfo {
-        number: 4,
-        name: "VIR_LOCK_SPACE_PROTOCOL_PROC_CREATE_RESOURCE",
-        kind: Kind::Call,
-        api: None,
-        readonly: ReadOnly::Allowed,
-        priority: Priority::Low,
-        stream: Stream::None,
-        sparse_flag: 0,
-        acl: &[],
-        acl_filter: &[],
-    },
-    ProcInfo {
-        number: 5,
-        name: "VIR_LOCK_SPACE_PROTOCOL_PROC_DELETE_RESOURCE",
-        kind: Kind::Call,
-        api: None,
-        readonly: ReadOnly::Allowed,
-        priority: Priority::Low,
-        stream: Stream::None,
-        sparse_flag: 0,
-        acl: &[],
-        acl_filter: &[],
-    },
-    ProcInfo {
-        number: 6,
-        name: "VIR_LOCK_SPACE_PROTOCOL_PROC_ACQUIRE_RESOURCE",
-        kind: Kind::Call,
-        api: None,
-        readonly: ReadOnly::Allowed,
-        priority: Priority::Low,
-        stream: Stream::None,
-        sparse_flag: 0,
-        acl: &[],
-        acl_filter: &[],
-    },
-    ProcInfo {
-        number: 7,
-        name: "VIR_LOCK_SPACE_PROTOCOL_PROC_RELEASE_RESOURCE",
-        kind: Kind::Call,
-        api: None,
-        readonly: ReadOnly::Allowed,
-        priority: Priority::Low,
-        stream: Stream::None,
-        sparse_flag: 0,
-        acl: &[],
-        acl_filter: &[],
-    },
-    ProcInfo {
-        number: 8,
-        name: "VIR_LOCK_SPACE_PROTOCOL_PROC_CREATE_LOCKSPACE",
-        kind: Kind::Call,
-        api: None,
-        readonly: ReadOnly::Allowed,
-        priority: Priority::Low,
-        stream: Stream::None,
-        sparse_flag: 0,
-        acl: &[],
-        acl_filter: &[],
-    },
+    ProcInfo { number: 1, name: "VIR_LOCK_SPACE_PROTOCOL_PROC_REGISTER", kind: Kind::Call, api: None, readonly: ReadOnly::Allowed, priority: Priority::Low, stream: Stream::None, sparse_flag: 0, acl: &[], acl_filter: &[] },
+    ProcInfo { number: 2, name: "VIR_LOCK_SPACE_PROTOCOL_PROC_RESTRICT", kind: Kind::Call, api: None, readonly: ReadOnly::Allowed, priority: Priority::Low, stream: Stream::None, sparse_flag: 0, acl: &[], acl_filter: &[] },
+    ProcInfo { number: 3, name: "VIR_LOCK_SPACE_PROTOCOL_PROC_NEW", kind: Kind::Call, api: None, readonly: ReadOnly::Allowed, priority: Priority::Low, stream: Stream::None, sparse_flag: 0, acl: &[], acl_filter: &[] },
+    ProcInfo { number: 4, name: "VIR_LOCK_SPACE_PROTOCOL_PROC_CREATE_RESOURCE", kind: Kind::Call, api: None, readonly: ReadOnly::Allowed, priority: Priority::Low, stream: Stream::None, sparse_flag: 0, acl: &[], acl_filter: &[] },
+    ProcInfo { number: 5, name: "VIR_LOCK_SPACE_PROTOCOL_PROC_DELETE_RESOURCE", kind: Kind::Call, api: None, readonly: ReadOnly::Allowed, priority: Priority::Low, stream: Stream::None, sparse_flag: 0, acl: &[], acl_filter: &[] },
+    ProcInfo { number: 6, name: "VIR_LOCK_SPACE_PROTOCOL_PROC_ACQUIRE_RESOURCE", kind: Kind::Call, api: None, readonly: ReadOnly::Allowed, priority: Priority::Low, stream: Stream::None, sparse_flag: 0, acl: &[], acl_filter: &[] },
+    ProcInfo { number: 7, name: "VIR_LOCK_SPACE_PROTOCOL_PROC_RELEASE_RESOURCE", kind: Kind::Call, api: None, readonly: ReadOnly::Allowed, priority: Priority::Low, stream: Stream::None, sparse_flag: 0, acl: &[], acl_filter: &[] },
+    ProcInfo { number: 8, name: "VIR_LOCK_SPACE_PROTOCOL_PROC_CREATE_LOCKSPACE", kind: Kind::Call, api: None, readonly: ReadOnly::Allowed, priority: Priority::Low, stream: Stream::None, sparse_flag: 0, acl: &[], acl_filter: &[] },
 ];
 
 /// One type per call.
@@ -195,6 +108,7 @@ pub mod procs {
 
 /// Every type of the program, for tests.
 #[cfg(feature = "arbitrary")]
+#[rustfmt::skip]
 pub static TYPES: &[crate::xdr::sample::TypeOps] = &[
     crate::xdr::sample::type_ops::<Owner>("Owner"),
     crate::xdr::sample::type_ops::<RegisterArgs>("RegisterArgs"),
@@ -209,6 +123,7 @@ pub static TYPES: &[crate::xdr::sample::TypeOps] = &[
 
 /// The number of every call, with the type of its arguments, for tests.
 #[cfg(feature = "arbitrary")]
+#[rustfmt::skip]
 pub static CALLS: &[(i32, crate::xdr::sample::TypeOps)] = &[
     (1, crate::xdr::sample::type_ops::<RegisterArgs>("RegisterArgs")),
     (2, crate::xdr::sample::type_ops::<RestrictArgs>("RestrictArgs")),

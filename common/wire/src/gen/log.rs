@@ -79,55 +79,12 @@ pub struct DomainAppendLogFileRet {
 /// The program's number on the wire and its table.
 pub static PROGRAM: Program = Program { name: "log", number: 0x87539319, version: 1, procs: PROCS };
 
+#[rustfmt::skip]
 static PROCS: &[ProcInfo] = &[
-    ProcInfo {
-        number: 1,
-        name: "VIR_LOG_MANAGER_PROTOCOL_PROC_DOMAIN_OPEN_LOG_FILE",
-        kind: Kind::Call,
-        api: None,
-        readonly: ReadOnly::Allowed,
-        priority: Priority::Low,
-        stream: Stream::None,
-        sparse_flag: 0,
-        acl: &[],
-        acl_filter: &[],
-    },
-    ProcInfo {
-        number: 2,
-        name: "VIR_LOG_MANAGER_PROTOCOL_PROC_DOMAIN_GET_LOG_FILE_POSITION",
-        kind: Kind::Call,
-        api: None,
-        readonly: ReadOnly::Allowed,
-        priority: Priority::Low,
-        stream: Stream::None,
-        sparse_flag: 0,
-        acl: &[],
-        acl_filter: &[],
-    },
-    ProcInfo {
-        number: 3,
-        name: "VIR_LOG_MANAGER_PROTOCOL_PROC_DOMAIN_READ_LOG_FILE",
-        kind: Kind::Call,
-        api: None,
-        readonly: ReadOnly::Allowed,
-        priority: Priority::Low,
-        stream: Stream::None,
-        sparse_flag: 0,
-        acl: &[],
-        acl_filter: &[],
-    },
-    ProcInfo {
-        number: 4,
-        name: "VIR_LOG_MANAGER_PROTOCOL_PROC_DOMAIN_APPEND_LOG_FILE",
-        kind: Kind::Call,
-        api: None,
-        readonly: ReadOnly::Allowed,
-        priority: Priority::Low,
-        stream: Stream::None,
-        sparse_flag: 0,
-        acl: &[],
-        acl_filter: &[],
-    },
+    ProcInfo { number: 1, name: "VIR_LOG_MANAGER_PROTOCOL_PROC_DOMAIN_OPEN_LOG_FILE", kind: Kind::Call, api: None, readonly: ReadOnly::Allowed, priority: Priority::Low, stream: Stream::None, sparse_flag: 0, acl: &[], acl_filter: &[] },
+    ProcInfo { number: 2, name: "VIR_LOG_MANAGER_PROTOCOL_PROC_DOMAIN_GET_LOG_FILE_POSITION", kind: Kind::Call, api: None, readonly: ReadOnly::Allowed, priority: Priority::Low, stream: Stream::None, sparse_flag: 0, acl: &[], acl_filter: &[] },
+    ProcInfo { number: 3, name: "VIR_LOG_MANAGER_PROTOCOL_PROC_DOMAIN_READ_LOG_FILE", kind: Kind::Call, api: None, readonly: ReadOnly::Allowed, priority: Priority::Low, stream: Stream::None, sparse_flag: 0, acl: &[], acl_filter: &[] },
+    ProcInfo { number: 4, name: "VIR_LOG_MANAGER_PROTOCOL_PROC_DOMAIN_APPEND_LOG_FILE", kind: Kind::Call, api: None, readonly: ReadOnly::Allowed, priority: Priority::Low, stream: Stream::None, sparse_flag: 0, acl: &[], acl_filter: &[] },
 ];
 
 /// One type per call.
@@ -144,6 +101,7 @@ pub mod procs {
 
 /// Every type of the program, for tests.
 #[cfg(feature = "arbitrary")]
+#[rustfmt::skip]
 pub static TYPES: &[crate::xdr::sample::TypeOps] = &[
     crate::xdr::sample::type_ops::<DomainOpenLogFileFlags>("DomainOpenLogFileFlags"),
     crate::xdr::sample::type_ops::<Domain>("Domain"),
@@ -160,6 +118,7 @@ pub static TYPES: &[crate::xdr::sample::TypeOps] = &[
 
 /// The number of every call, with the type of its arguments, for tests.
 #[cfg(feature = "arbitrary")]
+#[rustfmt::skip]
 pub static CALLS: &[(i32, crate::xdr::sample::TypeOps)] = &[
     (1, crate::xdr::sample::type_ops::<DomainOpenLogFileArgs>("DomainOpenLogFileArgs")),
     (2, crate::xdr::sample::type_ops::<DomainGetLogFilePositionArgs>("DomainGetLogFilePositionArgs")),

@@ -12,18 +12,10 @@ pub struct DomainOpenNamespaceArgs {
 /// The program's number on the wire and its table.
 pub static PROGRAM: Program = Program { name: "lxc", number: 0x68000, version: 1, procs: PROCS };
 
-static PROCS: &[ProcInfo] = &[ProcInfo {
-    number: 1,
-    name: "LXC_PROC_DOMAIN_OPEN_NAMESPACE",
-    kind: Kind::Call,
-    api: Some("virDomainLxcOpenNamespace"),
-    readonly: ReadOnly::Refused,
-    priority: Priority::Low,
-    stream: Stream::None,
-    sparse_flag: 0,
-    acl: &[Acl { object: "domain", permission: "open_namespace", when: AclWhen::Always }],
-    acl_filter: &[],
-}];
+#[rustfmt::skip]
+static PROCS: &[ProcInfo] = &[
+    ProcInfo { number: 1, name: "LXC_PROC_DOMAIN_OPEN_NAMESPACE", kind: Kind::Call, api: Some("virDomainLxcOpenNamespace"), readonly: ReadOnly::Refused, priority: Priority::Low, stream: Stream::None, sparse_flag: 0, acl: &[Acl { object: "domain", permission: "open_namespace", when: AclWhen::Always },], acl_filter: &[] },
+];
 
 /// One type per call.
 pub mod procs {
@@ -36,10 +28,14 @@ pub mod procs {
 
 /// Every type of the program, for tests.
 #[cfg(feature = "arbitrary")]
-pub static TYPES: &[crate::xdr::sample::TypeOps] =
-    &[crate::xdr::sample::type_ops::<DomainOpenNamespaceArgs>("DomainOpenNamespaceArgs")];
+#[rustfmt::skip]
+pub static TYPES: &[crate::xdr::sample::TypeOps] = &[
+    crate::xdr::sample::type_ops::<DomainOpenNamespaceArgs>("DomainOpenNamespaceArgs"),
+];
 
 /// The number of every call, with the type of its arguments, for tests.
 #[cfg(feature = "arbitrary")]
-pub static CALLS: &[(i32, crate::xdr::sample::TypeOps)] =
-    &[(1, crate::xdr::sample::type_ops::<DomainOpenNamespaceArgs>("DomainOpenNamespaceArgs"))];
+#[rustfmt::skip]
+pub static CALLS: &[(i32, crate::xdr::sample::TypeOps)] = &[
+    (1, crate::xdr::sample::type_ops::<DomainOpenNamespaceArgs>("DomainOpenNamespaceArgs")),
+];

@@ -81,97 +81,15 @@ pub struct DomainMonitorCommandWithFilesRet {
 /// The program's number on the wire and its table.
 pub static PROGRAM: Program = Program { name: "qemu", number: 0x20008087, version: 1, procs: PROCS };
 
+#[rustfmt::skip]
 static PROCS: &[ProcInfo] = &[
-    ProcInfo {
-        number: 1,
-        name: "QEMU_PROC_DOMAIN_MONITOR_COMMAND",
-        kind: Kind::Call,
-        api: Some("virDomainQemuMonitorCommand"),
-        readonly: ReadOnly::Refused,
-        priority: Priority::Low,
-        stream: Stream::None,
-        sparse_flag: 0,
-        acl: &[Acl { object: "domain", permission: "write", when: AclWhen::Always }],
-        acl_filter: &[],
-    },
-    ProcInfo {
-        number: 2,
-        name: "QEMU_PROC_DOMAIN_ATTACH",
-        kind: Kind::Call,
-        api: Some("virDomainQemuAttach"),
-        readonly: ReadOnly::Refused,
-        priority: Priority::Low,
-        stream: Stream::None,
-        sparse_flag: 0,
-        acl: &[
-            Acl { object: "domain", permission: "start", when: AclWhen::Always },
-            Acl { object: "domain", permission: "write", when: AclWhen::Always },
-        ],
-        acl_filter: &[],
-    },
-    ProcInfo {
-        number: 3,
-        name: "QEMU_PROC_DOMAIN_AGENT_COMMAND",
-        kind: Kind::Call,
-        api: Some("virDomainQemuAgentCommand"),
-        readonly: ReadOnly::Refused,
-        priority: Priority::Low,
-        stream: Stream::None,
-        sparse_flag: 0,
-        acl: &[Acl { object: "domain", permission: "write", when: AclWhen::Always }],
-        acl_filter: &[],
-    },
-    ProcInfo {
-        number: 4,
-        name: "QEMU_PROC_CONNECT_DOMAIN_MONITOR_EVENT_REGISTER",
-        kind: Kind::Call,
-        api: Some("virConnectDomainQemuMonitorEventRegister"),
-        readonly: ReadOnly::Refused,
-        priority: Priority::High,
-        stream: Stream::None,
-        sparse_flag: 0,
-        acl: &[
-            Acl { object: "connect", permission: "search_domains", when: AclWhen::Always },
-            Acl { object: "connect", permission: "write", when: AclWhen::Always },
-        ],
-        acl_filter: &[Acl { object: "domain", permission: "getattr", when: AclWhen::Always }],
-    },
-    ProcInfo {
-        number: 5,
-        name: "QEMU_PROC_CONNECT_DOMAIN_MONITOR_EVENT_DEREGISTER",
-        kind: Kind::Call,
-        api: Some("virConnectDomainQemuMonitorEventDeregister"),
-        readonly: ReadOnly::Refused,
-        priority: Priority::High,
-        stream: Stream::None,
-        sparse_flag: 0,
-        acl: &[Acl { object: "connect", permission: "write", when: AclWhen::Always }],
-        acl_filter: &[],
-    },
-    ProcInfo {
-        number: 6,
-        name: "QEMU_PROC_DOMAIN_MONITOR_EVENT",
-        kind: Kind::Event,
-        api: None,
-        readonly: ReadOnly::Allowed,
-        priority: Priority::Low,
-        stream: Stream::None,
-        sparse_flag: 0,
-        acl: &[],
-        acl_filter: &[],
-    },
-    ProcInfo {
-        number: 7,
-        name: "QEMU_PROC_DOMAIN_MONITOR_COMMAND_WITH_FILES",
-        kind: Kind::Call,
-        api: Some("virDomainQemuMonitorCommandWithFiles"),
-        readonly: ReadOnly::Refused,
-        priority: Priority::Low,
-        stream: Stream::None,
-        sparse_flag: 0,
-        acl: &[Acl { object: "domain", permission: "write", when: AclWhen::Always }],
-        acl_filter: &[],
-    },
+    ProcInfo { number: 1, name: "QEMU_PROC_DOMAIN_MONITOR_COMMAND", kind: Kind::Call, api: Some("virDomainQemuMonitorCommand"), readonly: ReadOnly::Refused, priority: Priority::Low, stream: Stream::None, sparse_flag: 0, acl: &[Acl { object: "domain", permission: "write", when: AclWhen::Always },], acl_filter: &[] },
+    ProcInfo { number: 2, name: "QEMU_PROC_DOMAIN_ATTACH", kind: Kind::Call, api: Some("virDomainQemuAttach"), readonly: ReadOnly::Refused, priority: Priority::Low, stream: Stream::None, sparse_flag: 0, acl: &[Acl { object: "domain", permission: "start", when: AclWhen::Always },Acl { object: "domain", permission: "write", when: AclWhen::Always },], acl_filter: &[] },
+    ProcInfo { number: 3, name: "QEMU_PROC_DOMAIN_AGENT_COMMAND", kind: Kind::Call, api: Some("virDomainQemuAgentCommand"), readonly: ReadOnly::Refused, priority: Priority::Low, stream: Stream::None, sparse_flag: 0, acl: &[Acl { object: "domain", permission: "write", when: AclWhen::Always },], acl_filter: &[] },
+    ProcInfo { number: 4, name: "QEMU_PROC_CONNECT_DOMAIN_MONITOR_EVENT_REGISTER", kind: Kind::Call, api: Some("virConnectDomainQemuMonitorEventRegister"), readonly: ReadOnly::Refused, priority: Priority::High, stream: Stream::None, sparse_flag: 0, acl: &[Acl { object: "connect", permission: "search_domains", when: AclWhen::Always },Acl { object: "connect", permission: "write", when: AclWhen::Always },], acl_filter: &[Acl { object: "domain", permission: "getattr", when: AclWhen::Always },] },
+    ProcInfo { number: 5, name: "QEMU_PROC_CONNECT_DOMAIN_MONITOR_EVENT_DEREGISTER", kind: Kind::Call, api: Some("virConnectDomainQemuMonitorEventDeregister"), readonly: ReadOnly::Refused, priority: Priority::High, stream: Stream::None, sparse_flag: 0, acl: &[Acl { object: "connect", permission: "write", when: AclWhen::Always },], acl_filter: &[] },
+    ProcInfo { number: 6, name: "QEMU_PROC_DOMAIN_MONITOR_EVENT", kind: Kind::Event, api: None, readonly: ReadOnly::Allowed, priority: Priority::Low, stream: Stream::None, sparse_flag: 0, acl: &[], acl_filter: &[] },
+    ProcInfo { number: 7, name: "QEMU_PROC_DOMAIN_MONITOR_COMMAND_WITH_FILES", kind: Kind::Call, api: Some("virDomainQemuMonitorCommandWithFiles"), readonly: ReadOnly::Refused, priority: Priority::Low, stream: Stream::None, sparse_flag: 0, acl: &[Acl { object: "domain", permission: "write", when: AclWhen::Always },], acl_filter: &[] },
 ];
 
 /// One type per call.
@@ -199,6 +117,7 @@ pub mod events {
 
 /// Every type of the program, for tests.
 #[cfg(feature = "arbitrary")]
+#[rustfmt::skip]
 pub static TYPES: &[crate::xdr::sample::TypeOps] = &[
     crate::xdr::sample::type_ops::<DomainMonitorCommandArgs>("DomainMonitorCommandArgs"),
     crate::xdr::sample::type_ops::<DomainMonitorCommandRet>("DomainMonitorCommandRet"),
@@ -206,15 +125,9 @@ pub static TYPES: &[crate::xdr::sample::TypeOps] = &[
     crate::xdr::sample::type_ops::<DomainAttachRet>("DomainAttachRet"),
     crate::xdr::sample::type_ops::<DomainAgentCommandArgs>("DomainAgentCommandArgs"),
     crate::xdr::sample::type_ops::<DomainAgentCommandRet>("DomainAgentCommandRet"),
-    crate::xdr::sample::type_ops::<ConnectDomainMonitorEventRegisterArgs>(
-        "ConnectDomainMonitorEventRegisterArgs",
-    ),
-    crate::xdr::sample::type_ops::<ConnectDomainMonitorEventRegisterRet>(
-        "ConnectDomainMonitorEventRegisterRet",
-    ),
-    crate::xdr::sample::type_ops::<ConnectDomainMonitorEventDeregisterArgs>(
-        "ConnectDomainMonitorEventDeregisterArgs",
-    ),
+    crate::xdr::sample::type_ops::<ConnectDomainMonitorEventRegisterArgs>("ConnectDomainMonitorEventRegisterArgs"),
+    crate::xdr::sample::type_ops::<ConnectDomainMonitorEventRegisterRet>("ConnectDomainMonitorEventRegisterRet"),
+    crate::xdr::sample::type_ops::<ConnectDomainMonitorEventDeregisterArgs>("ConnectDomainMonitorEventDeregisterArgs"),
     crate::xdr::sample::type_ops::<DomainMonitorEventMsg>("DomainMonitorEventMsg"),
     crate::xdr::sample::type_ops::<DomainMonitorCommandWithFilesArgs>("DomainMonitorCommandWithFilesArgs"),
     crate::xdr::sample::type_ops::<DomainMonitorCommandWithFilesRet>("DomainMonitorCommandWithFilesRet"),
@@ -222,26 +135,12 @@ pub static TYPES: &[crate::xdr::sample::TypeOps] = &[
 
 /// The number of every call, with the type of its arguments, for tests.
 #[cfg(feature = "arbitrary")]
+#[rustfmt::skip]
 pub static CALLS: &[(i32, crate::xdr::sample::TypeOps)] = &[
     (1, crate::xdr::sample::type_ops::<DomainMonitorCommandArgs>("DomainMonitorCommandArgs")),
     (2, crate::xdr::sample::type_ops::<DomainAttachArgs>("DomainAttachArgs")),
     (3, crate::xdr::sample::type_ops::<DomainAgentCommandArgs>("DomainAgentCommandArgs")),
-    (
-        4,
-        crate::xdr::sample::type_ops::<ConnectDomainMonitorEventRegisterArgs>(
-            "ConnectDomainMonitorEventRegisterArgs",
-        ),
-    ),
-    (
-        5,
-        crate::xdr::sample::type_ops::<ConnectDomainMonitorEventDeregisterArgs>(
-            "ConnectDomainMonitorEventDeregisterArgs",
-        ),
-    ),
-    (
-        7,
-        crate::xdr::sample::type_ops::<DomainMonitorCommandWithFilesArgs>(
-            "DomainMonitorCommandWithFilesArgs",
-        ),
-    ),
+    (4, crate::xdr::sample::type_ops::<ConnectDomainMonitorEventRegisterArgs>("ConnectDomainMonitorEventRegisterArgs")),
+    (5, crate::xdr::sample::type_ops::<ConnectDomainMonitorEventDeregisterArgs>("ConnectDomainMonitorEventDeregisterArgs")),
+    (7, crate::xdr::sample::type_ops::<DomainMonitorCommandWithFilesArgs>("DomainMonitorCommandWithFilesArgs")),
 ];

@@ -21,14 +21,14 @@ pub fn tables(
     writeln!(out, "\n/// The program's number on the wire and its table.")?;
     writeln!(out, "pub static PROGRAM: Program = Program {{")?;
     writeln!(out, "name: {:?}, number: {:#x}, version: {},", spec.name, program.program, program.version)?;
-    writeln!(out, "procs: PROCS }};\n\nstatic PROCS: &[ProcInfo] = &[")?;
+    writeln!(out, "procs: PROCS }};\n\n#[rustfmt::skip]\nstatic PROCS: &[ProcInfo] = &[")?;
     for (i, p) in program.procedures.iter().enumerate() {
         ensure!(
             p.number as usize == i + 1,
             "numbers are not in order at {}: the table's lookup needs that",
             p.name
         );
-        writeln!(out, "{},", row(facts, p).with_context(|| p.name.clone())?)?;
+        writeln!(out, "    {},", row(facts, p).with_context(|| p.name.clone())?)?;
     }
     writeln!(out, "];")?;
     let preauth = program.preauth()?;

@@ -82,23 +82,26 @@ pub fn structs(
 
 /// The table of all types for tests.
 pub fn registry(out: &mut String, spec: &ProgramSpec, program: &ProgramFacts) -> anyhow::Result<()> {
-    writeln!(out, "\n/// Every type of the program, for tests.\n#[cfg(feature = \"arbitrary\")]")?;
+    writeln!(
+        out,
+        "\n/// Every type of the program, for tests.\n#[cfg(feature = \"arbitrary\")]\n#[rustfmt::skip]"
+    )?;
     writeln!(out, "pub static TYPES: &[crate::xdr::sample::TypeOps] = &[")?;
     let structs = program.structs().collect::<anyhow::Result<Vec<_>>>()?;
     let names = structs.iter().map(|s| s.0);
     for name in program.enums.keys().chain(program.unions.keys()).map(String::as_str).chain(names) {
         let rust = local(spec, name);
-        writeln!(out, "crate::xdr::sample::type_ops::<{rust}>({rust:?}),")?;
+        writeln!(out, "    crate::xdr::sample::type_ops::<{rust}>({rust:?}),")?;
     }
     writeln!(out, "];")?;
     writeln!(out, "\n/// The number of every call, with the type of its arguments, for tests.")?;
     writeln!(
         out,
-        "#[cfg(feature = \"arbitrary\")]\npub static CALLS: &[(i32, crate::xdr::sample::TypeOps)] = &["
+        "#[cfg(feature = \"arbitrary\")]\n#[rustfmt::skip]\npub static CALLS: &[(i32, crate::xdr::sample::TypeOps)] = &["
     )?;
     for p in program.procedures.iter().filter(|p| p.kind == "call") {
         let args = p.args_struct.as_deref().map_or(Ok("()".to_owned()), |name| named(spec, name))?;
-        writeln!(out, "({}, crate::xdr::sample::type_ops::<{args}>({args:?})),", p.number)?;
+        writeln!(out, "    ({}, crate::xdr::sample::type_ops::<{args}>({args:?})),", p.number)?;
     }
     writeln!(out, "];")?;
     Ok(())
