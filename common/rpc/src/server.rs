@@ -97,16 +97,20 @@ impl Server {
         drain: Duration,
     ) -> Result<()> {
         let (health, health_service) = tonic_health::server::health_reporter();
+        let session_service = self.sessions.service(self.descriptors.clone(), self.epoch);
+        let services = services.add(health_service).add(session_service);
+        let mut reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(virt_api::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+        // The description holds the whole project's API; list only what this daemon serves.
         for name in &services.names {
             health.set_service_status(*name, tonic_health::ServingStatus::Serving).await;
+            reflection = reflection.with_service_name(*name);
         }
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(virt_api::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        let reflection = reflection
             .build_v1()
             .map_err(|e| Error::internal(Domain::Rpc, "the API description is broken").with_source(e))?;
-        let session_service = self.sessions.service(self.descriptors.clone(), self.epoch);
-        let routes = services.add(health_service).add(reflection).add(session_service).routes.routes();
+        let routes = services.add(reflection).routes.routes();
 
         let (grpc, _grpc_file) = grpc.into_tokio()?;
         let (descriptor_socket, _descriptor_file) = descriptors.into_tokio()?;
