@@ -226,6 +226,11 @@ impl CharBackend {
             Self::File(s) if s.path.is_none() => missing("path"),
             Self::Tcp(t) if t.source.host.is_none() => missing("host"),
             Self::Tcp(t) if t.source.service.is_none() => missing("service"),
+            Self::Udp(u)
+                if u.sources.iter().all(|s| s.mode == Some(SocketMode::Bind) || s.service.is_none()) =>
+            {
+                missing("service")
+            }
             Self::Udp(u) if u.sources.len() > 2 => Err(e.error(
                 Code::XmlError,
                 Domain::Domain,
@@ -260,7 +265,7 @@ names! {
 /// The guest side of a serial port.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct SerialTargetSpec {
-    #[xml(attr = "type", say(XmlError, "unknown target type '{}' specified for character device"))]
+    #[xml(attr = "type", say(ConfigUnsupported, "unknown target type '{}' specified for character device"))]
     pub kind: Option<SerialTarget>,
     #[xml(attr, say(InternalError, "Invalid port number: {}"))]
     pub port: Option<u32>,
@@ -311,7 +316,7 @@ impl Parallel {
 /// The guest side of a console.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct ConsoleTargetSpec {
-    #[xml(attr = "type", say(XmlError, "unknown target type '{}' specified for character device"))]
+    #[xml(attr = "type", say(ConfigUnsupported, "unknown target type '{}' specified for character device"))]
     pub kind: Option<ConsoleTarget>,
     #[xml(attr, say(InternalError, "Invalid port number: {}"))]
     pub port: Option<u32>,
@@ -342,7 +347,7 @@ impl Console {
 
 /// The guest side of a channel.
 #[derive(Debug, Clone, PartialEq, Xml)]
-#[xml(tag = "type", say(XmlError, "unknown target type '{}' specified for character device"))]
+#[xml(tag = "type", say(ConfigUnsupported, "unknown target type '{}' specified for character device"))]
 pub enum ChannelTarget {
     Guestfwd(GuestfwdTarget),
     Virtio(VirtioTarget),
@@ -383,8 +388,8 @@ pub struct Channel {
 
 impl Channel {
     fn check(&mut self, e: El<'_>) -> Result<()> {
-        if self.target.is_none() {
-            let text = "character device target type is required";
+        if e.child("target").is_none_or(|t| t.attr("type").is_none()) {
+            let text = "target type must be specified for channel device";
             return Err(e.error(Code::XmlError, Domain::Domain, text));
         }
         self.backend.check(e)

@@ -5,7 +5,7 @@ use virt_xml::{El, NonZero, OnOff, Xml, YesNo, names};
 
 use super::controller::QueueMapping;
 use super::info::{DeviceInfo, VirtioOptions};
-use super::source::{Auth, DiskSource, Encryption, MetadataCache};
+use super::source::{Auth, DiskSource, DriverFormat, Encryption, ImageFormat, MetadataCache};
 
 names! {
     /// What the guest sees.
@@ -64,7 +64,7 @@ pub struct Disk {
     pub rawio: Option<bool>,
     #[xml(attr)]
     pub sgio: Option<Sgio>,
-    #[xml(attr, say(ConfigUnsupported, "unknown disk snapshot setting '{}'"))]
+    #[xml(attr)]
     pub snapshot: Option<SnapshotLocation>,
     #[xml(child = "backingStore")]
     pub backing: Option<Box<BackingStore>>,
@@ -118,8 +118,8 @@ pub struct DiskDriver {
     #[xml(attr)]
     pub name: Option<String>,
     /// Image format.
-    #[xml(attr = "type")]
-    pub format: Option<String>,
+    #[xml(attr = "type", with = DriverFormat, say(ConfigUnsupported, "unknown driver format value '{}'"))]
+    pub format: Option<ImageFormat>,
     #[xml(attr)]
     pub cache: Option<DiskCache>,
     #[xml(attr)]
@@ -158,7 +158,7 @@ pub struct DiskDriver {
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct BackingStore {
     #[xml(child)]
-    pub format: Option<ImageFormat>,
+    pub format: Option<FormatElement>,
     /// Missing in the element that ends the chain.
     #[xml(flatten, when = "type")]
     pub source: Option<DiskSource>,
@@ -168,9 +168,9 @@ pub struct BackingStore {
 
 /// The format of an image.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
-pub struct ImageFormat {
-    #[xml(attr = "type")]
-    pub kind: Option<String>,
+pub struct FormatElement {
+    #[xml(attr = "type", say(XmlError, "unknown disk backing store format '{}'"))]
+    pub kind: Option<ImageFormat>,
     #[xml(child)]
     pub metadata_cache: MetadataCache,
 }
@@ -179,14 +179,14 @@ pub struct ImageFormat {
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct Mirror {
     #[xml(child)]
-    pub format: Option<ImageFormat>,
+    pub format: Option<FormatElement>,
     #[xml(flatten, when = "type")]
     pub source: Option<DiskSource>,
     /// The old spelling for a file, still written beside the new one.
     #[xml(attr)]
     pub file: Option<String>,
     #[xml(attr = "format")]
-    pub old_format: Option<String>,
+    pub old_format: Option<ImageFormat>,
     #[xml(attr)]
     pub job: Option<MirrorJob>,
     #[xml(attr)]

@@ -10,6 +10,7 @@ pub mod chardev;
 pub mod clock;
 pub mod controller;
 pub mod cpu;
+pub mod defaults;
 pub mod devices;
 pub mod disk;
 pub mod features;
@@ -174,6 +175,15 @@ impl Domain {
     /// Writes the document, ending in a newline.
     pub fn format(&self, mode: Mode) -> String {
         virt_xml::format(self, "domain", mode)
+    }
+
+    /// The ids of all I/O threads; those only counted have 1, 2, 3 ...
+    pub fn iothread_ids(&self) -> Vec<u32> {
+        let listed = &self.iothreadids.iothreads;
+        match listed.is_empty() {
+            false => listed.iter().map(|t| t.id).collect(),
+            true => (1..=self.iothreads.unwrap_or(0)).collect(),
+        }
     }
 
     fn check(&mut self, e: El<'_>) -> Result<()> {

@@ -3,7 +3,7 @@
 use virt_xml::rt_error::Result;
 use virt_xml::{El, Xml, YesNo, names};
 
-use super::source::DiskSource;
+use super::source::{DiskSource, ImageFormat};
 
 names! {
     /// Firmware the host chooses.
@@ -118,7 +118,7 @@ pub struct Loader {
     #[xml(attr, with = YesNo)]
     pub stateless: Option<bool>,
     #[xml(attr)]
-    pub format: Option<String>,
+    pub format: Option<ImageFormat>,
     #[xml(text)]
     pub path: Option<String>,
 }
@@ -130,12 +130,12 @@ pub struct Nvram {
     #[xml(attr)]
     pub template: Option<String>,
     #[xml(attr = "templateFormat")]
-    pub template_format: Option<String>,
+    pub template_format: Option<ImageFormat>,
     /// The new form, with a type and a source as disks have.
     #[xml(flatten, when = "type")]
     pub source: Option<DiskSource>,
     #[xml(attr)]
-    pub format: Option<String>,
+    pub format: Option<ImageFormat>,
     /// The old form: just a path.
     #[xml(text)]
     pub path: Option<String>,

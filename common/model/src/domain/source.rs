@@ -47,6 +47,12 @@ names! {
     pub enum HostTransport { Tcp = "tcp", Unix = "unix", Rdma = "rdma" }
     /// How a pool's iSCSI volume is used.
     pub enum VolumeMode { Default = "default", Host = "host", Direct = "direct" }
+    /// Image formats.
+    pub enum ImageFormat {
+        None = "none", Raw = "raw", Dir = "dir", Bochs = "bochs", Cloop = "cloop", Dmg = "dmg", Iso = "iso", Vpc = "vpc",
+        Vdi = "vdi", Fat = "fat", Vhd = "vhd", Ploop = "ploop", Cow = "cow", Qcow = "qcow", Qcow2 = "qcow2", Qed = "qed",
+        Vmdk = "vmdk"
+    }
     /// Which secret unlocks an encrypted image.
     pub enum SecretKind { None = "none", Volume = "volume", Passphrase = "passphrase", Ceph = "ceph", Iscsi = "iscsi", Tls = "tls", Vtpm = "vtpm" }
     /// How an image is encrypted.
@@ -80,8 +86,8 @@ pub struct ImageCommon {
 /// A raw file or block device beside the image that holds the data.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct DataStore {
-    #[xml(attr = "format@type")]
-    pub format: Option<String>,
+    #[xml(attr = "format@type", say(XmlError, "unknown disk backing store format '{}'"))]
+    pub format: Option<ImageFormat>,
     #[xml(flatten)]
     pub source: DiskSource,
 }
@@ -421,4 +427,17 @@ pub struct ByteSize {
     pub unit: Option<String>,
     #[xml(text)]
     pub bytes: u64,
+}
+
+/// An image format where `aio` is an old name of `raw`.
+pub struct DriverFormat;
+
+impl virt_xml::Codec<ImageFormat> for DriverFormat {
+    fn parse(text: &str) -> Result<ImageFormat, virt_xml::Bad> {
+        let name = if text == "aio" { "raw" } else { text };
+        ImageFormat::from_name(name).ok_or(virt_xml::Bad::Unknown)
+    }
+    fn put(value: &ImageFormat, out: &mut String) {
+        out.push_str(value.as_str());
+    }
 }

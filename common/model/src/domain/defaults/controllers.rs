@@ -1,0 +1,133 @@
+//! Controllers that devices need and nobody listed.
+
+use virt_error::Error;
+
+use super::super::Domain;
+use super::super::address::Address;
+use super::super::chardev::{ChannelTarget, ConsoleTarget};
+use super::super::controller::{Controller, ControllerKind};
+use super::super::disk::DiskBus;
+use super::super::hostdev::HostdevSource;
+use super::xml_error;
+
+/// Numbers controllers that have no index and adds those that devices' addresses name.
+///
+/// Errors: 27 when an index is given twice.
+pub fn controllers(d: &mut Domain) -> Result<(), Error> {
+    number(d);
+    unique(d)?;
+    let mut wanted: Vec<(ControllerKind, u32)> = Vec::new();
+    let mut need = |kind, index| match wanted.iter_mut().find(|w| w.0 == kind) {
+        Some(w) => w.1 = w.1.max(index),
+        None => wanted.push((kind, index)),
+    };
+    let dev = &d.devices;
+    for disk in &dev.disks {
+        let kind = match disk.target.bus {
+            Some(DiskBus::Ide) => ControllerKind::Ide,
+            Some(DiskBus::Fdc) => ControllerKind::Fdc,
+            Some(DiskBus::Scsi) => ControllerKind::Scsi,
+            Some(DiskBus::Sata) => ControllerKind::Sata,
+            _ => continue,
+        };
+        if let Some(Address::Drive(a)) = &disk.info.address {
+            need(kind, a.controller);
+        }
+    }
+    let port = |address: &Option<Address>| match address {
+        Some(Address::VirtioSerial(a)) => a.controller,
+        _ => 0,
+    };
+    for channel in &dev.channels {
+        if matches!(channel.target, Some(ChannelTarget::Virtio(_))) {
+            need(ControllerKind::VirtioSerial, port(&channel.info.address));
+        }
+    }
+    for console in &dev.consoles {
+        if console.target.kind == Some(ConsoleTarget::Virtio) {
+            need(ControllerKind::VirtioSerial, port(&console.info.address));
+        }
+    }
+    for card in &dev.smartcards {
+        match &card.info.address {
+            Some(Address::Ccid(a)) => need(ControllerKind::Ccid, a.controller),
+            _ => need(ControllerKind::Ccid, 0),
+        }
+    }
+    for hostdev in dev.hostdevs.iter().filter(|h| matches!(h.source, HostdevSource::Scsi(_))) {
+        if let Some(Address::Drive(a)) = &hostdev.info.address {
+            need(ControllerKind::Scsi, a.controller);
+        }
+    }
+    let order = [
+        ControllerKind::Ide,
+        ControllerKind::Fdc,
+        ControllerKind::Scsi,
+        ControllerKind::Sata,
+        ControllerKind::VirtioSerial,
+        ControllerKind::Ccid,
+    ];
+    /// More controllers of a kind than any machine takes; a hostile index must not fill memory.
+    const MOST: u32 = 4096;
+    for kind in order {
+        let Some((_, last)) = wanted.iter().find(|w| w.0 == kind) else { continue };
+        if *last > MOST {
+            return Err(xml_error(format!("'{kind}' controller index '{last}' is too large")));
+        }
+        for index in 0..=*last {
+            if !d.devices.controllers.iter().any(|c| c.kind == kind && c.index == Some(index)) {
+                add_controller(d, Controller::new(kind, index, None));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Adds a controller at its place: controllers of one kind stand together, in the order of their index.
+pub fn add_controller(d: &mut Domain, controller: Controller) {
+    let list = &mut d.devices.controllers;
+    let same = |c: &&Controller| c.kind == controller.kind;
+    let after = list.iter().rposition(|c| same(&c) && c.index < controller.index);
+    let before = list.iter().position(|c| same(&c));
+    let at = after.map(|a| a + 1).or(before).unwrap_or(list.len());
+    list.insert(at, controller);
+}
+
+fn number(d: &mut Domain) {
+    for i in 0..d.devices.controllers.len() {
+        let kind = d.devices.controllers[i].kind;
+        if d.devices.controllers[i].index.is_some() {
+            continue;
+        }
+        // USB companions belong to the controller before them.
+        let list = &d.devices.controllers;
+        let companion = list[i].model.as_deref().is_some_and(|m| m.starts_with("ich9-"));
+        let before = list[..i].iter().rfind(|c| {
+            c.kind == kind && companion && c.model.as_deref().is_some_and(|m| m.starts_with("ich9-"))
+        });
+        let shared = before.filter(|c| c.model != list[i].model).and_then(|c| c.index);
+        let next = list
+            .iter()
+            .filter(|c| c.kind == kind)
+            .filter_map(|c| c.index)
+            .max()
+            .map_or(0, |n| n.saturating_add(1));
+        d.devices.controllers[i].index = Some(shared.unwrap_or(next));
+    }
+}
+
+fn unique(d: &Domain) -> Result<(), Error> {
+    let mut seen = std::collections::BTreeSet::new();
+    for c in &d.devices.controllers {
+        // The parts of an ICH9 USB controller share one index.
+        if c.kind == ControllerKind::Usb {
+            continue;
+        }
+        if !seen.insert((c.kind, c.index)) {
+            let text =
+                format!("Multiple '{}' controllers with index '{}'", c.kind, c.index.unwrap_or_default());
+            return Err(xml_error(text));
+        }
+    }
+    Ok(())
+}

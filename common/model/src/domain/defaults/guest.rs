@@ -1,0 +1,272 @@
+//! Memory, vcpus, clock, boot order and labels.
+
+use std::collections::BTreeSet;
+
+use virt_error::{Code, Domain as From, Error};
+
+use super::super::clock::{Clock, ClockBasis, ClockOffset};
+use super::super::cpu::Numa;
+use super::super::os::{Boot, BootDevice};
+use super::super::seclabel::{Seclabel, SeclabelKind};
+use super::super::tuning::LifecycleAction;
+use super::super::vcpu::{Iothread, Placement};
+use super::super::{Domain, GenId};
+use super::{Fresh, unsupported, xml_error};
+use crate::Size;
+
+/// Completes what belongs to the guest as a whole.
+///
+/// Errors: 27 for no memory, repeated ids and bad labels, 67 for contradictions in boot order or NUMA tuning, 1 for an
+/// incomplete clock.
+pub fn guest(d: &mut Domain, fresh: &mut dyn Fresh) -> Result<(), Error> {
+    if d.uuid.is_none() {
+        d.uuid = Some(fresh.uuid());
+    }
+    if let Some(GenId { uuid: uuid @ None }) = &mut d.genid {
+        *uuid = Some(fresh.uuid());
+    }
+    if let Some(numa) = d.cpu.as_mut().and_then(|c| c.numa.as_mut()) {
+        cells(numa)?;
+    }
+    memory(d)?;
+    vcpus(d)?;
+    iothreads(d)?;
+    clock(d.clock.get_or_insert_default())?;
+    d.on_poweroff.get_or_insert(LifecycleAction::Destroy);
+    d.on_reboot.get_or_insert(LifecycleAction::Restart);
+    d.on_crash.get_or_insert(LifecycleAction::Destroy);
+    boot(d)?;
+    if d.seclabels.len() > 1 && d.seclabels.iter().any(|l| l.model.is_none()) {
+        return Err(xml_error("missing security model when using multiple labels"));
+    }
+    d.seclabels.iter_mut().try_for_each(|l| seclabel(l, fresh.security_model()))?;
+    Ok(())
+}
+
+/// NUMA nodes are numbered without gaps; those without a number get their place.
+fn cells(numa: &mut Numa) -> Result<(), Error> {
+    let count = numa.cells.len() as u32;
+    let mut seen = BTreeSet::new();
+    for (i, cell) in numa.cells.iter_mut().enumerate() {
+        let id = *cell.id.get_or_insert(i as u32);
+        if id >= count {
+            return Err(xml_error(
+                "Exactly one 'cell' element per guest NUMA cell allowed, non-contiguous ranges or ranges not starting from 0 are not allowed",
+            ));
+        }
+        if !seen.insert(id) {
+            return Err(xml_error(format!("Duplicate NUMA cell info for cell id '{id}'")));
+        }
+    }
+    numa.cells.sort_by_key(|c| c.id);
+    Ok(())
+}
+
+fn memory(d: &mut Domain) -> Result<(), Error> {
+    let nodes = d.cpu.iter().flat_map(|c| &c.numa).flat_map(|n| &n.cells).filter_map(|c| c.memory.kib);
+    let nodes: u64 = nodes.fold(0, u64::saturating_add);
+    let devices = d.devices.memories.iter().filter_map(|m| m.target.size).map(|s| s.kib);
+    let memory = d.memory.get_or_insert_default();
+    if nodes > 0 {
+        memory.size.kib = devices.fold(nodes, u64::saturating_add);
+    }
+    if memory.size.kib == 0 {
+        return Err(xml_error("Memory size must be specified via <memory> or in the <numa> configuration"));
+    }
+    let total = memory.size;
+    let current = d.current_memory.get_or_insert(total);
+    if current.kib == 0 || *current > total {
+        *current = total;
+    }
+    if let Some(max) = &d.max_memory {
+        if max.slots.is_some_and(|s| s > 0) && max.size == Size::default() {
+            return Err(xml_error(
+                "maximum memory size must be specified when specifying number of memory slots",
+            ));
+        }
+        if max.size < total {
+            let text = format!(
+                "maximum memory size must be equal or greater than the actual memory size ({} KiB < {} KiB)",
+                max.size.kib, total.kib
+            );
+            return Err(xml_error(text));
+        }
+    }
+    Ok(())
+}
+
+fn vcpus(d: &mut Domain) -> Result<(), Error> {
+    let numa_auto = match d.numatune.memory.as_mut() {
+        None => false,
+        Some(m) => {
+            m.mode.get_or_insert_default();
+            if m.nodeset.is_none() && m.placement == Some(Placement::Static) {
+                return Err(unsupported(
+                    "nodeset for NUMA memory tuning must be set if 'placement' is 'static'",
+                ));
+            }
+            if m.nodeset.as_ref().is_some_and(crate::Bitmap::is_empty) {
+                let text = "Invalid value of 'nodeset': ";
+                return Err(unsupported(text));
+            }
+            if m.nodeset.is_none() && m.placement.is_none() {
+                let vcpu_auto = d.vcpu.as_ref().is_some_and(|v| v.placement == Some(Placement::Auto));
+                if !vcpu_auto {
+                    return Err(unsupported(
+                        "nodeset for NUMA memory tuning must be set if 'placement' is 'static'",
+                    ));
+                }
+                m.placement = Some(Placement::Auto);
+            }
+            if m.placement == Some(Placement::Auto) {
+                m.nodeset = None;
+            }
+            if m.placement == Some(Placement::Static) {
+                m.placement = None;
+            }
+            m.placement == Some(Placement::Auto)
+        }
+    };
+    let vcpu = d.vcpu.get_or_insert_default();
+    let max = *vcpu.max.get_or_insert(1);
+    let current = vcpu.current.unwrap_or(max);
+    if max == 0 {
+        return Err(Error::new(Code::XmlError, From::Domain, "domain config contains no vcpus"));
+    }
+    if current > max {
+        let text = format!("maxvcpus must not be less than current vcpus ({max} < {current})");
+        return Err(Error::internal(From::Domain, text));
+    }
+    if current == max || current == 0 {
+        vcpu.current = None;
+    }
+    vcpu.placement.get_or_insert_default();
+    if numa_auto && vcpu.cpuset.is_none() {
+        vcpu.placement = Some(Placement::Auto);
+    }
+    if vcpu.placement == Some(Placement::Auto) {
+        vcpu.cpuset = None;
+    }
+    Ok(())
+}
+
+/// `<iothreads>` and `<iothreadids>` agree; ids not listed are the smallest free ones.
+fn iothreads(d: &mut Domain) -> Result<(), Error> {
+    /// More threads than any host runs; a hostile count must not fill memory.
+    const MOST: u32 = 65536;
+    let wanted = d.iothreads.unwrap_or(0);
+    if wanted > MOST {
+        return Err(xml_error(format!("invalid iothreads count '{wanted}'")));
+    }
+    let list = &mut d.iothreadids.iothreads;
+    let mut used = BTreeSet::new();
+    for t in list.iter() {
+        if !used.insert(t.id) {
+            return Err(xml_error(format!("duplicate iothread id '{}' found", t.id)));
+        }
+    }
+    if list.is_empty() {
+        // Threads without any setting are just counted: see `Domain::iothread_ids`.
+        d.iothreads = d.iothreads.filter(|n| *n > 0);
+        return Ok(());
+    }
+    let mut next = 1;
+    while (list.len() as u32) < wanted {
+        while used.contains(&next) {
+            next += 1;
+        }
+        used.insert(next);
+        list.push(Iothread { id: next, ..Iothread::default() });
+    }
+    d.iothreads = Some(list.len() as u32);
+    Ok(())
+}
+
+fn clock(clock: &mut Clock) -> Result<(), Error> {
+    let incomplete = |what: &str, offset: &str| {
+        let text = format!("missing '{what}' attribute for clock with offset='{offset}'");
+        Err(Error::internal(From::Domain, text))
+    };
+    if matches!(clock.offset, ClockOffset::Utc | ClockOffset::Localtime)
+        && let Some(adjustment) = clock.adjustment.as_deref().filter(|a| *a != "reset")
+    {
+        if virt_xml::parse_int(adjustment, 10).is_none() {
+            return Err(xml_error(format!("unknown clock adjustment '{adjustment}'")));
+        }
+        let local = clock.offset == ClockOffset::Localtime;
+        clock.basis = Some(if local { ClockBasis::Localtime } else { ClockBasis::Utc });
+        clock.offset = ClockOffset::Variable;
+    }
+    match clock.offset {
+        ClockOffset::Utc | ClockOffset::Localtime => clock.basis = None,
+        ClockOffset::Variable => {
+            let number = clock.adjustment.as_deref().and_then(|a| virt_xml::parse_int(a, 10));
+            clock.adjustment = Some(number.unwrap_or(0).to_string());
+            clock.basis.get_or_insert_default();
+        }
+        ClockOffset::Timezone if clock.timezone.is_none() => return incomplete("timezone", "timezone"),
+        ClockOffset::Absolute if clock.start.is_none() => return incomplete("start", "absolute"),
+        ClockOffset::Timezone | ClockOffset::Absolute => {}
+    }
+    let mut seen = BTreeSet::new();
+    for timer in &clock.timers {
+        if !seen.insert(timer.name) {
+            return Err(xml_error(format!("timer '{}' specified more than once", timer.name)));
+        }
+    }
+    Ok(())
+}
+
+/// Either devices have places in the boot order or `<os>` lists kinds of devices; the disk is the default.
+fn boot(d: &mut Domain) -> Result<(), Error> {
+    let mut orders = BTreeSet::new();
+    let dev = &d.devices;
+    let infos = dev.disks.iter().map(|x| &x.info).chain(dev.interfaces.iter().map(|x| &x.info));
+    let infos =
+        infos.chain(dev.hostdevs.iter().map(|x| &x.info)).chain(dev.redirdevs.iter().map(|x| &x.info));
+    for boot in infos.chain(dev.filesystems.iter().map(|x| &x.info)).filter_map(|i| i.boot.as_ref()) {
+        if !orders.insert(boot.order) {
+            return Err(unsupported(format!("boot order '{}' used for more than one device", boot.order)));
+        }
+    }
+    if !orders.is_empty() && !d.os.boots.is_empty() {
+        return Err(unsupported("per-device boot elements cannot be used together with os/boot elements"));
+    }
+    if d.os.kind.name.as_deref() == Some("hvm") && orders.is_empty() && d.os.boots.is_empty() {
+        d.os.boots.push(Boot { dev: BootDevice::Hd });
+    }
+    Ok(())
+}
+
+/// A dynamic label without a model gets the host's; a host without one gives none.
+fn seclabel(label: &mut Seclabel, model: &str) -> Result<(), Error> {
+    if label.kind == Some(SeclabelKind::Dynamic) && label.model.is_none() {
+        if model == "none" {
+            (label.kind, label.relabel) = (Some(SeclabelKind::None), None);
+        }
+        label.model = Some(model.to_string());
+    }
+    let kind = *label.kind.get_or_insert_default();
+    match kind {
+        SeclabelKind::Static => {
+            if label.label.is_none() {
+                return Err(xml_error("security label is missing"));
+            }
+            label.relabel.get_or_insert(false);
+        }
+        SeclabelKind::Dynamic => {
+            label.relabel.get_or_insert(true);
+        }
+        SeclabelKind::None => {
+            if label.relabel == Some(true) {
+                return Err(xml_error("resource relabeling is not compatible with 'none' label type"));
+            }
+            label.relabel = None;
+            label.model.get_or_insert_with(|| "none".to_string());
+        }
+    }
+    if label.model.is_none() {
+        return Err(xml_error("missing security model in domain seclabel"));
+    }
+    Ok(())
+}
