@@ -21,7 +21,7 @@ pub(super) fn complete(d: &mut Domain) -> Result<(), Error> {
                 }
             }
             Graphics::Spice(g) => {
-                let portless = g.port.is_none() && g.tls_port.is_none() && g.autoport.is_none();
+                let portless = g.port.is_none() && g.tls_port.is_none() && g.autoport != Some(true);
                 if portless && g.listens.is_empty() && g.listen.is_none() {
                     g.listens.push(Listen::default());
                 }
