@@ -29,6 +29,8 @@ pub enum Case {
     Parallel,
     /// Define, list, read and undefine many guests.
     Define,
+    /// Start and destroy a guest without disks, emulated.
+    Lifecycle,
 }
 
 /// A case with its size.
@@ -38,6 +40,8 @@ pub struct Sized {
 }
 
 const CONNECTIONS: usize = 8;
+/// Starts per round: the reference needs two seconds for each.
+const LIVES: usize = 5;
 const ALL_DOMAINS: u32 = 3;
 
 impl Case {
@@ -46,7 +50,11 @@ impl Case {
         let chosen = Self::value_variants().iter().filter(|c| only.is_empty() || only.contains(c));
         chosen
             .flat_map(|case| {
-                let sizes = if *case == Self::Define { guests.to_vec() } else { vec![calls] };
+                let sizes = match case {
+                    Self::Define => guests.to_vec(),
+                    Self::Lifecycle => vec![LIVES],
+                    _ => vec![calls],
+                };
                 sizes.into_iter().map(|size| Sized { case: *case, size })
             })
             .collect()
@@ -61,6 +69,7 @@ impl Sized {
             Case::Lookup => "lookup by name".to_owned(),
             Case::Parallel => format!("{CONNECTIONS} clients"),
             Case::Define => format!("{} guests", self.size),
+            Case::Lifecycle => "lifecycle".to_owned(),
         }
     }
 
@@ -77,6 +86,7 @@ impl Sized {
             Case::Lookup => lookup(&client, self.size).await,
             Case::Parallel => parallel(server, self.size).await,
             Case::Define => define(&client, self.size).await,
+            Case::Lifecycle => lifecycle(&client, self.size).await,
         }?;
         client.close().await?;
         Ok(figures)
@@ -155,6 +165,34 @@ async fn define(client: &Client, guests: usize) -> Result<Vec<Figure>> {
     ])
 }
 
+async fn lifecycle(client: &Client, lives: usize) -> Result<Vec<Figure>> {
+    let guests = define_guests(client, 1).await?.0;
+    let result = live(client, &guests[0], lives).await;
+    undefine_guests(client, guests).await?;
+    let (starts, destroys) = result?;
+    Ok(vec![
+        ("start p50 ms", percentiles(starts)[0].1 / 1e3),
+        ("destroy p50 ms", percentiles(destroys)[0].1 / 1e3),
+    ])
+}
+
+async fn live(
+    client: &Client,
+    guest: &remote::NonnullDomain,
+    lives: usize,
+) -> Result<(Vec<Duration>, Vec<Duration>)> {
+    let (mut starts, mut destroys) = (Vec::new(), Vec::new());
+    for _ in 0..lives {
+        let start = Instant::now();
+        client.call::<procs::DomainCreate>(&remote::DomainCreateArgs { dom: guest.clone() }).await?;
+        starts.push(start.elapsed());
+        let start = Instant::now();
+        client.call::<procs::DomainDestroy>(&remote::DomainDestroyArgs { dom: guest.clone() }).await?;
+        destroys.push(start.elapsed());
+    }
+    Ok((starts, destroys))
+}
+
 /// Guests of this process, and how long each took.
 async fn define_guests(client: &Client, count: usize) -> Result<(Vec<remote::NonnullDomain>, Vec<Duration>)> {
     let (mut guests, mut times) = (Vec::with_capacity(count), Vec::with_capacity(count));
@@ -162,9 +200,7 @@ async fn define_guests(client: &Client, count: usize) -> Result<(Vec<remote::Non
         let xml = format!(
             "<domain type='qemu'><name>bench-{}-{i}</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>\
              <os><type arch='x86_64' machine='pc'>hvm</type><boot dev='hd'/></os>\
-             <devices><disk type='file' device='disk'><driver name='qemu' type='raw'/>\
-             <source file='/var/lib/libvirt/images/bench-{i}.img'/><target dev='vda' bus='virtio'/></disk>\
-             <serial type='pty'/></devices></domain>",
+             <devices><serial type='pty'/></devices></domain>",
             std::process::id()
         );
         let start = Instant::now();
