@@ -142,10 +142,11 @@ impl Daemon {
     where
         F: AsyncFnOnce(Context) -> Result<Running>,
     {
-        self.run_with(std::env::args_os(), start)
+        self.run_with(std::env::args_os(), start).into()
     }
 
-    fn run_with<F>(self, args: impl IntoIterator<Item = OsString>, start: F) -> ExitCode
+    /// Returns the exit status.
+    fn run_with<F>(self, args: impl IntoIterator<Item = OsString>, start: F) -> u8
     where
         F: AsyncFnOnce(Context) -> Result<Running>,
     {
@@ -154,22 +155,22 @@ impl Daemon {
             Err(error) => {
                 // Help and version are no failures.
                 let _ = error.print();
-                return if error.use_stderr() { EXIT_USAGE.into() } else { ExitCode::SUCCESS };
+                return if error.use_stderr() { EXIT_USAGE } else { 0 };
             }
         };
         let (paths, conf) = match self.configure(&args) {
             Ok(configured) => configured,
             Err(error) => {
                 eprintln!("{}: {error}", self.name);
-                return EXIT_USAGE.into();
+                return EXIT_USAGE;
             }
         };
         match self.live(args, paths, conf, start) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(()) => 0,
             Err(error) => {
                 tracing::error!(?error, "{} ends", self.name);
                 eprintln!("{}: {error}", self.name);
-                ExitCode::FAILURE
+                1
             }
         }
     }
