@@ -8,10 +8,12 @@
 //! - [`events`] is the bounded journal of what happened, numbered so that a client can resume.
 //! - [`owner`] runs the changes of one object, one after another.
 //! - [`undo`] takes back the finished steps of work that failed half-way.
+//! - [`blocking`] keeps file and other blocking work off the runtime's threads.
 //! - [`busy`] counts the reasons for a daemon not to exit when idle.
 //!
 //! Nothing here knows gRPC, XML or a hypervisor.
 
+pub mod blocking;
 pub mod busy;
 pub mod events;
 pub mod names;

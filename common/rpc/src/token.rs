@@ -1,10 +1,11 @@
 //! One-time tokens: 128 random bits that stand for something handed over, for one use by the same user.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use virt_error::{Code, Domain, Error, Result};
 
 /// How long a token is good. The other side uses it at once; this only bounds what a crashed one leaves behind.
@@ -72,6 +73,12 @@ impl<T> Tokens<T> {
         Ok(token)
     }
 
+    /// Drops what is too old.
+    pub fn tidy(&self) {
+        let now = Instant::now();
+        self.0.lock().retain(|_, w| w.until > now);
+    }
+
     /// Hands the thing out, once, to the user it was kept for. A wrong user does not use the token up.
     pub fn take(&self, token: Token, uid: u32) -> Result<T> {
         let mut waiting = self.0.lock();
@@ -101,6 +108,17 @@ mod tests {
         assert!(tokens.take(token, 5).is_err());
         assert!(Token::try_from(&[0u8; 15][..]).is_err());
         assert_eq!(token.to_hex().len(), 32);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_old_token_is_worthless() {
+        let tokens = Tokens::new();
+        let thing = std::sync::Arc::new(());
+        let token = tokens.put(thing.clone(), 5).unwrap();
+        tokio::time::advance(LIFETIME).await;
+        assert!(tokens.take(token, 5).is_err());
+        tokens.tidy();
+        assert_eq!(std::sync::Arc::strong_count(&thing), 1);
     }
 
     #[test]

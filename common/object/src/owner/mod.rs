@@ -174,7 +174,7 @@ impl<S: Send + 'static, H: Send + Sync + 'static> Owner<S, H> {
         &self.shared.handle
     }
 
-    /// Who holds the object now, and since when.
+    /// Who holds the object now.
     pub fn holders(&self) -> Holders {
         self.shared.mailbox.holders()
     }

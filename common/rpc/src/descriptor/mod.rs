@@ -17,7 +17,7 @@ use bytes::Bytes;
 use virt_error::Result;
 
 use crate::caller::{Caller, Identity};
-use crate::token::{Token, Tokens};
+use crate::token::{LIFETIME, Token, Tokens};
 
 pub use identify::{KnownSocket, Trust};
 pub use server::serve;
@@ -48,9 +48,31 @@ impl Descriptors {
         }))
     }
 
-    /// Keeps descriptors for the caller to claim; the token's bytes go into the gRPC answer.
+    /// Keeps descriptors for the caller to claim; the token's bytes go into the gRPC answer. Unclaimed ones are closed
+    /// when the token is too old.
     pub fn park(&self, descriptors: Vec<OwnedFd>, caller: &Caller) -> Result<Bytes> {
-        Ok(self.0.parked.put(descriptors, caller.connection().uid)?.to_bytes())
+        let token = self.0.parked.put(descriptors, caller.connection().uid)?;
+        self.tidy_later();
+        Ok(token.to_bytes())
+    }
+
+    /// Closes what nobody fetched in time: the peer of a forgotten console end must see that it is gone.
+    fn tidy_later(&self) {
+        let shared = Arc::downgrade(&self.0);
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            tokio::time::sleep(LIFETIME).await;
+            if let Some(shared) = shared.upgrade() {
+                shared.parked.tidy();
+                shared.offered.tidy();
+            }
+        });
+    }
+
+    fn offer(&self, descriptors: Vec<OwnedFd>, uid: u32) -> Result<Token> {
+        let token = self.0.offered.put(descriptors, uid)?;
+        self.tidy_later();
+        Ok(token)
     }
 
     /// Takes what the caller offered under the token of its gRPC request.

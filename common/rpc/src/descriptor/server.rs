@@ -94,7 +94,7 @@ fn handle(
             if received.is_empty() {
                 return Err(bad("nothing offered"));
             }
-            let token = descriptors.0.offered.put(received, sender.uid)?;
+            let token = descriptors.offer(received, sender.uid)?;
             Ok((Response::Token(token.to_bytes()), Vec::new()))
         }
         None => Err(bad("nothing asked")),
