@@ -1,5 +1,6 @@
 //! What is timed.
 
+use crate::native;
 use crate::table::Figure;
 use anyhow::Result;
 use clap::ValueEnum;
@@ -12,9 +13,9 @@ use virt_wire::remote::{self, procs};
 pub struct Server {
     /// Its column.
     pub name: &'static str,
-    /// Its socket.
+    /// Its socket, or for native calls the folder of the daemons' gRPC sockets.
     pub path: PathBuf,
-    /// What is opened.
+    /// What is opened; for native calls the daemon's name.
     pub uri: String,
 }
 
@@ -73,13 +74,23 @@ impl Sized {
         }
     }
 
-    /// The floor has no guests.
+    /// The floor has no guests, and native calls are there to compare single calls.
     pub fn runs_on(&self, server: &Server) -> bool {
-        server.name != "floor" || matches!(self.case, Case::Rpc | Case::Parallel)
+        match server.name {
+            "floor" => matches!(self.case, Case::Rpc | Case::Parallel),
+            "native" => matches!(self.case, Case::Rpc | Case::Lookup),
+            _ => true,
+        }
     }
 
     /// One round.
     pub async fn run(&self, server: &Server) -> Result<Vec<Figure>> {
+        if server.name == "native" {
+            return match self.case {
+                Case::Rpc => native::rpc(&server.path, &server.uri, self.size).await,
+                _ => native::lookup(&server.path, &server.uri, self.size).await,
+            };
+        }
         let client = Client::open_unix(&server.path, &server.uri, false).await?;
         let figures = match self.case {
             Case::Rpc => rpc(&client, self.size).await,
@@ -193,16 +204,21 @@ async fn live(
     Ok((starts, destroys))
 }
 
+/// A small guest; its name has the number in it.
+pub fn guest_xml(number: usize) -> String {
+    format!(
+        "<domain type='qemu'><name>bench-{}-{number}</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>\
+         <os><type arch='x86_64' machine='pc'>hvm</type><boot dev='hd'/></os>\
+         <devices><serial type='pty'/></devices></domain>",
+        std::process::id()
+    )
+}
+
 /// Guests of this process, and how long each took.
 async fn define_guests(client: &Client, count: usize) -> Result<(Vec<remote::NonnullDomain>, Vec<Duration>)> {
     let (mut guests, mut times) = (Vec::with_capacity(count), Vec::with_capacity(count));
     for i in 0..count {
-        let xml = format!(
-            "<domain type='qemu'><name>bench-{}-{i}</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>\
-             <os><type arch='x86_64' machine='pc'>hvm</type><boot dev='hd'/></os>\
-             <devices><serial type='pty'/></devices></domain>",
-            std::process::id()
-        );
+        let xml = guest_xml(i);
         let start = Instant::now();
         match client.call::<procs::DomainDefineXml>(&remote::DomainDefineXmlArgs { xml }).await {
             Ok(ret) => guests.push(ret.dom),
@@ -228,7 +244,7 @@ async fn undefine_guests(client: &Client, guests: Vec<remote::NonnullDomain>) ->
 }
 
 /// Median and 99th percentile in microseconds; zero when nothing was timed.
-fn percentiles(mut times: Vec<Duration>) -> Vec<Figure> {
+pub fn percentiles(mut times: Vec<Duration>) -> Vec<Figure> {
     times.sort();
     let at = |share: f64| {
         let i = (times.len() as f64 * share) as usize;

@@ -5,6 +5,7 @@
 //! of this process that answers by itself, which no server behind the same wire can beat.
 
 mod cases;
+mod native;
 mod table;
 
 use anyhow::{Context, Result};
@@ -23,6 +24,12 @@ struct Options {
     /// Unix socket of a reference daemon.
     #[arg(long)]
     reference: Option<PathBuf>,
+    /// Folder of our daemons' gRPC sockets, to time the same calls without the proxy.
+    #[arg(long)]
+    native: Option<PathBuf>,
+    /// The daemon called there.
+    #[arg(long, default_value = "virtqemud")]
+    daemon: String,
     /// What is opened on both.
     #[arg(long, default_value = "qemu:///system")]
     uri: String,
@@ -67,6 +74,9 @@ async fn run(options: &Options, floor: &Path) -> Result<()> {
     let mut servers = vec![server("floor", floor)];
     servers.extend(options.ours.as_deref().map(|p| server("ours", p)));
     servers.extend(options.reference.as_deref().map(|p| server("reference", p)));
+    servers.extend(
+        options.native.as_deref().map(|p| Server { uri: options.daemon.clone(), ..server("native", p) }),
+    );
     let mut table = Table::default();
     for case in Case::all(&options.only, options.calls, &options.guests) {
         for _ in 0..options.rounds {

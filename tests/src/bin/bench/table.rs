@@ -60,8 +60,12 @@ impl Table {
         for row in &self.rows[self.printed..] {
             let (ours, reference) = (row.median("ours"), row.median("reference"));
             let ratio = ours.zip(reference).map_or("-".to_owned(), |(o, r)| format!("{:.2}", o / r));
-            let (floor, ours, reference) = (show(row.median("floor")), show(ours), show(reference));
-            println!("{:<18} {:<14} {floor:>12} {ours:>12} {reference:>12} {ratio:>8}", row.case, row.figure);
+            let (floor, native) = (show(row.median("floor")), show(row.median("native")));
+            let (ours, reference) = (show(ours), show(reference));
+            println!(
+                "{:<18} {:<16} {floor:>10} {native:>10} {ours:>10} {reference:>10} {ratio:>7}",
+                row.case, row.figure
+            );
         }
         self.printed = self.rows.len();
     }
