@@ -311,7 +311,7 @@ fn trust(paths: &Paths) -> Trust {
     let proxy = nix::unistd::User::from_name(PROXY_USER).ok().flatten().map(|u| u.uid.as_raw());
     Trust {
         sockets: paths.legacy_sockets().into_iter().map(known).collect(),
-        asserters: proxy.into_iter().collect(),
+        proxies: proxy.into_iter().collect(),
     }
 }
 

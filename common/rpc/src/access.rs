@@ -17,21 +17,24 @@ use virt_error::{Code, Domain, Error};
 use virt_object::busy::Busy;
 
 use crate::caller::Caller;
+use crate::descriptor::Descriptors;
 use crate::peer::Peer;
-use crate::session::{METADATA, Sessions, unknown_session};
+use crate::session::{METADATA, Sessions, needs_session, unknown_session};
 use crate::status::to_status;
 
 /// Adds the [`Caller`] and the method's [`Access`] rule to each request, or answers a refusal.
 #[derive(Clone)]
 pub struct AccessLayer {
     sessions: Sessions,
+    descriptors: Descriptors,
     busy: Busy,
 }
 
 impl AccessLayer {
-    /// Sessions named by calls are looked up in `sessions`; a handler that runs holds a token of `busy`.
-    pub fn new(sessions: Sessions, busy: Busy) -> Self {
-        Self { sessions, busy }
+    /// Sessions named by calls are looked up in `sessions`, `descriptors` knows virtproxyd's users; a handler that runs
+    /// holds a token of `busy`.
+    pub fn new(sessions: Sessions, descriptors: Descriptors, busy: Busy) -> Self {
+        Self { sessions, descriptors, busy }
     }
 }
 
@@ -39,7 +42,7 @@ impl<S> Layer<S> for AccessLayer {
     type Service = AccessService<S>;
 
     fn layer(&self, inner: S) -> AccessService<S> {
-        AccessService { inner, sessions: self.sessions.clone(), busy: self.busy.clone() }
+        AccessService { inner, gate: self.clone() }
     }
 }
 
@@ -47,8 +50,7 @@ impl<S> Layer<S> for AccessLayer {
 #[derive(Clone)]
 pub struct AccessService<S> {
     inner: S,
-    sessions: Sessions,
-    busy: Busy,
+    gate: AccessLayer,
 }
 
 impl<S> Service<Request<Body>> for AccessService<S>
@@ -66,10 +68,10 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        if let Err(status) = self.admit(&mut request) {
+        if let Err(status) = self.gate.admit(&mut request) {
             return Box::pin(ready(Ok(status.into_http())));
         }
-        let token = self.busy.token();
+        let token = self.gate.busy.token();
         let handler = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         Box::pin(async move {
             let done = handler.await;
@@ -80,11 +82,14 @@ where
     }
 }
 
-impl<S> AccessService<S> {
+impl AccessLayer {
     fn admit(&self, request: &mut Request<Body>) -> Result<(), Status> {
         let peer = request.extensions().get::<Peer>().copied();
         let peer = peer.ok_or_else(|| Status::internal("the connection has no peer"))?;
         let caller = match request.headers().get(METADATA) {
+            None if self.descriptors.is_proxy(peer.uid) && !open_to_proxies(request.uri().path()) => {
+                return Err(needs_session());
+            }
             None => Caller::native(peer),
             Some(id) => {
                 let session = id.to_str().ok().and_then(|id| self.sessions.find(id, peer.uid));
@@ -102,6 +107,11 @@ impl<S> AccessService<S> {
         }
         Ok(())
     }
+}
+
+/// What virtproxyd may call for itself: opening a session (which asks for a token), health and reflection.
+fn open_to_proxies(path: &str) -> bool {
+    path == "/virt.session.v1alpha1.SessionService/Open" || path.starts_with("/grpc.")
 }
 
 /// Methods outside the table are health and reflection; a read-only caller gets at nothing else there.

@@ -114,7 +114,7 @@ impl Server {
 
         let (grpc, _grpc_file) = grpc.into_tokio()?;
         let (descriptor_socket, _descriptor_file) = descriptors.into_tokio()?;
-        let channel = tokio::spawn(descriptor::serve(descriptor_socket, self.descriptors));
+        let channel = tokio::spawn(descriptor::serve(descriptor_socket, self.descriptors.clone()));
 
         let sessions = self.sessions.clone();
         let (stopped, mut stopping) = tokio::sync::watch::channel(false);
@@ -124,7 +124,7 @@ impl Server {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-            .layer(AccessLayer::new(self.sessions, self.busy))
+            .layer(AccessLayer::new(self.sessions, self.descriptors.clone(), self.busy))
             .add_routes(routes)
             .serve_with_incoming_shutdown(incoming(grpc), async move {
                 drop(stopping.wait_for(|s| *s).await);

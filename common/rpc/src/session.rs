@@ -240,6 +240,9 @@ impl SessionService for Service {
         let asked = request.into_inner();
         let opened_by = caller.connection().uid;
         let mut identity = if asked.token.is_empty() {
+            if self.descriptors.is_proxy(opened_by) {
+                return Err(needs_session());
+            }
             caller.identity().clone()
         } else {
             let token = Token::try_from(&asked.token[..]).status()?;
@@ -277,6 +280,12 @@ impl Stream for Opened {
 /// The answer to a call that names a session nobody has, or another user's.
 pub(crate) fn unknown_session() -> Status {
     let error = Error::new(Code::AuthFailed, Domain::Rpc, "the session is not known or not yours");
+    to_status(&error)
+}
+
+/// The answer to virtproxyd's own user where a client's identity is needed.
+pub(crate) fn needs_session() -> Status {
+    let error = Error::new(Code::AuthFailed, Domain::Rpc, "this user acts only for its clients");
     to_status(&error)
 }
 

@@ -40,8 +40,9 @@ pub struct KnownSocket {
 pub struct Trust {
     /// The libvirt sockets whose clients may be handed over.
     pub sockets: Vec<KnownSocket>,
-    /// Users (besides root and the daemon's own) that may assert SASL and TLS names: virtproxyd's.
-    pub asserters: Vec<u32>,
+    /// The users virtproxyd runs as. They may assert SASL and TLS names (root and the daemon's own user may too), and they
+    /// are nobody by themselves: their calls need a session that was opened with a token.
+    pub proxies: Vec<u32>,
 }
 
 /// Who the client is, for an Identify request of `sender`.
@@ -70,7 +71,7 @@ fn asserted_name(request: &Identify, sender: Peer, trust: &Trust) -> Result<Opti
         return Ok(None);
     }
     let own = rustix::process::geteuid().as_raw();
-    if sender.uid != 0 && sender.uid != own && !trust.asserters.contains(&sender.uid) {
+    if sender.uid != 0 && sender.uid != own && !trust.proxies.contains(&sender.uid) {
         return Err(refused("this user may not assert names"));
     }
     if !matches!(request.mechanism.as_str(), "sasl" | "tls") {

@@ -80,6 +80,11 @@ impl Descriptors {
         self.0.offered.take(Token::try_from(token)?, caller.connection().uid)
     }
 
+    /// Whether this user is virtproxyd's: nobody without a session.
+    pub(crate) fn is_proxy(&self, uid: u32) -> bool {
+        self.0.trust.proxies.contains(&uid)
+    }
+
     pub(crate) fn take_identity(&self, token: Token, uid: u32) -> Result<Identity> {
         self.0.identities.take(token, uid)
     }

@@ -42,7 +42,16 @@ impl Host {
         Self::start_in(tempfile::tempdir().unwrap(), Duration::from_secs(2)).await
     }
 
+    /// virtproxyd runs as `nobody` here.
+    pub async fn start_with_proxy() -> Self {
+        Self::start_trusting(tempfile::tempdir().unwrap(), Duration::from_secs(2), vec![NOBODY]).await
+    }
+
     pub async fn start_in(dir: TempDir, drain: Duration) -> Self {
+        Self::start_trusting(dir, drain, Vec::new()).await
+    }
+
+    async fn start_trusting(dir: TempDir, drain: Duration, proxies: Vec<u32>) -> Self {
         // Other users' threads connect too.
         std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let known = |name: &str, read_only| KnownSocket { path: dir.path().join(name), read_only };
@@ -50,7 +59,7 @@ impl Host {
         let busy = Busy::new();
         let server = Server {
             sessions: Sessions::new(busy.clone()),
-            descriptors: Descriptors::new(Trust { sockets, asserters: Vec::new() }),
+            descriptors: Descriptors::new(Trust { sockets, proxies }),
             epoch: 77,
             busy: busy.clone(),
         };

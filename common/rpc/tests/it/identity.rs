@@ -99,6 +99,37 @@ async fn only_the_proxys_user_may_assert_names() {
     assert!(error.message().contains("this user may not assert names"), "{error}");
 }
 
+#[tokio::test]
+async fn the_proxys_user_is_nobody_without_a_client() {
+    let host = Host::start_with_proxy().await;
+    let dir = host.dir.path().to_path_buf();
+    let (_client, accepted) = host.legacy_client("libvirt-sock");
+    let asked = tokio::task::spawn_blocking(move || {
+        as_nobody(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let daemon = Daemon::new(dir, NAME);
+                let alone = command(&daemon, "who").await.unwrap_err();
+                let own_session = ClientSession::open(&daemon, Client::default()).await.err().unwrap();
+                let for_client = open(&daemon, &accepted).await.unwrap();
+                let asserted = Some(Asserted { mechanism: "tls".into(), name: "CN=x".into() });
+                let named =
+                    ClientSession::open(&daemon, Client { asserted, ..Client::default() }).await.unwrap();
+                (
+                    alone.code(),
+                    own_session.code(),
+                    command_in(&for_client, "who").await.unwrap(),
+                    command_in(&named, "who").await.unwrap(),
+                )
+            })
+        })
+    });
+    let Some((alone, own_session, for_client, named)) = asked.await.unwrap() else { return };
+    assert_eq!((alone, own_session), (tonic::Code::Unauthenticated, Code::AuthFailed));
+    assert_eq!(for_client, format!("uid=Some({}) name=None ro=false", me()));
+    assert_eq!(named, "uid=None name=Some(\"tls:CN=x\") ro=false");
+}
+
 /// What a taken-over proxy could try.
 #[tokio::test]
 async fn nothing_but_an_accepted_libvirt_connection_identifies() {
