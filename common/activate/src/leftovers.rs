@@ -8,10 +8,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use virt_host::cgroup::Layout;
 
-/// Programs that belong to a root when their arguments or environment name it.
+/// Programs that belong to a root when their arguments name it.
 const OURS: [&str; 3] = ["qemu-system-", "virt", "dnsmasq"];
 
-/// Processes whose program is one of ours and whose arguments or environment name a path in `root`.
+/// Processes whose program is one of ours and whose arguments name a path in `root`.
 #[must_use]
 pub fn find(root: &Path) -> Vec<(Pid, String)> {
     let root = root.as_os_str().as_encoded_bytes();
@@ -30,8 +30,7 @@ pub fn find(root: &Path) -> Vec<(Pid, String)> {
         if pid == me || program == "virt-up" || !OURS.iter().any(|o| program.starts_with(o)) {
             continue;
         }
-        let env = fs::read(dir.join("environ")).unwrap_or_default();
-        if names(&args, root) || names(&env, root) {
+        if names(&args, root) {
             found.push((pid, program));
         }
     }

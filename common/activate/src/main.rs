@@ -28,6 +28,9 @@ struct Args {
     /// Seconds without work after which a daemon leaves; 0 = never.
     #[arg(long, default_value_t = 120)]
     timeout: u64,
+    /// Daemons log more.
+    #[arg(short, long)]
+    verbose: bool,
     /// When standard input ends, end with everything, guests too, and remove the root folder.
     #[arg(long)]
     scratch: bool,
@@ -49,6 +52,7 @@ fn main() -> Result<()> {
         bin_dir,
         units,
         timeout: args.timeout,
+        verbose: args.verbose,
         scratch: args.scratch,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

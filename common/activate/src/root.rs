@@ -28,6 +28,8 @@ pub struct Options {
     pub units: PathBuf,
     /// Seconds without work after which a daemon leaves; 0 = never.
     pub timeout: u64,
+    /// Daemons log more.
+    pub verbose: bool,
     /// For a parent that may be killed: when standard input ends, end with everything, guests too, and remove `root`.
     pub scratch: bool,
 }
@@ -126,36 +128,24 @@ fn services(options: &Options, dir: &Path) -> Result<Vec<Service>> {
         if !program.is_file() {
             bail!("{} is missing: build it first (cargo build --workspace)", program.display());
         }
-        let mut args = Vec::new();
+        let mut args = vec!["--root".to_owned(), options.root.to_string_lossy().into_owned()];
+        if options.session {
+            args.push("--session".to_owned());
+        }
         if options.timeout > 0 {
             args.extend(["--timeout".to_owned(), options.timeout.to_string()]);
         }
-        let mut env = Vec::new();
-        if options.session {
-            args.push("--session".to_owned());
-            env = session_env(&options.root);
-        } else {
-            args.splice(0..0, ["--root".to_owned(), options.root.to_string_lossy().into_owned()]);
+        if options.verbose {
+            args.push("--verbose".to_owned());
         }
-        let listeners =
-            unit.sockets.iter().map(|s| socket::open(&options.root, s)).collect::<Result<Vec<_>>>()?;
-        services.push(Service { name: unit.name, program, args, env, dir: dir.to_owned(), listeners });
+        let listeners = unit
+            .sockets
+            .iter()
+            .map(|s| socket::open(&options.root, s, options.session))
+            .collect::<Result<Vec<_>>>()?;
+        services.push(Service { name: unit.name, program, args, dir: dir.to_owned(), listeners });
     }
     Ok(services)
-}
-
-/// The user's folders, moved under `root`; the sockets lie in its runtime folder as they do for the system.
-#[must_use]
-pub fn session_env(root: &Path) -> Vec<(String, String)> {
-    [
-        ("XDG_RUNTIME_DIR", "run"),
-        ("XDG_CONFIG_HOME", "config"),
-        ("XDG_CACHE_HOME", "cache"),
-        ("XDG_DATA_HOME", "data"),
-        ("XDG_STATE_HOME", "state"),
-    ]
-    .map(|(name, dir)| (name.to_owned(), root.join(dir).to_string_lossy().into_owned()))
-    .to_vec()
 }
 
 fn announce(options: &Options) -> Result<()> {

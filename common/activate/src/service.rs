@@ -42,8 +42,6 @@ pub struct Service {
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<String>,
-    /// Environment added to ours.
-    pub env: Vec<(String, String)>,
     /// Folder for `NAME.pid` and `NAME.log`.
     pub dir: PathBuf,
     /// Its sockets, in the order they are handed over.
@@ -137,7 +135,6 @@ impl Service {
         let log = self.log()?;
         let mut command = Command::new("bash");
         command.arg("-c").arg(script).arg(&self.program).args(&self.args);
-        command.envs(self.env.iter().map(|(k, v)| (k, v)));
         command.env("LISTEN_FDS", self.listeners.len().to_string());
         let names: Vec<_> = self.listeners.iter().map(|l| l.fd_name.as_str()).collect();
         command.env("LISTEN_FDNAMES", names.join(":")).env_remove("NOTIFY_SOCKET");

@@ -31,11 +31,11 @@ pub fn under(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// Binds `unit` under `root`, replacing a socket file nobody serves any more.
+/// Binds `unit` under `root`, replacing a socket file nobody serves any more. A `private` one is this user's alone.
 ///
 /// # Errors
 /// A path over [`PATH_LIMIT`], or the system's refusal.
-pub fn open(root: &Path, unit: &SocketUnit) -> Result<Listener> {
+pub fn open(root: &Path, unit: &SocketUnit, private: bool) -> Result<Listener> {
     let path = under(root, &unit.path);
     let length = path.as_os_str().len();
     if length > PATH_LIMIT {
@@ -44,10 +44,12 @@ pub fn open(root: &Path, unit: &SocketUnit) -> Result<Listener> {
             path.display()
         );
     }
-    bound(unit, &path).with_context(|| format!("listening on {}", path.display()))
+    let mode = if private { unit.mode & 0o700 } else { unit.mode };
+    let fd = bound(unit.kind, &path, mode).with_context(|| format!("listening on {}", path.display()))?;
+    Ok(Listener { fd_name: unit.fd_name.clone(), path, fd })
 }
 
-fn bound(unit: &SocketUnit, path: &Path) -> Result<Listener> {
+fn bound(kind: Kind, path: &Path, mode: u32) -> Result<OwnedFd> {
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir)?;
     }
@@ -55,15 +57,15 @@ fn bound(unit: &SocketUnit, path: &Path) -> Result<Listener> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e.into()),
         _ => {}
     }
-    let kind = match unit.kind {
+    let kind = match kind {
         Kind::Stream => SockType::Stream,
         Kind::SeqPacket => SockType::SeqPacket,
     };
     let fd = socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None)?;
     bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &UnixAddr::new(path)?)?;
-    fs::set_permissions(path, Permissions::from_mode(unit.mode))?;
+    fs::set_permissions(path, Permissions::from_mode(mode))?;
     listen(&fd, Backlog::new(4096).unwrap_or(Backlog::MAXCONN))?;
-    Ok(Listener { fd_name: unit.fd_name.clone(), path: path.to_owned(), fd })
+    Ok(fd)
 }
 
 #[cfg(test)]
@@ -84,8 +86,8 @@ mod tests {
     #[test]
     fn takes_the_place_of_a_stale_socket_and_sets_its_mode() -> Result<()> {
         let root = tempfile::tempdir()?;
-        drop(open(root.path(), &unit("/run/s"))?);
-        let listener = open(root.path(), &unit("/run/s"))?;
+        drop(open(root.path(), &unit("/run/s"), false)?);
+        let listener = open(root.path(), &unit("/run/s"), false)?;
         let mode = fs::metadata(&listener.path)?.permissions().mode() & 0o777;
         assert_eq!(mode, 0o600);
         std::os::unix::net::UnixStream::connect(&listener.path)?;
@@ -95,7 +97,7 @@ mod tests {
     #[test]
     fn a_long_root_is_refused_with_its_length() {
         let root = PathBuf::from(format!("/tmp/{}", "r".repeat(120)));
-        let text = open(&root, &unit("/run/s")).unwrap_err().to_string();
+        let text = open(&root, &unit("/run/s"), false).unwrap_err().to_string();
         assert!(text.contains("131 bytes") && text.contains("107"), "{text}");
         assert!(!root.exists());
     }

@@ -21,6 +21,9 @@ use tempfile::TempDir;
 /// Names the URI of a server to test instead of our own daemons.
 pub const URI_VARIABLE: &str = "VIRT_TEST_URI";
 
+/// When set, our own daemons log more.
+pub const VERBOSE_VARIABLE: &str = "VIRT_TEST_VERBOSE";
+
 /// A server to test, with the real clients.
 pub struct Host {
     uri: String,
@@ -78,7 +81,9 @@ impl Host {
         if options.session {
             command.arg("--session");
         }
-        command.env("VIRT_LOG", std::env::var("VIRT_LOG").unwrap_or_else(|_| "info".into()));
+        if std::env::var_os(VERBOSE_VARIABLE).is_some() {
+            command.arg("--verbose");
+        }
         let mut activator =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("virt-up does not start");
         let mut lines = BufReader::new(activator.stdout.take().expect("piped")).lines();
