@@ -1,7 +1,9 @@
 //! Real clients: virsh and libvirt-python.
 
 use std::fmt;
+use std::io::{Read, Write as _};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::Host;
@@ -76,6 +78,34 @@ impl Host {
             .expect("virsh does not start")
     }
 
+    /// `virsh console` at a terminal: waits for the first text, types the keys, waits for the answer, leaves. Returns
+    /// what the terminal showed.
+    ///
+    /// # Panics
+    /// When one of them does not come.
+    #[track_caller]
+    #[must_use]
+    pub fn console(&self, domain: &str, first: &str, then: Option<(&str, &str)>) -> String {
+        let mut command = client("script");
+        // virsh refuses to run a console without a terminal; script makes one.
+        let line = format!("exec virsh -c '{}' console {domain}", self.uri());
+        command.args(["-qfec", &line, "/dev/null"]);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script does not start");
+        let mut keys = child.stdin.take().expect("piped");
+        let screen = Screen::of(child.stdout.take().expect("piped"));
+        screen.wait_for("Escape character is");
+        screen.wait_for(first);
+        if let Some((typed, answer)) = then {
+            keys.write_all(typed.as_bytes()).expect("typing");
+            screen.wait_for(answer);
+        }
+        keys.write_all(&[ESCAPE]).expect("leaving");
+        drop(keys);
+        child.wait().expect("the console's end");
+        screen.text()
+    }
+
     /// Runs a libvirt-python program. It finds the address in `URI`, the read-only one in `READONLY_URI`, the folder
     /// for files in `FILES`, and `args` in `sys.argv[1:]`.
     #[must_use]
@@ -95,6 +125,35 @@ impl Host {
         let run = self.try_python(program, args);
         assert!(run.ok(), "{run}");
         run.out
+    }
+}
+
+/// Ctrl-], virsh's way out of a console.
+const ESCAPE: u8 = 0x1d;
+
+/// What a terminal showed so far, read in the background.
+struct Screen(Arc<Mutex<Vec<u8>>>);
+
+impl Screen {
+    fn of(mut source: impl Read + Send + 'static) -> Self {
+        let shown = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&shown);
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(n @ 1..) = source.read(&mut buffer) {
+                sink.lock().expect("the screen").extend_from_slice(&buffer[..n]);
+            }
+        });
+        Self(shown)
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().expect("the screen")).into_owned()
+    }
+
+    #[track_caller]
+    fn wait_for(&self, text: &str) {
+        wait::until(&format!("the console shows {text:?}"), || self.text().contains(text));
     }
 }
 

@@ -14,6 +14,7 @@ pub use guest::{Image, bare_xml, linux_xml};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
@@ -31,6 +32,8 @@ pub struct Host {
     own: Option<Own>,
     /// Files of the test; readable by everyone, since QEMU may run as another user.
     files: TempDir,
+    /// Names given out, to be cleaned away on a server that goes on.
+    names: Mutex<Vec<String>>,
 }
 
 /// Our own daemons under a root folder.
@@ -55,9 +58,13 @@ impl Host {
     #[must_use]
     pub fn start() -> Self {
         match std::env::var(URI_VARIABLE) {
-            Ok(uri) if !uri.is_empty() => {
-                Self { readonly_uri: readonly(&uri), uri, own: None, files: folder("virt-t.") }
-            }
+            Ok(uri) if !uri.is_empty() => Self {
+                readonly_uri: readonly(&uri),
+                uri,
+                own: None,
+                files: folder("virt-t."),
+                names: Mutex::default(),
+            },
             _ => Self::own(Options::default()),
         }
     }
@@ -96,7 +103,7 @@ impl Host {
         let uri = address("legacy-uri: ");
         let readonly_uri = address("readonly-uri: ");
         let input = activator.stdin.take();
-        Self { uri, readonly_uri, own: Some(Own { root, activator, input }), files }
+        Self { uri, readonly_uri, own: Some(Own { root, activator, input }), files, names: Mutex::default() }
     }
 
     /// The address for libvirt's clients.
@@ -130,13 +137,22 @@ impl Host {
     #[must_use]
     pub fn name(&self, stem: &str) -> String {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        format!("{stem}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+        let name = format!("{stem}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        self.names.lock().expect("names").push(name.clone());
+        name
     }
 }
 
 impl Drop for Host {
     fn drop(&mut self) {
-        let Some(own) = &mut self.own else { return };
+        let Some(own) = &mut self.own else {
+            let names = std::mem::take(&mut *self.names.lock().expect("names"));
+            for name in names {
+                let _ = self.try_virsh(&["destroy", &name]);
+                let _ = self.try_virsh(&["undefine", &name]);
+            }
+            return;
+        };
         if std::thread::panicking() {
             daemons::print_logs(&own.root);
         }

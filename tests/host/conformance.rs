@@ -1,0 +1,78 @@
+//! Likeness with recordings of the reference, that are read where they are (`VIRT_CONFORMANCE`).
+//!
+//! A floor is a share that was reached once and must not be lost; raise it when more is reached.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use virt_testkit::host::{Host, Options, built};
+use virt_tests::recordings;
+
+/// Percent of the commands of a scenario group that must answer as recorded.
+const GROUPS: [(&str, f64); 4] =
+    [("host", 60.0), ("definitions", 65.0), ("lifecycle", 50.0), ("stopping", 90.0)];
+
+/// Percent of the cases of a suite.
+const SUITES: [(&str, f64); 2] = [("argv", 0.0), ("domain", 0.0)];
+
+/// Runs one of the scripts and returns its table: name, reached, of how many.
+fn table(host: &Host, script: &Path, args: &[&str]) -> Vec<(String, u32, u32)> {
+    let mut command = Command::new("/usr/bin/python3");
+    command.arg(script).arg(host.uri()).args(args);
+    for (ours, theirs) in [
+        ("run/libvirt", "/run/libvirt"),
+        ("var/lib/libvirt", "/var/lib/libvirt"),
+        ("var/log/libvirt", "/var/log/libvirt"),
+        ("var/cache/libvirt", "/var/cache/libvirt"),
+        ("etc/libvirt", "/etc/libvirt"),
+    ] {
+        command.args(["--state", &format!("{}={theirs}", host.root().join(ours).display())]);
+    }
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    println!("{text}");
+    assert!(output.status.success(), "{} failed", script.display());
+    text.lines()
+        .filter_map(|line| {
+            let words: Vec<_> = line.split_whitespace().collect();
+            let [name, reached, "of", total, ..] = words[..] else { return None };
+            Some((name.to_owned(), reached.parse().ok()?, total.parse().ok()?))
+        })
+        .collect()
+}
+
+fn check(rows: &[(String, u32, u32)], floors: &[(&str, f64)]) {
+    for (name, floor) in floors {
+        let (_, reached, total) = rows.iter().find(|r| r.0 == *name).unwrap_or_else(|| panic!("no row {name}"));
+        let percent = 100.0 * f64::from(*reached) / f64::from(*total);
+        assert!(percent >= *floor, "{name}: {reached} of {total}, {percent:.1} % is below {floor} %");
+    }
+}
+
+#[test]
+fn everyday_commands() {
+    let Some(dir) = recordings() else { return };
+    let Some(host) = Host::ours(Options::default()) else { return };
+    let guest = built();
+    let [scenario, golden] = ["everyday.txt", "everyday.golden.json"].map(|f| dir.join(f));
+    let mut args = vec![
+        scenario.to_str().unwrap(),
+        "--guest",
+        guest.to_str().unwrap(),
+        "--golden",
+        golden.to_str().unwrap(),
+        "--show",
+        "400",
+    ];
+    args.extend(GROUPS.iter().flat_map(|(name, _)| ["--group", name]));
+    check(&table(&host, &dir.join("virsh.py"), &args), &GROUPS);
+}
+
+#[test]
+fn documents_and_command_lines() {
+    let Some(dir) = recordings() else { return };
+    let Some(host) = Host::ours(Options::default()) else { return };
+    let args: Vec<_> = SUITES.iter().flat_map(|(name, _)| ["--suite", name]).collect();
+    let rows = table(&host, &dir.join("run.py"), &args);
+    check(&rows, &SUITES);
+}

@@ -1,0 +1,11 @@
+//! Whole-host tests: our own daemons under a temporary root, a real guest, real clients.
+//!
+//! With `VIRT_TEST_URI` set to another server's address (the reference's, for instance) the tests of behaviour run
+//! against that one; those that look inside our daemons say that they were skipped.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod access;
+mod console;
+mod lifecycle;
+mod python;
