@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use virt_testkit::host::{Host, Options, built};
+use virt_testkit::host::{Host, Options};
 use virt_tests::recordings;
 
 /// Percent of the commands of a scenario group that must answer as recorded.
@@ -43,7 +43,8 @@ fn table(host: &Host, script: &Path, args: &[&str]) -> Vec<(String, u32, u32)> {
 
 fn check(rows: &[(String, u32, u32)], floors: &[(&str, f64)]) {
     for (name, floor) in floors {
-        let (_, reached, total) = rows.iter().find(|r| r.0 == *name).unwrap_or_else(|| panic!("no row {name}"));
+        let (_, reached, total) =
+            rows.iter().find(|r| r.0 == *name).unwrap_or_else(|| panic!("no row {name}"));
         let percent = 100.0 * f64::from(*reached) / f64::from(*total);
         assert!(percent >= *floor, "{name}: {reached} of {total}, {percent:.1} % is below {floor} %");
     }
@@ -53,7 +54,8 @@ fn check(rows: &[(String, u32, u32)], floors: &[(&str, f64)]) {
 fn everyday_commands() {
     let Some(dir) = recordings() else { return };
     let Some(host) = Host::ours(Options::default()) else { return };
-    let guest = built();
+    let _ = host.image();
+    let guest = host.files().to_owned();
     let [scenario, golden] = ["everyday.txt", "everyday.golden.json"].map(|f| dir.join(f));
     let mut args = vec![
         scenario.to_str().unwrap(),

@@ -6,6 +6,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod access;
+mod activation;
+mod conformance;
 mod console;
+mod hostile;
+mod kill;
 mod lifecycle;
 mod python;
