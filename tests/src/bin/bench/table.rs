@@ -32,7 +32,13 @@ impl Table {
     pub fn add(&mut self, case: &str, server: &'static str, figures: Result<Vec<Figure>>) {
         let figures = match figures {
             Ok(figures) => figures,
-            Err(e) => return self.failures.push(format!("{e:#}")),
+            Err(e) => {
+                let text = format!("{e:#}");
+                if !self.failures.contains(&text) {
+                    self.failures.push(text);
+                }
+                return;
+            }
         };
         for (figure, value) in figures {
             let at =
