@@ -3,6 +3,9 @@
 //! - [`xdr`]: how values look on the wire, with every limit checked before memory is taken.
 //! - [`remote`], [`qemu`], [`lxc`], [`admin`], [`keepalive`], [`lock`], [`log`]: the programs, generated from `facts/` by
 //!   `cargo xtask gen wire`: their types, tables, and one marker type per call ([`Procedure`]) and event ([`Event`]).
+//! - [`frame`]: length word, header, payload; replies, errors, events, stream parts.
+//! - [`conn`]: frames over a socket, with descriptors: what a server is built on.
+//! - [`client`]: the client's side.
 
 pub mod client;
 pub mod conn;
