@@ -21,6 +21,8 @@ use virt_error::{Domain, Error, Result};
 
 const OWNER: &str = "trusted.libvirt.security.dac";
 const COUNT: &str = "trusted.libvirt.security.ref_dac";
+/// Whose a file is afterwards when nobody remembers, as in the reference.
+const ROOT: Owner = Owner { uid: 0, gid: 0 };
 const BOOT: &str = "trusted.libvirt.security.timestamp_dac";
 
 /// Reading, counting and writing the attributes of a file is one step.
@@ -44,13 +46,15 @@ pub struct Dac {
     pub remember: bool,
     /// The host's boot time, seconds since 1970.
     pub boot: u64,
+    /// QEMU's user.
+    pub qemu: Option<Owner>,
 }
 
 impl Dac {
     /// Ownership changes as configured; a daemon that is not root changes none.
-    pub fn new(dynamic: bool, remember: bool) -> Self {
+    pub fn new(dynamic: bool, remember: bool, qemu: Option<Owner>) -> Self {
         let enabled = dynamic && rustix::process::geteuid().is_root();
-        Self { enabled, remember, boot: boot_time().unwrap_or(0) }
+        Self { enabled, remember, boot: boot_time().unwrap_or(0), qemu }
     }
 
     /// Gives `path` to `owner`, remembering whose it was.
@@ -83,18 +87,20 @@ impl Dac {
             return Ok(());
         }
         let _one = ATTRIBUTES.lock();
-        if !path.exists() {
-            return Ok(());
-        }
+        let Ok(meta) = fs::metadata(path) else { return Ok(()) };
         let owner = if self.remember {
             match self.recall(path).map_err(|e| security("unable to recall the owner of ", path, e))? {
                 Recalled::Shared => return Ok(()),
                 Recalled::Owner(owner) => owner,
-                Recalled::Unknown => Owner { uid: 0, gid: 0 },
+                Recalled::Unknown => ROOT,
             }
         } else {
-            Owner { uid: 0, gid: 0 }
+            ROOT
         };
+        // Nobody remembers an owner, and the file is not QEMU's: it was given back before.
+        if owner == ROOT && self.qemu != Some(Owner { uid: meta.uid(), gid: meta.gid() }) {
+            return Ok(());
+        }
         chown(path, Some(owner.uid), Some(owner.gid)).map_err(|e| security("unable to give back ", path, e))
     }
 
@@ -231,8 +237,8 @@ impl Given {
 mod tests {
     use super::*;
 
-    const DAC: Dac = Dac { enabled: true, remember: true, boot: 1_700_000_000 };
     const QEMU: Owner = Owner { uid: 64055, gid: 993 };
+    const DAC: Dac = Dac { enabled: true, remember: true, boot: 1_700_000_000, qemu: Some(QEMU) };
 
     fn owner(path: &Path) -> (u32, u32) {
         let m = fs::metadata(path).expect("a file");
@@ -270,6 +276,8 @@ mod tests {
         DAC.give_back(&path).expect("back");
         assert_eq!(owner(&path), (12, 34));
         assert_eq!(read(&path, OWNER).expect("read"), None, "nothing is left on the file");
+        DAC.give_back(&path).expect("back twice, after a crash in the middle");
+        assert_eq!(owner(&path), (12, 34));
     }
 
     #[test]

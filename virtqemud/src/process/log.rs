@@ -58,8 +58,12 @@ pub fn begin(path: &Path, head: &Head) -> io::Result<u64> {
 
 /// Appends the end of a run: `reason` is a shutoff reason's word.
 pub fn end(path: &Path, reason: &str) -> io::Result<()> {
-    open(path)?
-        .write_all(format!("{}: shutting down, reason={reason}\n", stamp(SystemTime::now())).as_bytes())
+    note(path, &format!("shutting down, reason={reason}"))
+}
+
+/// Appends a line of ours with its time.
+pub fn note(path: &Path, text: &str) -> io::Result<()> {
+    open(path)?.write_all(format!("{}: {text}\n", stamp(SystemTime::now())).as_bytes())
 }
 
 /// What QEMU wrote since `from`, the end of it, without the lines that are no complaint.

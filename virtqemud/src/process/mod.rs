@@ -1,6 +1,9 @@
-//! What one run of a guest needs on the host: folders, owners of files, ports, its log.
+//! What one run of a guest needs on the host: folders, owners of files, ports, its log, its process.
 
 pub mod dac;
+pub mod ended;
+pub mod kill;
 pub mod log;
 pub mod paths;
 pub mod ports;
+pub mod stage;

@@ -1,0 +1,86 @@
+//! From a definition to a command line: the part of a start that knows documents.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use virt_error::Result;
+use virt_model::domain::Domain;
+
+use crate::process::dac::Owner;
+use crate::process::paths::RunPaths;
+
+/// Where one run of a guest takes place.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The guest's number in this run.
+    pub id: i32,
+    /// Its files.
+    pub paths: RunPaths,
+    /// Number of the monitor's listening socket in the process.
+    pub monitor: i32,
+    /// Whom it runs as, when files and labels tell.
+    pub owner: Option<Owner>,
+    /// Address of VNC servers whose document names none.
+    pub vnc_listen: String,
+}
+
+/// A process to start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Command {
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// The whole environment.
+    pub env: Vec<(String, String)>,
+    /// The emulator's version for the log.
+    pub version: String,
+}
+
+/// Knows documents and emulators. Blocking: it may probe an emulator.
+pub trait Planner: Send + Sync {
+    /// The live document of a run: everything a definition leaves open is decided, except ports.
+    fn prepare(&self, config: &Domain, place: &Place) -> Result<Domain>;
+
+    /// The command line of a live document whose ports are decided.
+    fn command(&self, live: &Domain, place: &Place) -> Result<Command>;
+}
+
+/// Shared by all guests.
+pub type SharedPlanner = Arc<dyn Planner>;
+
+/// Files that QEMU opens: kernel, firmware and images. Sockets and devices of the host are not among them.
+pub fn files(live: &Domain) -> Vec<PathBuf> {
+    use virt_model::domain::chardev::CharBackend;
+    use virt_model::domain::source::DiskSource;
+    let os = &live.os;
+    let mut found: Vec<&str> =
+        [&os.kernel, &os.initrd, &os.dtb, &os.shim].into_iter().flatten().map(String::as_str).collect();
+    for disk in &live.devices.disks {
+        match &disk.source {
+            DiskSource::File(image) => found.extend(image.file.as_deref()),
+            DiskSource::Block(image) => found.extend(image.dev.as_deref()),
+            DiskSource::Dir(_)
+            | DiskSource::Network(_)
+            | DiskSource::Volume(_)
+            | DiskSource::Nvme(_)
+            | DiskSource::VhostUser(_)
+            | DiskSource::VhostVdpa(_) => {}
+        }
+    }
+    for backend in output_files(live) {
+        if let CharBackend::File(file) = backend {
+            found.extend(file.path.as_deref());
+        }
+    }
+    let mut paths: Vec<PathBuf> = found.into_iter().map(PathBuf::from).collect();
+    paths.dedup();
+    paths
+}
+
+/// The host sides of all ports.
+pub fn output_files(live: &Domain) -> impl Iterator<Item = &virt_model::domain::chardev::CharBackend> {
+    let devices = &live.devices;
+    let serials = devices.serials.iter().map(|d| &d.backend);
+    let parallels = devices.parallels.iter().map(|d| &d.backend);
+    let channels = devices.channels.iter().map(|d| &d.backend);
+    serials.chain(parallels).chain(channels)
+}

@@ -1,0 +1,72 @@
+//! What a kill and read-only questions may use while a job runs: process and monitor.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use virt_host::process::Process;
+
+use crate::process::kill::Ended;
+use crate::qmp::Client;
+
+/// The live parts of a guest; empty while it does not run.
+#[derive(Default)]
+pub struct Shared {
+    alive: Mutex<Alive>,
+}
+
+#[derive(Default, Clone)]
+struct Alive {
+    process: Option<Arc<Process>>,
+    monitor: Option<Client>,
+    /// A destroy is under way: the end of the process is its business.
+    destroying: bool,
+    /// How the destroy ended the process.
+    ended: Option<Ended>,
+}
+
+impl Shared {
+    /// The guest's process.
+    pub fn process(&self) -> Option<Arc<Process>> {
+        self.alive.lock().process.clone()
+    }
+
+    /// The guest's monitor, once it greets.
+    pub fn monitor(&self) -> Option<Client> {
+        self.alive.lock().monitor.clone()
+    }
+
+    /// A process was started.
+    pub fn set_process(&self, process: Arc<Process>) {
+        *self.alive.lock() = Alive { process: Some(process), ..Alive::default() };
+    }
+
+    /// Its monitor greets.
+    pub fn set_monitor(&self, monitor: Client) {
+        self.alive.lock().monitor = Some(monitor);
+    }
+
+    /// A destroy has begun, or given up.
+    pub fn set_destroying(&self, on: bool) {
+        self.alive.lock().destroying = on;
+    }
+
+    /// Whether a destroy is under way.
+    pub fn is_destroying(&self) -> bool {
+        self.alive.lock().destroying
+    }
+
+    /// A destroy has ended the process.
+    pub fn set_ended(&self, how: Ended) {
+        self.alive.lock().ended = Some(how);
+    }
+
+    /// How a destroy ended the process, if one did.
+    pub fn ended(&self) -> Option<Ended> {
+        self.alive.lock().ended
+    }
+
+    /// The run has ended.
+    pub fn clear(&self) {
+        *self.alive.lock() = Alive::default();
+    }
+}

@@ -1,0 +1,235 @@
+//! Starting a guest: from a definition to running processors.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use virt_api::domain::v1alpha1::AgentLifecycleEvent;
+use virt_api::domain::v1alpha1::watch_response::Event;
+use virt_consts::*;
+use virt_error::{Code, Domain as From, Error, Result};
+use virt_model::domain::Domain;
+use virt_model::domain::chardev::{ChannelTarget, CharBackend, PortState};
+use virt_object::undo::Undo;
+
+use super::state::{Paused, Running, Shutoff, State};
+use super::work::{Run, Work, first_status};
+use super::{status, watch};
+use crate::process::ended::{blocking, ended};
+use crate::process::log;
+use crate::process::stage::{Staged, stage};
+use crate::qmp::commands::{Chardev, Cont, QueryChardev, QueryCpusFast};
+use crate::qmp::{Client, Events};
+
+/// How long QEMU may take to set up its machine (it may have to fill the guest's memory first).
+const GREETING: Duration = Duration::from_secs(120);
+
+/// How a guest is started.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Start {
+    /// Its processors stand still.
+    pub paused: bool,
+}
+
+impl Work {
+    /// Starts the guest from `config`; on failure nothing is left of the attempt.
+    ///
+    /// Errors: it runs already; whatever a step of the start says.
+    pub async fn start(&mut self, config: Arc<Domain>, how: Start) -> Result<()> {
+        if self.state().is_active() {
+            return Err(Error::new(Code::OperationInvalid, From::Qemu, "domain is already running"));
+        }
+        let mut undo = Undo::new(format!("start of {}", self.published().value.name));
+        let begun = self.try_start(config, how, &mut undo).await;
+        if begun.is_err() {
+            self.forget_run();
+        }
+        undo.guard(begun).await
+    }
+
+    async fn try_start(&mut self, config: Arc<Domain>, how: Start, undo: &mut Undo) -> Result<()> {
+        let id = self.driver.ids.next()?;
+        let staged = self.stage(config, id, undo).await?;
+        self.shared.set_process(staged.process.clone());
+        let pid = staged.process.pid();
+        let starting = Arc::new(staged.live.clone());
+        self.publish(|p| {
+            p.id = Some(id);
+            p.pid = Some(pid);
+            p.live = Some(starting);
+            p.taints.clear();
+            p.updated = false;
+        });
+        self.become_state(State::Paused(Paused::StartingUp))?;
+        self.driver.guests.set_id(&self.uuid, Some(id));
+        let (monitor, events) = self.greet(&staged).await?;
+        self.shared.set_monitor(monitor.clone());
+        watch::spawn(self.driver.clone(), self.uuid, id, staged.process.clone(), events);
+        self.learn(staged, monitor.clone()).await?;
+        if !how.paused {
+            monitor.run(&Cont {}).await?;
+        }
+        self.announce(how)
+    }
+
+    /// Everything up to the running process.
+    async fn stage(&self, config: Arc<Domain>, id: i32, undo: &mut Undo) -> Result<Staged> {
+        let driver = self.driver.clone();
+        let remember = driver.settings.remember_owner;
+        // The stack travels with the work; if that panics, its steps run where it is dropped.
+        let mut steps = std::mem::replace(undo, Undo::new("start"));
+        let (steps, staged) = blocking(move || {
+            let first = |paths: &_, live: &_| first_status(paths, live, remember);
+            let staged = stage(&driver, &config, id, &mut steps, first);
+            (steps, staged)
+        })
+        .await?;
+        *undo = steps;
+        staged
+    }
+
+    /// Waits for the monitor's greeting, or tells QEMU's last words if it ends instead.
+    async fn greet(&self, staged: &Staged) -> Result<(Client, Events)> {
+        let stream = UnixStream::connect(&staged.paths.monitor)
+            .await
+            .map_err(|e| Error::system(From::Qemu, "failed to connect to monitor socket", e))?;
+        let refused = tokio::select! {
+            biased;
+            greeted = Client::over(stream, GREETING) => match greeted {
+                Ok(pair) => return Ok(pair),
+                Err(e) if e.is_fatal() => e,
+                Err(e) => return Err(e.into()),
+            },
+            _ = ended(&staged.process) => crate::qmp::Error::Closed,
+        };
+        Err(last_words(staged, &self.published().value.name, refused))
+    }
+
+    /// Asks QEMU what only it knows and makes the run.
+    async fn learn(&mut self, staged: Staged, monitor: Client) -> Result<()> {
+        let (cpus, chardevs) = (QueryCpusFast {}, QueryChardev {});
+        let (cpus, chardevs) = tokio::try_join!(monitor.run(&cpus), monitor.run(&chardevs))?;
+        let Staged { mut live, paths, process, group, given, ports, log_from } = staged;
+        let id = live.id.unwrap_or(-1);
+        fill_ports(&mut live, &chardevs);
+        let vcpus = cpus.iter().map(|c| status::Vcpu { id: c.cpu_index, pid: c.thread_id }).collect();
+        let run = Run {
+            id,
+            paths,
+            process,
+            monitor,
+            live,
+            vcpus,
+            fake_reboot: false,
+            log_from,
+            group,
+            given,
+            _ports: ports,
+            _busy: self.driver.busy.token(),
+        };
+        self.run = Some(run);
+        self.publish_live()
+    }
+
+    /// Publishes the started guest and appends the events in the reference's order.
+    fn announce(&mut self, how: Start) -> Result<()> {
+        let next = if how.paused { State::Paused(Paused::User) } else { State::Running(Running::Booted) };
+        self.become_state(next)?;
+        self.save_status()?;
+        if self.run.as_ref().is_some_and(|r| has_agent(&r.live)) {
+            self.emit(Event::AgentLifecycle(AgentLifecycleEvent {
+                state: VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_DISCONNECTED,
+                reason: VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_REASON_DOMAIN_STARTED,
+            }));
+        }
+        if !how.paused {
+            self.emit_lifecycle(VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_UNPAUSED);
+        }
+        self.emit_lifecycle(VIR_DOMAIN_EVENT_STARTED, VIR_DOMAIN_EVENT_STARTED_BOOTED);
+        if how.paused {
+            self.emit_lifecycle(VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_PAUSED);
+        }
+        Ok(())
+    }
+
+    /// Nothing runs any more, and nothing did long enough to be told.
+    fn forget_run(&mut self) {
+        self.run = None;
+        self.shared.clear();
+        self.driver.guests.set_id(&self.uuid, None);
+        self.publish(|p| {
+            p.id = None;
+            p.pid = None;
+            p.live = None;
+        });
+        if self.state().is_active()
+            && let Err(error) = self.become_state(State::Shutoff(Shutoff::Failed))
+        {
+            tracing::error!(?error, "a failed start");
+        }
+    }
+}
+
+/// The reference's words for a QEMU that ended before it answered.
+fn last_words(staged: &Staged, name: &str, why: crate::qmp::Error) -> Error {
+    let said = log::tail(&staged.paths.log, staged.log_from).unwrap_or_default();
+    let text = match said.as_str() {
+        "" => format!("QEMU unexpectedly closed the monitor (vm='{name}')"),
+        said => format!("QEMU unexpectedly closed the monitor (vm='{name}'): {said}"),
+    };
+    Error::internal(From::Qemu, text).with_source(why)
+}
+
+/// Whether the guest has a channel for the guest agent.
+pub fn has_agent(live: &Domain) -> bool {
+    agent_channel(live).is_some()
+}
+
+/// The guest agent's channel.
+pub fn agent_channel(live: &Domain) -> Option<&virt_model::domain::chardev::Channel> {
+    live.devices.channels.iter().find(|c| match &c.target {
+        Some(ChannelTarget::Virtio(target)) => {
+            target.name.as_deref() == Some("org.qemu.guest_agent.0")
+                && matches!(c.backend, CharBackend::Unix(_))
+        }
+        _ => false,
+    })
+}
+
+/// Writes the paths that QEMU gave to pseudo terminals, and who listens on channels, into the live document.
+pub(super) fn fill_ports(live: &mut Domain, chardevs: &[Chardev]) {
+    let by_label: HashMap<&str, &Chardev> = chardevs.iter().map(|c| (c.label.as_str(), c)).collect();
+    let found = |alias: &Option<String>| by_label.get(format!("char{}", alias.as_deref()?).as_str()).copied();
+    let pty = |backend: &mut CharBackend, alias: &Option<String>| {
+        if let (CharBackend::Pty(pty), Some(chardev)) = (backend, found(alias)) {
+            // A path of QEMU's goes into documents and gets opened: only a terminal is taken.
+            let path = chardev.filename.strip_prefix("pty:").filter(|p| p.starts_with("/dev/pts/"));
+            pty.path = path.map(Into::into);
+        }
+    };
+    let devices = &mut live.devices;
+    devices.serials.iter_mut().for_each(|d| pty(&mut d.backend, &d.info.alias));
+    devices.parallels.iter_mut().for_each(|d| pty(&mut d.backend, &d.info.alias));
+    for channel in &mut devices.channels {
+        pty(&mut channel.backend, &channel.info.alias);
+        if let (Some(ChannelTarget::Virtio(target)), Some(chardev)) =
+            (&mut channel.target, found(&channel.info.alias))
+        {
+            let open = chardev.frontend_open;
+            target.state = Some(if open { PortState::Connected } else { PortState::Disconnected });
+        }
+    }
+    let first_serial = devices.serials.first().map(|s| s.backend.clone());
+    for (at, console) in devices.consoles.iter_mut().enumerate() {
+        // The first console of a machine with a serial port is that port.
+        let is_serial = console.info.alias.as_deref().is_some_and(|a| a.starts_with("serial"));
+        match (&first_serial, at == 0 && is_serial) {
+            (Some(serial), true) => console.backend = serial.clone(),
+            _ => pty(&mut console.backend, &console.info.alias),
+        }
+        if let CharBackend::Pty(pty) = &console.backend {
+            console.tty = pty.path.clone();
+        }
+    }
+}

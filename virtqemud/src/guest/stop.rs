@@ -1,0 +1,129 @@
+//! The end of a run: who ends it, what is released, what is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use virt_consts::*;
+use virt_error::Result;
+use virt_object::owner::{Class, Spec};
+
+use super::shared::Shared;
+use super::state::{Kind, Shutdown, Shutoff, State};
+use super::work::{Run, Work};
+use super::{Guest, not_running};
+use crate::process::ended::blocking;
+use crate::process::kill::{self, Ended};
+use crate::process::log;
+
+/// How long the job that runs may go on after its guest was killed: its monitor calls fail at once.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Ends a guest whatever it does.
+///
+/// Errors: it does not run; its process does not end.
+pub async fn destroy(guest: &Guest, graceful: bool) -> Result<()> {
+    if !guest.published().value.is_active() {
+        return Err(not_running());
+    }
+    let spec = Spec::new("destroy", Class::Destroy);
+    let act = move |shared: Arc<Shared>| async move {
+        shared.set_destroying(true);
+        let ended = kill::end(&shared, graceful).await;
+        match ended {
+            Ok(how) => shared.set_ended(how),
+            Err(_) => shared.set_destroying(false),
+        }
+        ended.map(drop)
+    };
+    guest.owner().kill(spec, GRACE, act, |work| Box::pin(work.settle_destroyed())).await
+}
+
+impl Work {
+    /// The process was ended by a destroy.
+    async fn settle_destroyed(&mut self) -> Result<()> {
+        let asked = self.shared.ended() == Some(Ended::Asked);
+        if self.run.is_none() {
+            return Ok(());
+        }
+        if asked && self.state().kind() != Kind::Shutdown {
+            self.tell_shutdown(false)?;
+        }
+        self.end(Shutoff::Destroyed, VIR_DOMAIN_EVENT_STOPPED_DESTROYED).await;
+        Ok(())
+    }
+
+    /// The guest has powered itself off, or QEMU was asked to end.
+    pub(super) fn tell_shutdown(&mut self, by_guest: bool) -> Result<()> {
+        if self.state().may_become(State::Shutdown(Shutdown::Unknown)) {
+            self.become_state(State::Shutdown(Shutdown::Unknown))?;
+        }
+        let detail = if by_guest { VIR_DOMAIN_EVENT_SHUTDOWN_GUEST } else { VIR_DOMAIN_EVENT_SHUTDOWN_HOST };
+        self.emit_lifecycle(VIR_DOMAIN_EVENT_SHUTDOWN, detail);
+        Ok(())
+    }
+
+    /// Ends QEMU and the run.
+    pub(super) async fn kill_and_end(&mut self, reason: Shutoff, detail: i32) -> Result<()> {
+        kill::end(&self.shared.clone(), false).await?;
+        self.end(reason, detail).await;
+        Ok(())
+    }
+
+    /// The process has ended: releases what the run held, publishes, tells. A transient guest is forgotten.
+    pub(super) async fn end(&mut self, reason: Shutoff, detail: i32) {
+        let Some(run) = self.run.take() else { return };
+        self.shared.clear();
+        release(self, run, reason).await;
+        self.driver.guests.set_id(&self.uuid, None);
+        // Events carry the number the guest had: tell before it is gone from the snapshot.
+        let before = self.published();
+        if let Err(error) = self.become_state(State::Shutoff(reason)) {
+            tracing::error!(?error, "a guest that ended");
+        }
+        self.publish(|p| {
+            p.id = None;
+            p.pid = None;
+            p.live = None;
+            p.updated = false;
+        });
+        let event = virt_api::domain::v1alpha1::LifecycleEvent { event: VIR_DOMAIN_EVENT_STOPPED, detail };
+        let event = virt_api::domain::v1alpha1::watch_response::Event::Lifecycle(event);
+        self.driver.emit(&self.uuid, &before.value, event);
+        if !before.value.is_persistent() {
+            self.driver.guests.remove(&self.uuid);
+        }
+    }
+}
+
+/// Gives back what a run held. The status file goes last: a daemon that dies in the middle finds the rest by it.
+async fn release(work: &Work, run: Run, reason: Shutoff) {
+    let Run { paths, group, given, .. } = run;
+    let dac = work.driver.dac;
+    let done = blocking(move || {
+        if let Err(error) = log::end(&paths.log, reason.name()) {
+            tracing::warn!(%error, log = %paths.log.display(), "cannot write to a guest's log");
+        }
+        given.back(&dac);
+        for dir in [&paths.lib, &paths.channels, &paths.memory] {
+            quietly(std::fs::remove_dir_all(dir), dir);
+        }
+        for file in [&paths.pid_file, &paths.status] {
+            quietly(std::fs::remove_file(file), file);
+        }
+    });
+    if let Err(error) = done.await {
+        tracing::error!(?error, "releasing what a guest held");
+    }
+    if let Err(error) = kill::remove_group(group).await {
+        tracing::warn!(?error, "releasing what a guest held");
+    }
+}
+
+fn quietly(done: std::io::Result<()>, path: &std::path::Path) {
+    match done {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%error, path = %path.display(), "cannot remove what a guest left");
+        }
+        _ => {}
+    }
+}

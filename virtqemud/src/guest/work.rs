@@ -1,0 +1,216 @@
+//! The state that a guest's jobs change: its publication and its run.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use uuid::Uuid;
+use virt_api::domain::v1alpha1::LifecycleEvent;
+use virt_api::domain::v1alpha1::watch_response::Event;
+use virt_error::{Domain as From, Error, Result};
+use virt_host::cgroup::Group;
+use virt_host::process::Process;
+use virt_model::domain::Domain;
+use virt_object::registry::{Entry, Snapshot};
+
+use super::shared::Shared;
+use super::state::State;
+use super::status::{self, Status};
+use super::{Published, not_running};
+use crate::driver::Driver;
+use crate::process::dac::Given;
+use crate::process::paths::RunPaths;
+use crate::process::ports::Port;
+use crate::qmp::Client;
+
+/// One guest, as its jobs see it.
+pub struct Work {
+    /// What all guests share.
+    pub driver: Arc<Driver>,
+    /// The guest's UUID.
+    pub uuid: Uuid,
+    pub(super) entry: Arc<Entry<Published>>,
+    pub(super) shared: Arc<Shared>,
+    /// The running process with all that belongs to it.
+    pub run: Option<Run>,
+}
+
+/// One run of a guest: everything that ends with it.
+pub struct Run {
+    /// The guest's number.
+    pub id: i32,
+    /// Its files.
+    pub paths: RunPaths,
+    /// Its process.
+    pub process: Arc<Process>,
+    /// Its monitor.
+    pub monitor: Client,
+    /// The live document; published after each change.
+    pub live: Domain,
+    /// Threads of its processors.
+    pub vcpus: Vec<status::Vcpu>,
+    /// The next ACPI shutdown is a reboot.
+    pub fake_reboot: bool,
+    /// Where QEMU's words begin in the log.
+    pub log_from: u64,
+    pub(super) group: Group,
+    pub(super) given: Given,
+    /// Held while the guest runs.
+    pub(super) _ports: Vec<Port>,
+    /// The daemon does not leave while a guest runs.
+    pub(super) _busy: virt_object::busy::Token,
+}
+
+impl Work {
+    pub(super) fn new(
+        driver: Arc<Driver>,
+        uuid: Uuid,
+        entry: Arc<Entry<Published>>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self { driver, uuid, entry, shared, run: None }
+    }
+
+    /// The newest published state.
+    pub fn published(&self) -> Arc<Snapshot<Published>> {
+        self.entry.load()
+    }
+
+    /// Publishes a changed state.
+    pub fn publish(&self, change: impl FnOnce(&mut Published)) {
+        self.entry.update(|old| {
+            let mut new = old.clone();
+            change(&mut new);
+            new
+        });
+    }
+
+    /// Appends an event of this guest to the journal.
+    pub fn emit(&self, event: Event) {
+        self.driver.emit(&self.uuid, &self.published().value, event);
+    }
+
+    /// Appends a lifecycle event with its detail.
+    pub fn emit_lifecycle(&self, event: i32, detail: i32) {
+        self.emit(Event::Lifecycle(LifecycleEvent { event, detail }));
+    }
+
+    /// The guest's state.
+    pub fn state(&self) -> State {
+        self.published().value.state
+    }
+
+    /// Goes to another state and publishes it.
+    ///
+    /// Errors: the change is not legal, which is a fault of ours.
+    pub fn become_state(&self, next: State) -> Result<()> {
+        let now = self.state();
+        if !now.may_become(next) {
+            return Err(Error::internal(From::Qemu, format!("no way from state {now:?} to {next:?}")));
+        }
+        self.publish(|p| {
+            p.state = next;
+            p.since = SystemTime::now();
+        });
+        Ok(())
+    }
+
+    /// The run. Errors: "domain is not running".
+    pub fn run(&mut self) -> Result<&mut Run> {
+        self.run.as_mut().ok_or_else(not_running)
+    }
+
+    /// The monitor of the run. Errors: "domain is not running".
+    pub fn monitor(&self) -> Result<Client> {
+        self.run.as_ref().map(|r| r.monitor.clone()).ok_or_else(not_running)
+    }
+
+    /// Publishes the live document as it stands and writes the status file.
+    pub fn publish_live(&self) -> Result<()> {
+        let Some(run) = &self.run else { return Ok(()) };
+        let live = Arc::new(run.live.clone());
+        self.publish(|p| p.live = Some(live));
+        self.save_status()
+    }
+
+    /// Writes the status file of the run.
+    pub fn save_status(&self) -> Result<()> {
+        let Some(run) = &self.run else { return Ok(()) };
+        let published = self.published();
+        let (state, reason) = published.value.state.names();
+        let status = Status {
+            state: state.into(),
+            reason: Some(reason.into()),
+            pid: run.process.pid(),
+            taints: published.value.taints.iter().map(|t| status::Taint { flag: (*t).into() }).collect(),
+            vcpus: status::Vcpus { vcpus: run.vcpus.clone() },
+            fake_reboot: run.fake_reboot,
+            run: Some(status::OwnRun {
+                namespace: Some(status::NAMESPACE.into()),
+                start_ticks: run.process.stat().map_or(0, |s| s.start_ticks),
+                log_from: run.log_from,
+            }),
+            ..first_status(&run.paths, &run.live, self.driver.settings.remember_owner)
+        };
+        status.save(&run.paths.status)
+    }
+
+    /// Notes something that its supporters should know, once a run.
+    pub fn taint(&self, what: &'static str) {
+        if self.published().value.taints.contains(&what) {
+            return;
+        }
+        self.publish(|p| p.taints.push(what));
+        if let Some(run) = &self.run {
+            let line = format!("Domain id={} is tainted: {what}", run.id);
+            if let Err(error) = crate::process::log::note(&run.paths.log, &line) {
+                tracing::warn!(%error, "cannot write to a guest's log");
+            }
+        }
+        if let Err(error) = self.save_status() {
+            tracing::warn!(?error, "cannot write a status file");
+        }
+    }
+}
+
+/// The status of a guest whose process was not started yet.
+pub(super) fn first_status(paths: &RunPaths, live: &Domain, remember_owner: bool) -> Status {
+    let text = |p: &PathBuf| Some(p.display().to_string());
+    Status {
+        state: "paused".into(),
+        reason: Some("starting up".into()),
+        monitor: status::Monitor { path: text(&paths.monitor), kind: Some("unix".into()) },
+        devices: status::Devices {
+            devices: aliases(live).map(|alias| status::Device { alias: alias.into() }).collect(),
+        },
+        lib_dir: text(&paths.lib),
+        channel_dir: text(&paths.channels),
+        memory_dir: text(&paths.memory),
+        remember_owner,
+        domain: live.clone(),
+        ..Status::default()
+    }
+}
+
+/// The aliases under which QEMU knows devices.
+fn aliases(live: &Domain) -> impl Iterator<Item = &str> {
+    let d = &live.devices;
+    let disks = d.disks.iter().map(|x| &x.info);
+    let nets = d.interfaces.iter().map(|x| &x.info);
+    let serials = d.serials.iter().map(|x| &x.info);
+    let channels = d.channels.iter().map(|x| &x.info);
+    let controllers = d.controllers.iter().map(|x| &x.info).filter(|i| i.alias.as_deref() != Some("pci.0"));
+    let others = d
+        .memballoon
+        .iter()
+        .map(|x| &x.info)
+        .chain(d.rngs.iter().map(|x| &x.info))
+        .chain(d.videos.iter().map(|x| &x.info));
+    disks
+        .chain(nets)
+        .chain(serials)
+        .chain(channels)
+        .chain(controllers)
+        .chain(others)
+        .filter_map(|i| i.alias.as_deref())
+}

@@ -1,0 +1,305 @@
+//! Everything on the host that a guest's process needs, up to the running process itself. Each step registers how it
+//! is taken back.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use virt_error::{Code, Domain as From, Error, Result};
+use virt_host::cgroup::Group;
+use virt_host::process::Process;
+use virt_launch::{Keep, Limit, Request, Resource, Step, User};
+use virt_model::domain::Domain;
+use virt_model::domain::graphics::Graphics;
+use virt_object::undo::Undo;
+
+use super::dac::{Given, Owner};
+use super::log;
+use super::paths::RunPaths;
+use super::ports::Port;
+use crate::driver::Driver;
+use crate::guest::plan::{Command, Place, files, output_files};
+use crate::guest::status::Status;
+
+/// The monitor's listening socket in the process.
+pub const MONITOR_FD: i32 = 30;
+
+/// A process that was started, with all that belongs to it.
+pub struct Staged {
+    /// The live document.
+    pub live: Domain,
+    /// Its files.
+    pub paths: RunPaths,
+    /// The process.
+    pub process: Arc<Process>,
+    /// Its control group.
+    pub group: Group,
+    /// Files that were given to QEMU's user.
+    pub given: Given,
+    /// Ports of its displays.
+    pub ports: Vec<Port>,
+    /// Where QEMU's words begin in the log.
+    pub log_from: u64,
+}
+
+/// Brings a guest's process to life. Blocking.
+///
+/// `first_status` makes the status file's content from the live document; the file is written before anything else
+/// exists, so that a daemon that dies in the middle finds what to clean up.
+pub fn stage(
+    driver: &Arc<Driver>,
+    config: &Domain,
+    id: i32,
+    undo: &mut Undo,
+    first_status: impl Fn(&RunPaths, &Domain) -> Status,
+) -> Result<Staged> {
+    let name = config.name.clone().unwrap_or_default();
+    let paths = driver.folders.run(id, &name)?;
+    let owner = driver.settings.user.as_ref().map(|u| u.owner);
+    let place = Place {
+        id,
+        paths: paths.clone(),
+        monitor: MONITOR_FD,
+        owner,
+        vnc_listen: driver.settings.vnc_listen.clone(),
+    };
+    let mut live = driver.planner.prepare(config, &place)?;
+    live.id = Some(id);
+    let ports = assign_ports(driver, &mut live)?;
+    let command = driver.planner.command(&live, &place)?;
+
+    first_status(&paths, &live).save(&paths.status)?;
+    undo_file(undo, "status file", paths.status.clone());
+    let group = control_group(driver, id, &name, undo)?;
+    for dir in [&paths.lib, &paths.channels] {
+        private_folder(dir, owner)?;
+        undo_folder(undo, dir.clone());
+    }
+    undo_folder(undo, paths.memory.clone());
+    master_key(&paths.master_key, owner)?;
+    let given = give_files(driver, &live, owner, undo)?;
+    let listener = listen(&paths.monitor)?;
+    let log_from = begin_log(&paths.log, &command)?;
+    undo_file(undo, "pid file", paths.pid_file.clone());
+    let process = launch(driver, &command, &paths, &group, listener.into())?;
+    let process = Arc::new(process);
+    let kill = process.clone();
+    undo.add_async("process", move || async move { super::kill::now(&kill).await });
+    Ok(Staged { live, paths, process, group, given, ports, log_from })
+}
+
+fn system(what: impl std::fmt::Display, e: io::Error) -> Error {
+    Error::system(From::Qemu, what, e)
+}
+
+/// Decides the ports of displays that have none yet.
+fn assign_ports(driver: &Arc<Driver>, live: &mut Domain) -> Result<Vec<Port>> {
+    let mut ports = Vec::new();
+    for graphics in &mut live.devices.graphics {
+        if let Graphics::Vnc(vnc) = graphics
+            && vnc.socket.is_none()
+        {
+            let open = vnc.autoport == Some(true) || vnc.port.is_none_or(|p| p <= 0);
+            if open && vnc.listens.iter().all(|l| l.socket.is_none()) {
+                let port = driver.display_ports.take()?;
+                vnc.port = Some(port.number().into());
+                ports.push(port);
+            } else if let Some(port) = vnc.port.and_then(|p| u16::try_from(p).ok()) {
+                ports.extend(driver.display_ports.mark(port));
+            }
+            if vnc.websocket == Some(-1) {
+                let port = driver.display_ports.take()?;
+                vnc.websocket = Some(port.number().into());
+                vnc.websocket_generated = Some(true);
+                ports.push(port);
+            }
+        }
+    }
+    Ok(ports)
+}
+
+fn control_group(driver: &Driver, id: i32, name: &str, undo: &mut Undo) -> Result<Group> {
+    let partition = driver.partition.as_deref().unwrap_or_default();
+    let group_name = group_name(id, name);
+    let group = driver
+        .cgroups
+        .create(partition, &group_name)
+        .map_err(|e| Error::system(From::Cgroup, format!("Unable to create cgroup for {name}"), e))?;
+    let made = group.clone();
+    undo.add_async("control group", move || super::kill::remove_group(made));
+    Ok(group)
+}
+
+/// The reference's name of a guest's control group without a service manager.
+pub fn group_name(id: i32, name: &str) -> String {
+    format!("{}.libvirt-qemu", escape(&format!("qemu-{}", super::paths::short_name(id, name))))
+}
+
+/// A slash or a leading dot would change the meaning of the path.
+fn escape(name: &str) -> String {
+    name.replace('/', "-")
+}
+
+fn private_folder(dir: &Path, owner: Option<Owner>) -> Result<()> {
+    // What a killed daemon left of an earlier run with the same number.
+    if let Err(e) = fs::remove_dir_all(dir)
+        && e.kind() != io::ErrorKind::NotFound
+    {
+        return Err(system(format!("cannot remove '{}'", dir.display()), e));
+    }
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(dir)
+        .and_then(|()| owner.map_or(Ok(()), |o| chown(dir, Some(o.uid), Some(o.gid))))
+        .map_err(|e| system(format!("Cannot create directory '{}'", dir.display()), e))
+}
+
+fn master_key(path: &Path, owner: Option<Owner>) -> Result<()> {
+    let mut key = [0u8; 32];
+    let mut filled = 0;
+    while filled < key.len() {
+        filled += rustix::rand::getrandom(&mut key[filled..], rustix::rand::GetRandomFlags::empty())
+            .map_err(|e| system("cannot make a key", e.into()))?;
+    }
+    let write = || -> io::Result<()> {
+        let mut file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
+        file.write_all(&key)?;
+        owner.map_or(Ok(()), |o| chown(path, Some(o.uid), Some(o.gid)))
+    };
+    write().map_err(|e| system(format!("failed to write master key file '{}'", path.display()), e))
+}
+
+fn give_files(driver: &Driver, live: &Domain, owner: Option<Owner>, undo: &mut Undo) -> Result<Given> {
+    check_images(live, owner)?;
+    make_output_files(live)?;
+    let Some(owner) = owner else { return Ok(Given::default()) };
+    let given = Given::all(&driver.dac, &files(live), owner)?;
+    let (back, dac) = (given.clone(), driver.dac);
+    undo.add("owners of files", move || {
+        back.back(&dac);
+        Ok(())
+    });
+    Ok(given)
+}
+
+/// An image that is not there is told before anything changes.
+fn check_images(live: &Domain, owner: Option<Owner>) -> Result<()> {
+    for disk in &live.devices.disks {
+        let Some(path) = disk.source.path().filter(|p| p.starts_with('/')) else { continue };
+        if let Err(e) = fs::metadata(path) {
+            let Owner { uid, gid } = owner.unwrap_or(Owner {
+                uid: rustix::process::geteuid().as_raw(),
+                gid: rustix::process::getegid().as_raw(),
+            });
+            let text = format!("Cannot access storage file '{path}' (as uid:{uid}, gid:{gid})");
+            return Err(Error::system(From::Storage, text, e));
+        }
+    }
+    Ok(())
+}
+
+/// Files that ports write to exist before QEMU starts: it may not have the right to make them.
+fn make_output_files(live: &Domain) -> Result<()> {
+    for backend in output_files(live) {
+        if let virt_model::domain::chardev::CharBackend::File(file) = backend
+            && let Some(path) = &file.path
+        {
+            let open = fs::OpenOptions::new()
+                .create(true)
+                .write(true)
+                .truncate(file.append != Some(true))
+                .mode(0o600)
+                .open(path);
+            open.map_err(|e| Error::system(From::None, format!("Unable to open file: {path}"), e))?;
+        }
+    }
+    Ok(())
+}
+
+/// The monitor's socket is ours, so that connecting needs no waiting for QEMU to make it.
+fn listen(path: &Path) -> Result<UnixListener> {
+    let failed = |e| system(format!("Unable to create unix socket '{}'", path.display()), e);
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(failed)?;
+    Ok(listener)
+}
+
+fn begin_log(path: &Path, command: &Command) -> Result<u64> {
+    let head = log::Head {
+        libvirt: "11.3.0",
+        package: concat!("virtd ", env!("CARGO_PKG_VERSION")),
+        qemu: &command.version,
+        env: &command.env,
+        argv: &command.argv,
+    };
+    log::begin(path, &head).map_err(|e| system(format!("failed to create logfile {}", path.display()), e))
+}
+
+fn launch(
+    driver: &Driver,
+    command: &Command,
+    paths: &RunPaths,
+    group: &Group,
+    monitor: OwnedFd,
+) -> Result<Process> {
+    let settings = &driver.settings;
+    let limit = |resource, value: u64| (value > 0).then_some(Limit { resource, value: Some(value) });
+    let limits =
+        [limit(Resource::Files, settings.max_files), limit(Resource::Processes, settings.max_processes)];
+    let request = Request {
+        argv: command.argv.clone(),
+        env: command.env.clone(),
+        dir: None,
+        user: settings.user.as_ref().map(|u| User {
+            uid: u.owner.uid,
+            gid: u.owner.gid,
+            groups: u.groups.clone(),
+        }),
+        umask: Some(0o002),
+        limits: limits.into_iter().flatten().collect(),
+        cgroups: group.procs(),
+        keep: vec![Keep { number: MONITOR_FD }],
+        log: Some(paths.log.clone()),
+        pid_file: Some(paths.pid_file.clone()),
+        drop_capabilities: settings.clear_capabilities,
+    };
+    match virt_launch::launch(&driver.launcher, &request, vec![monitor]) {
+        Ok(launched) => Ok(Process::from_pidfd(launched.pid, launched.pidfd)),
+        Err(e) => Err(launch_error(e, &driver.launcher)),
+    }
+}
+
+fn launch_error(e: io::Error, launcher: &Path) -> Error {
+    let failure = e.get_ref().and_then(|inner| inner.downcast_ref::<virt_launch::Failure>()).cloned();
+    match failure {
+        Some(f) if f.step == Step::Exec => {
+            let cause = io::Error::from_raw_os_error(f.errno);
+            system(format!("cannot execute binary {}", f.what), cause)
+        }
+        Some(f) => Error::new(Code::InternalError, From::Qemu, f.to_string()),
+        None => system(format!("cannot run '{}'", launcher.display()), e),
+    }
+}
+
+fn undo_file(undo: &mut Undo, name: &'static str, path: PathBuf) {
+    undo.add(name, move || match fs::remove_file(&path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(system(format!("cannot remove '{}'", path.display()), e))
+        }
+        _ => Ok(()),
+    });
+}
+
+fn undo_folder(undo: &mut Undo, path: PathBuf) {
+    undo.add("private folder", move || match fs::remove_dir_all(&path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(system(format!("cannot remove '{}'", path.display()), e))
+        }
+        _ => Ok(()),
+    });
+}

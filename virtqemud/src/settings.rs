@@ -1,0 +1,162 @@
+//! The driver's configuration file: qemu.conf. Keys and defaults are libvirt's; a key that we do not use yet is left
+//! unread.
+
+use std::ffi::CString;
+
+use nix::unistd::{Gid, Group, User, getgrouplist};
+use virt_daemon::Conf;
+use virt_error::{Domain, Error, Result};
+
+use crate::process::dac::Owner;
+
+/// QEMU's user where the distribution has one.
+const DEFAULT_USER: &str = "libvirt-qemu";
+
+/// Parts of qemu.conf that are used.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Whom guests run as; `None`: as the daemon's own user.
+    pub user: Option<Identity>,
+    /// Files change owner while a guest uses them.
+    pub dynamic_ownership: bool,
+    /// The owner before is kept in extended attributes.
+    pub remember_owner: bool,
+    /// Address of VNC servers whose document names none.
+    pub vnc_listen: String,
+    /// TCP ports of displays.
+    pub display_ports: (u16, u16),
+    /// A root guest loses all capabilities.
+    pub clear_capabilities: bool,
+    /// Limits of the process; 0 leaves the system's.
+    pub max_processes: u64,
+    /// Open files; 0 leaves the system's.
+    pub max_files: u64,
+}
+
+/// A user that guests run as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// User and main group.
+    pub owner: Owner,
+    /// All groups.
+    pub groups: Vec<u32>,
+}
+
+impl Settings {
+    /// Reads the keys. A daemon that is not root starts guests as itself and changes no owner.
+    ///
+    /// Errors: a value of the wrong type, a user or group that does not exist.
+    pub fn read(conf: &Conf) -> Result<Self> {
+        let root = rustix::process::geteuid().is_root();
+        let port = |key: &str, default: u16| -> Result<u16> {
+            let Some(n) = conf.uint(key)? else { return Ok(default) };
+            let wrong = || {
+                let text = format!(
+                    "{}: {key}: port must be between the minimal port and 65535",
+                    conf.path().display()
+                );
+                Error::internal(Domain::Qemu, text)
+            };
+            u16::try_from(n).ok().filter(|n| *n >= 5900).ok_or_else(wrong)
+        };
+        Ok(Self {
+            user: if root { identity(conf)? } else { None },
+            dynamic_ownership: conf.bool("dynamic_ownership")?.unwrap_or(true),
+            remember_owner: conf.bool("remember_owner")?.unwrap_or(true),
+            vnc_listen: conf.string("vnc_listen")?.unwrap_or("127.0.0.1").into(),
+            display_ports: (port("remote_display_port_min", 5900)?, port("remote_display_port_max", 65535)?),
+            clear_capabilities: conf.bool("clear_emulator_capabilities")?.unwrap_or(true),
+            max_processes: conf.uint("max_processes")?.unwrap_or(0),
+            max_files: conf.uint("max_files")?.unwrap_or(0),
+        })
+    }
+}
+
+fn identity(conf: &Conf) -> Result<Option<Identity>> {
+    let given_user = conf.string("user")?.filter(|t| !t.is_empty());
+    let given_group = conf.string("group")?.filter(|t| !t.is_empty());
+    let failed = |what: &str, name: &str| {
+        Error::internal(Domain::Qemu, format!("{}: {what} '{name}' does not exist", conf.path().display()))
+    };
+    let user = match given_user.or_else(|| known_user(DEFAULT_USER).map(|_| DEFAULT_USER)) {
+        Some(name) => find_user(name).ok_or_else(|| failed("user", name))?,
+        // No such user on this host and none configured: root, as the reference's own default.
+        None => Found { uid: 0, gid: 0, name: None },
+    };
+    let gid = match given_group.or_else(|| known_group(DEFAULT_USER).map(|_| DEFAULT_USER)) {
+        Some(name) => find_group(name).ok_or_else(|| failed("group", name))?,
+        None => user.gid,
+    };
+    let mut groups = match user.name.as_deref().and_then(|n| CString::new(n).ok()) {
+        Some(name) => getgrouplist(&name, Gid::from_raw(user.gid))
+            .map_err(|e| Error::system(Domain::Qemu, "cannot read the groups of QEMU's user", e.into()))?
+            .into_iter()
+            .map(Gid::as_raw)
+            .collect(),
+        None => vec![user.gid],
+    };
+    if !groups.contains(&gid) {
+        groups.push(gid);
+    }
+    Ok(Some(Identity { owner: Owner { uid: user.uid, gid }, groups }))
+}
+
+struct Found {
+    uid: u32,
+    gid: u32,
+    name: Option<String>,
+}
+
+/// "+5" is always a number; a plain number is one when no user has that name.
+fn find_user(text: &str) -> Option<Found> {
+    let by_name = if text.starts_with('+') { None } else { known_user(text) };
+    let found = |u: User| Found { uid: u.uid.as_raw(), gid: u.gid.as_raw(), name: Some(u.name) };
+    by_name.map(found).or_else(|| {
+        let uid = text.trim_start_matches('+').parse().ok()?;
+        let known = User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten();
+        Some(known.map_or(Found { uid, gid: 0, name: None }, found))
+    })
+}
+
+fn find_group(text: &str) -> Option<u32> {
+    let by_name = if text.starts_with('+') { None } else { known_group(text) };
+    by_name.or_else(|| text.trim_start_matches('+').parse().ok())
+}
+
+fn known_user(name: &str) -> Option<User> {
+    User::from_name(name).ok().flatten()
+}
+
+fn known_group(name: &str) -> Option<u32> {
+    Group::from_name(name).ok().flatten().map(|g| g.gid.as_raw())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Settings> {
+        Settings::read(&Conf::parse("qemu.conf", text).expect("a file"))
+    }
+
+    #[test]
+    fn defaults_are_libvirts() {
+        let s = read("").expect("read");
+        assert!(s.dynamic_ownership && s.remember_owner && s.clear_capabilities);
+        assert_eq!((s.display_ports, s.vnc_listen.as_str()), ((5900, 65535), "127.0.0.1"));
+    }
+
+    #[test]
+    fn users_by_name_and_number() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: needs root");
+            return;
+        }
+        let owner = |text: &str| read(text).expect("read").user.expect("root").owner;
+        assert_eq!(owner("user = \"root\"\ngroup = \"root\""), Owner { uid: 0, gid: 0 });
+        assert_eq!(owner("user = \"+12\"\ngroup = \"34\""), Owner { uid: 12, gid: 34 });
+        assert!(read("user = \"no-such-user\"").is_err());
+        assert!(read("remote_display_port_min = 80").is_err());
+        assert!(read("dynamic_ownership = \"yes\"").is_err());
+    }
+}
