@@ -1,7 +1,7 @@
 //! Sizes with units.
 
 use virt_xml::rt_error::{Code, Domain, Error, Result};
-use virt_xml::{El, Writer, Xml, parse_int};
+use virt_xml::{El, Shape, Writer, Xml, parse_int};
 
 /// The bytes in one `unit`; powers of two for `k`, `KiB` ..., of ten for `KB` ... `None` for an unknown name.
 fn unit_bytes(unit: &str) -> Option<u64> {
@@ -80,6 +80,9 @@ impl Xml for Size {
     fn write_children(&self, w: &mut Writer) {
         w.text(&self.kib.to_string());
     }
+    fn shape(shape: &mut Shape) {
+        shape.attr("", "unit");
+    }
 }
 
 /// A size in bytes written in whole MiB as `unit='M'`; without a unit, a number is MiB.
@@ -98,6 +101,9 @@ impl Xml for ShmemSize {
     }
     fn write_children(&self, w: &mut Writer) {
         w.text(&(self.bytes >> 20).to_string());
+    }
+    fn shape(shape: &mut Shape) {
+        shape.attr("", "unit");
     }
 }
 
@@ -130,5 +136,8 @@ impl Xml for TsegSize {
     }
     fn write_children(&self, w: &mut Writer) {
         w.text(&self.pretty().0.to_string());
+    }
+    fn shape(shape: &mut Shape) {
+        shape.attr("", "unit");
     }
 }

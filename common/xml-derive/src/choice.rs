@@ -44,6 +44,7 @@ pub fn derive(input: &DeriveInput, data: &DataEnum) -> Result<TokenStream> {
     };
     let say = spec.say.unwrap_or_else(|| quote!(None));
     let arms = data.variants.iter().map(arm).collect::<Result<Vec<_>>>()?;
+    let mut shapes = vec![];
     let (mut reads, mut tags, mut attrs, mut contents) = (vec![], vec![], vec![], vec![]);
     for Arm { variant, tag, child } in &arms {
         let id = &variant.ident;
@@ -54,6 +55,11 @@ pub fn derive(input: &DeriveInput, data: &DataEnum) -> Result<TokenStream> {
             }
             Fields::Unnamed(f) if f.unnamed.len() == 1 => {
                 tags.push(quote!(Self::#id(_) => #tag,));
+                let ty = &f.unnamed[0].ty;
+                shapes.push(match child {
+                    Some(child) => quote!(s.child::<#ty>("", #child);),
+                    None => quote!(<#ty as ::virt_xml::Xml>::shape(s);),
+                });
                 match child {
                     Some(child) => {
                         reads.push(quote!(#tag => Self::#id(::virt_xml::rt::variant_child(e, #child)?),));
@@ -91,6 +97,10 @@ pub fn derive(input: &DeriveInput, data: &DataEnum) -> Result<TokenStream> {
             fn write_attrs(&self, w: &mut ::virt_xml::Writer) {
                 w.attr(#tag_attr, self.tag());
                 match self { #(#attrs)* _ => {} }
+            }
+            fn shape(s: &mut ::virt_xml::Shape) {
+                s.attr("", #tag_attr);
+                #(#shapes)*
             }
             #[allow(unreachable_patterns)]
             fn write_children(&self, w: &mut ::virt_xml::Writer) {

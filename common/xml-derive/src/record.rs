@@ -23,6 +23,7 @@ pub fn derive(input: &DeriveInput, data: &DataStruct) -> Result<TokenStream> {
         }
         _ => None,
     });
+    let shapes = fields.iter().map(shape);
     let contents = contents(&fields);
     let check = spec.check.as_ref().map(|path| quote!(#path(&mut this, e)?;));
     let mutable = spec.check.as_ref().map(|_| quote!(mut));
@@ -39,8 +40,20 @@ pub fn derive(input: &DeriveInput, data: &DataStruct) -> Result<TokenStream> {
             fn write_attrs(&self, w: &mut ::virt_xml::Writer) { #(#attrs)* }
             #[allow(unused_variables)]
             fn write_children(&self, w: &mut ::virt_xml::Writer) { #contents }
+            fn shape(s: &mut ::virt_xml::Shape) { #(#shapes)* }
         }
     })
+}
+
+fn shape(f: &FieldSpec) -> TokenStream {
+    let (name, ty, within) = (&f.name, &f.inner, f.within.as_deref().unwrap_or_default());
+    match f.kind {
+        Kind::Attr => quote!(s.attr(#within, #name);),
+        Kind::Leaf | Kind::Flag | Kind::Raw => quote!(s.leaf(#within, #name);),
+        Kind::Text => quote!(),
+        Kind::Flatten => quote!(<#ty as ::virt_xml::Xml>::shape(s);),
+        Kind::Child => quote!(s.child::<#ty>(#within, #name);),
+    }
 }
 
 fn read(f: &FieldSpec) -> TokenStream {

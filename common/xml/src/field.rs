@@ -1,6 +1,6 @@
 use virt_error::{Code, Domain, Result};
 
-use crate::{El, Writer};
+use crate::{El, Shape, Writer};
 
 /// A type that is an element, or a part of one.
 ///
@@ -13,6 +13,10 @@ pub trait Xml: Sized {
     fn write_attrs(&self, w: &mut Writer);
     /// Writes text and child elements.
     fn write_children(&self, w: &mut Writer);
+    /// Tells which attributes and elements there are, for tests that compare types with a published schema.
+    fn shape(shape: &mut Shape) {
+        let _ = shape;
+    }
 }
 
 impl<T: Xml> Xml for Box<T> {
@@ -24,6 +28,9 @@ impl<T: Xml> Xml for Box<T> {
     }
     fn write_children(&self, w: &mut Writer) {
         T::write_children(self, w);
+    }
+    fn shape(shape: &mut Shape) {
+        T::shape(shape);
     }
 }
 

@@ -11,6 +11,7 @@ mod enums;
 mod field;
 mod mode;
 mod scan;
+mod shape;
 mod value;
 mod write;
 
@@ -20,6 +21,7 @@ pub use document::{Document, El};
 pub use element::{Element, Node};
 pub use field::{Say, Xml};
 pub use mode::Mode;
+pub use shape::Shape;
 pub use value::{Bad, Base0, Codec, Hex, HexPlain, HexUpper, NonZero, OnOff, Plain, Value, YesNo, parse_int};
 pub use virt_xml_derive::Xml;
 pub use write::Writer;

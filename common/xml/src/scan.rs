@@ -166,8 +166,8 @@ impl<'a> Scan<'a> {
         let Some(id) = self.open.pop() else {
             return fault(at, "Extra content at the end of the document");
         };
-        let (opened, line) = self.opened(id);
-        if opened != name {
+        if self.name_of(id) != name {
+            let (opened, line) = self.opened(id);
             return fault(at, format!("Opening and ending tag mismatch: {opened} line {line} and {name}"));
         }
         self.closed = self.open.is_empty();
@@ -217,14 +217,16 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Name and line of an open element.
-    fn opened(&self, id: u32) -> (&'a str, usize) {
-        let node = &self.doc.nodes[id as usize];
-        let name = match node.kind {
+    fn name_of(&self, id: u32) -> &'a str {
+        match self.doc.nodes[id as usize].kind {
             Kind::Element { name, .. } => name,
             Kind::Text(_) => "",
-        };
-        (name, line_of(self.doc.src, node.pos as usize))
+        }
+    }
+
+    /// Name and line of an open element. Counting lines is linear: for errors only.
+    fn opened(&self, id: u32) -> (&'a str, usize) {
+        (self.name_of(id), line_of(self.doc.src, self.doc.nodes[id as usize].pos as usize))
     }
 
     fn attr_fault(&self, e: &AttrError, base: usize, name: &str) -> Fault {

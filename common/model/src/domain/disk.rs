@@ -162,6 +162,9 @@ pub struct BackingStore {
     /// Missing in the element that ends the chain.
     #[xml(flatten, when = "type")]
     pub source: Option<DiskSource>,
+    /// Number of the image in a running guest's chain.
+    #[xml(attr, live)]
+    pub index: Option<u32>,
     #[xml(child = "backingStore")]
     pub backing: Option<Box<BackingStore>>,
 }

@@ -280,6 +280,10 @@ impl Xml for Capabilities {
             }
         }
     }
+    fn shape(shape: &mut virt_xml::Shape) {
+        shape.attr("", "policy");
+        LINUX_CAPABILITIES.iter().for_each(|name| shape.attr(name, "state"));
+    }
 }
 
 /// capabilities(7), in the order of their numbers.

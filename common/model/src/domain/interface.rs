@@ -137,6 +137,8 @@ pub struct NetworkNet {
     pub dev: Option<String>,
     #[xml(attr, live)]
     pub mode: Option<DirectMode>,
+    #[xml(attr = "macTableManager", live)]
+    pub mac_table_manager: Option<String>,
 }
 
 /// A host bridge.
@@ -144,6 +146,8 @@ pub struct NetworkNet {
 pub struct BridgeNet {
     #[xml(attr)]
     pub bridge: Option<String>,
+    #[xml(attr = "macTableManager", live)]
+    pub mac_table_manager: Option<String>,
 }
 
 /// A hypervisor's internal network.
@@ -305,6 +309,9 @@ pub struct MacAddress {
     pub kind: Option<MacKind>,
     #[xml(attr, with = YesNo)]
     pub check: Option<bool>,
+    /// What the guest changed it to.
+    #[xml(attr = "currentAddress", live)]
+    pub current_address: Option<Mac>,
 }
 
 /// The name of the card inside a container.

@@ -1,7 +1,7 @@
 //! The guest's memory: how much, what it is made of, limits, and memory devices.
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{El, Hex, OnOff, Writer, Xml, YesNo, names, parse_int};
+use virt_xml::{El, Hex, OnOff, Shape, Writer, Xml, YesNo, names, parse_int};
 
 use super::cpu::MemoryAccess;
 use super::info::DeviceInfo;
@@ -50,6 +50,10 @@ impl Xml for CellMemory {
         }
     }
     fn write_children(&self, _: &mut Writer) {}
+    fn shape(shape: &mut Shape) {
+        shape.attr("", "memory");
+        shape.attr("", "unit");
+    }
 }
 
 names! {
@@ -127,6 +131,10 @@ impl Xml for PageSize {
         w.attr("unit", "KiB");
     }
     fn write_children(&self, _: &mut Writer) {}
+    fn shape(shape: &mut Shape) {
+        shape.attr("", "size");
+        shape.attr("", "unit");
+    }
 }
 
 /// `<memtune>`: the guest's limits on the host.

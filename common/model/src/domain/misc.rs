@@ -3,7 +3,7 @@
 use virt_xml::rt_error::{Code, Domain, Result};
 use virt_xml::{El, HexUpper, OnOff, Xml, YesNo, names};
 
-use super::chardev::CharBackend;
+use super::chardev::{CharBackend, CharLog};
 use super::disk::VirtioModel;
 use super::info::{DeviceInfo, VirtioOptions};
 use crate::{ShmemSize, Size};
@@ -164,6 +164,8 @@ pub struct Redirdev {
     pub bus: RedirBus,
     #[xml(flatten)]
     pub backend: CharBackend,
+    #[xml(child)]
+    pub log: CharLog,
     #[xml(flatten)]
     pub info: DeviceInfo,
 }

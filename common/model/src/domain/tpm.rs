@@ -89,7 +89,7 @@ pub struct TpmSource {
 pub struct TpmProfile {
     #[xml(attr)]
     pub source: Option<String>,
-    #[xml(attr)]
+    #[xml(attr = "removeDisabled")]
     pub remove_disabled: Option<RemoveDisabled>,
     #[xml(attr)]
     pub name: Option<String>,
