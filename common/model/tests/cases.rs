@@ -1,4 +1,5 @@
 //! Reading and writing over recorded cases of the reference. `VIRT_CONFORMANCE` names their folder.
+#![allow(clippy::expect_used)] // A test's helpers may fail loudly.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
 //! Which attributes and elements of the published schema the types know. What they do not is listed in
 //! `known-gaps.txt`; the test fails when the list and the truth differ either way.
+#![allow(clippy::expect_used)] // A test's helpers may fail loudly.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;

@@ -8,13 +8,14 @@ use super::info::DeviceInfo;
 use super::seclabel::DeviceSeclabel;
 
 /// The host side of a character device.
-#[derive(Debug, Clone, PartialEq, Xml)]
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
 #[xml(
     tag = "type",
     default = "pty",
     say(ConfigUnsupported, "unknown type presented to host for character device: {}")
 )]
 pub enum CharBackend {
+    #[default]
     Null,
     Vc,
     #[xml("pty", child = "source")]
@@ -39,12 +40,6 @@ pub enum CharBackend {
     QemuVdagent(VdagentSource),
     #[xml("dbus", child = "source")]
     Dbus(ChannelSource),
-}
-
-impl Default for CharBackend {
-    fn default() -> Self {
-        Self::Null
-    }
 }
 
 names! {

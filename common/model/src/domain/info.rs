@@ -25,6 +25,7 @@ pub struct DeviceInfo {
     pub address: Option<Address>,
 }
 
+#[allow(clippy::ptr_arg)] // The derive passes the field's own type.
 fn alias_kept(alias: &String, mode: Mode) -> bool {
     !mode.inactive || alias.starts_with("ua-")
 }

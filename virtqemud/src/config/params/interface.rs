@@ -137,7 +137,7 @@ mod tests {
             text.ends_with("setting bandwidth on interfaces of type 'user' is not implemented yet"),
             "{text}"
         );
-        card.source = NetSource::Bridge(BridgeNet { bridge: Some("br0".into()) });
+        card.source = NetSource::Bridge(BridgeNet { bridge: Some("br0".into()), ..BridgeNet::default() });
         set(&mut card, &[limit("inbound.average", 100), limit("inbound.peak", 200)]).unwrap();
         assert_eq!(get(&card)[1].value, Value::Uint(200));
         assert!(set(&mut card, &[limit("outbound.peak", 7)]).is_err());
