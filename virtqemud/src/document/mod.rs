@@ -1,3 +1,78 @@
-//! QEMU's view of a domain document.
+//! QEMU's view of a domain document: what is filled in, checked and numbered before a guest is defined or started.
+//!
+//! [`complete`] makes a configuration whole (defaults, implicit devices, addresses) and refuses what this emulator
+//! cannot do; its result is what `dumpxml --inactive` shows. [`prepare_live`] adds what only a running guest has:
+//! aliases, image numbers, socket paths.
 
 pub mod address;
+pub mod alias;
+pub mod controllers;
+pub mod cpu;
+pub mod defaults;
+pub mod devices;
+pub mod disks;
+pub mod firmware;
+pub mod graphics;
+pub mod implicit;
+pub mod live;
+pub mod machine;
+pub mod memory;
+pub mod nodes;
+pub mod ports;
+pub mod target;
+pub mod types;
+pub mod validate;
+pub mod vcpus;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use virt_error::{Code, Domain as From, Error, Result};
+
+use crate::emulator::{Emulator, Emulators};
+use types::Domain;
+
+pub use live::{Live, prepare_live};
+
+/// Makes a configuration whole and checks it; returns the facts about its emulator.
+///
+/// # Errors
+/// libvirt's own codes: 67 for what cannot be done, 27 for a document that contradicts itself, 38 for an emulator that
+/// cannot be run.
+pub fn complete(def: &mut Domain, emulators: &Emulators) -> Result<Arc<Emulator>> {
+    let emulator = defaults::choose_emulator(def, emulators)?;
+    complete_with(def, &emulator)?;
+    Ok(emulator)
+}
+
+/// The same for an emulator whose facts are at hand.
+///
+/// # Errors
+/// As [`complete`], but for those of running the emulator.
+pub fn complete_with(def: &mut Domain, emulator: &Emulator) -> Result<()> {
+    defaults::choose_machine(def, emulator)?;
+    defaults::basics(def)?;
+    firmware::choose(def, emulator, Path::new("/"))?;
+    defaults::default_devices(def, emulator)?;
+    cpu::complete(def, emulator)?;
+    memory::complete(def)?;
+    devices::complete(def, emulator)?;
+    implicit::add(def, emulator)?;
+    address::assign(def, emulator)?;
+    validate::check(def, emulator)
+}
+
+/// "unsupported configuration: ..."
+pub(crate) fn unsupported(text: impl Into<String>) -> Error {
+    Error::new(Code::ConfigUnsupported, From::Qemu, text)
+}
+
+/// "XML error: ..."
+pub(crate) fn xml_error(text: impl Into<String>) -> Error {
+    Error::new(Code::XmlError, From::Domain, text)
+}
+
+/// A text of its own with code 35.
+pub(crate) fn xml_detail(text: impl Into<String>) -> Error {
+    Error::new(Code::XmlDetail, From::Domain, text)
+}

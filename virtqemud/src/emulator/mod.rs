@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use probe::Session;
-pub use registry::Emulators;
+pub use registry::{Emulators, host_arch};
 
 /// What makes two files "the same binary" for the cache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -131,8 +131,9 @@ impl BusModel {
         let conventional = Connect::PCI.and(Connect::PCI_BRIDGE);
         match self {
             Self::PciRoot => conventional.and(Connect::EXPANDER).and(Connect::HOTPLUG).and(Connect::AUTO),
-            Self::PciBridge | Self::PcieToPciBridge => conventional.and(Connect::HOTPLUG).and(Connect::AUTO),
-            Self::PciExpander => conventional.and(Connect::HOTPLUG),
+            Self::PciBridge | Self::PcieToPciBridge | Self::PciExpander => {
+                conventional.and(Connect::HOTPLUG).and(Connect::AUTO)
+            }
             Self::DmiToPciBridge => conventional.and(Connect::AUTO),
             Self::PcieRoot => Connect::PCIE
                 .and(Connect::ROOT_PORT)
@@ -302,6 +303,11 @@ impl PciSet {
     /// Whether this very function is taken.
     pub fn in_use(&self, place: PciPlace) -> bool {
         self.slot(place).is_some_and(|s| s.functions & (1 << place.function) != 0)
+    }
+
+    /// Whether the slot holds more than one function.
+    pub fn is_shared(&self, place: PciPlace) -> bool {
+        self.slot(place).is_some_and(|s| s.functions.count_ones() > 1)
     }
 
     fn slot(&self, place: PciPlace) -> Option<&Slot> {

@@ -1,0 +1,77 @@
+//! `domxml-to-native qemu-argv`: the line a guest would be started with, without starting anything.
+
+use std::collections::HashMap;
+
+use virt_error::Result;
+
+use super::{CommandLine, LaunchContext, Monitor, Sealed, Settings, build};
+use crate::document::types::{Domain, EthernetNet, Graphics, Interface, NetSource};
+use crate::document::{Live, prepare_live};
+use crate::emulator::Emulator;
+
+/// Ports that stand for automatically chosen ones.
+const VNC_PORT: i32 = 5900;
+const SPICE_PORT: i32 = 5901;
+
+/// Builds the line of a completed configuration as the reference shows it: every network card is a tap, automatic
+/// ports and descriptors are placeholders, and the guest has the number -1.
+pub fn native(mut def: Domain, emulator: &Emulator, settings: Settings) -> Result<CommandLine> {
+    for net in &mut def.devices.interfaces {
+        *net = plain_card(net);
+    }
+    def.id = None;
+    let short = crate::process::paths::short_name(-1, def.name.as_deref().unwrap_or_default());
+    let live = Live {
+        channel_dir: format!("/run/libvirt/qemu/channel/{short}"),
+        private_dir: format!("/var/lib/libvirt/qemu/domain-{short}"),
+    };
+    prepare_live(&mut def, emulator, &live)?;
+    for graphics in &mut def.devices.graphics {
+        match graphics {
+            Graphics::Vnc(g) if g.autoport == Some(true) => g.port = Some(VNC_PORT),
+            Graphics::Spice(g) if g.autoport == Some(true) => g.port = Some(SPICE_PORT),
+            _ => {}
+        }
+    }
+    let launch = LaunchContext {
+        native: true,
+        private_dir: live.private_dir.clone(),
+        lib_dir: "/var/lib/libvirt/qemu".into(),
+        memory_dir: format!("/var/lib/libvirt/qemu/ram/{short}"),
+        channel_dir: live.channel_dir,
+        monitor: Monitor::Socket(format!("{}/monitor.sock", live.private_dir)),
+        net_fds: HashMap::new(),
+        vsock_fd: None,
+        vhost_scsi_fd: None,
+        tpm_socket: None,
+        hugepages: HashMap::new(),
+        default_hugepage_kib: 2048,
+        now: now(),
+        local_offset: 0,
+        host_smbios: None,
+        settings,
+        secrets: &|_| Ok(Vec::new()),
+        seal: &|data| Sealed {
+            data: super::secret::base64(&vec![0; data.len().next_multiple_of(16)]),
+            iv: None,
+        },
+        find_scsi: &|_| Some("/dev/sg0".into()),
+    };
+    build(&def, emulator, &launch)
+}
+
+/// What is kept of a card: its identity and place.
+fn plain_card(net: &Interface) -> Interface {
+    Interface {
+        mac: net.mac.clone(),
+        source: NetSource::Ethernet(EthernetNet::default()),
+        model: net.model.clone(),
+        script: net.script.clone(),
+        info: net.info.clone(),
+        ..Interface::default()
+    }
+}
+
+fn now() -> i64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64)
+}

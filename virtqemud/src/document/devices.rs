@@ -1,0 +1,306 @@
+//! Defaults of single devices.
+
+use virt_error::Result;
+use virt_model::Mac;
+
+use super::graphics::complete as graphics_defaults;
+use super::types::{
+    AccessMode, AudioKind, ChannelTarget, CharBackend, CharLog, ControllerKind, Domain, Graphics,
+    HostdevSource, Input, InputBus, InputKind, Interface, MacAddress, MemoryModel, NetSource, Panic,
+    PanicModel, PciModelName, RngBackend, Shmem, ShmemModel, SmartcardMode, TpmBackend, TpmModel, TpmVersion,
+    Video, VideoKind, VirtioModel, Vsock,
+};
+use super::{controllers, disks, machine, ports, unsupported};
+use crate::emulator::Emulator;
+
+/// Fills in every device's defaults.
+pub fn complete(def: &mut Domain, emulator: &Emulator) -> Result<()> {
+    let name = def.os.kind.machine.clone().unwrap_or_default();
+    let arch = emulator.arch.clone();
+    disks::complete(def)?;
+    controllers::number(&mut def.devices.controllers);
+    complete_controllers(def, emulator, &name)?;
+    for net in &mut def.devices.interfaces {
+        interface(net, emulator, &name, &arch);
+    }
+    for input in &mut def.devices.inputs {
+        complete_input(input, &arch);
+    }
+    ports::complete(def, emulator)?;
+    for tpm in &mut def.devices.tpms {
+        let model = *tpm.model.get_or_insert(if machine::is_pseries(&name) {
+            TpmModel::Spapr
+        } else {
+            TpmModel::Tis
+        });
+        if let Some(TpmBackend::Emulator(e)) = &mut tpm.backend {
+            let old = model == TpmModel::Tis && machine::is_x86(&arch);
+            e.version.get_or_insert(if old { TpmVersion::V1_2 } else { TpmVersion::V2_0 });
+        }
+        if let Some(TpmBackend::Passthrough(p)) = &mut tpm.backend {
+            p.path.get_or_insert_with(|| "/dev/tpm0".into());
+        }
+    }
+    for panic in &mut def.devices.panics {
+        complete_panic(panic, &arch, &name);
+    }
+    for fs in &mut def.devices.filesystems {
+        fs.accessmode.get_or_insert(AccessMode::Passthrough);
+    }
+    for shmem in &mut def.devices.shmems {
+        complete_shmem(shmem);
+    }
+    for rng in &mut def.devices.rngs {
+        if let Some(RngBackend::Random(p)) = &mut rng.backend {
+            p.path.get_or_insert_with(|| "/dev/random".into());
+        }
+    }
+    if let Some(Vsock { model, .. }) = &mut def.devices.vsock {
+        model.get_or_insert(VirtioModel::Virtio);
+    }
+    for card in &mut def.devices.smartcards {
+        if let SmartcardMode::HostCertificates(c) = &mut card.mode {
+            c.database = c.database.take().filter(|d| !d.is_empty());
+        }
+    }
+    for dev in &mut def.devices.hostdevs {
+        if !matches!(dev.source, HostdevSource::Storage(_) | HostdevSource::Misc(_) | HostdevSource::Net(_)) {
+            dev.managed.get_or_insert(false);
+        }
+    }
+    for memory in &mut def.devices.memories {
+        if memory.model == MemoryModel::VirtioMem {
+            memory.target.requested.get_or_insert_default();
+        }
+    }
+    complete_videos(&mut def.devices.videos, emulator, &name);
+    for graphics in &mut def.devices.graphics {
+        graphics_defaults(graphics)?;
+    }
+    Ok(())
+}
+
+fn complete_controllers(def: &mut Domain, emulator: &Emulator, name: &str) -> Result<()> {
+    for c in &mut def.devices.controllers {
+        match c.kind {
+            ControllerKind::Usb if c.model.is_none() => {
+                let choices: &[&str] = match emulator.arch.as_str() {
+                    "ppc64" | "ppc64le" | "ppc" => &["qemu-xhci", "nec-xhci", "pci-ohci"],
+                    "aarch64" | "armv7l" | "riscv64" | "loongarch64" => &["qemu-xhci", "nec-xhci"],
+                    "s390x" => &["qemu-xhci"],
+                    _ => &["piix3-uhci", "qemu-xhci"],
+                };
+                let available = choices.iter().find(|m| emulator.has_type(qemu_usb(m)));
+                c.model = available.map(|m| (*m).to_string());
+            }
+            ControllerKind::Scsi if c.model.as_deref().is_none_or(|m| m == "auto") => {
+                c.model = Some(default_scsi(name, &emulator.arch).into());
+            }
+            ControllerKind::Pci => pci_model(c, name),
+            _ => {}
+        }
+        if let Some(ports) = c.ports
+            && c.kind == ControllerKind::Usb
+            && let Some(model @ ("nec-xhci" | "qemu-xhci")) = c.model.as_deref()
+            && ports > 15
+        {
+            return Err(unsupported(format!("'{model}' controller only supports up to '15' ports")));
+        }
+    }
+    Ok(())
+}
+
+fn qemu_usb(model: &str) -> &str {
+    match model {
+        "piix3-uhci" => "piix3-usb-uhci",
+        "nec-xhci" => "nec-usb-xhci",
+        other => other,
+    }
+}
+
+/// The SCSI controller a machine gets when the document names none.
+pub fn default_scsi(name: &str, arch: &str) -> &'static str {
+    if machine::is_pseries(name) {
+        "ibmvscsi"
+    } else if machine::is_s390(name)
+        || machine::is_arm(arch)
+        || arch.starts_with("riscv")
+        || arch == "loongarch64"
+    {
+        "virtio-scsi"
+    } else {
+        "lsilogic"
+    }
+}
+
+/// The device behind each PCI controller's model.
+fn pci_model(c: &mut super::types::Controller, name: &str) {
+    let model = c.model.clone().unwrap_or_default();
+    c.pci_model = c.pci_model.or(match model.as_str() {
+        "pci-bridge" => Some(PciModelName::PciBridge),
+        "dmi-to-pci-bridge" => Some(PciModelName::I82801b11),
+        "pcie-to-pci-bridge" => Some(PciModelName::PciePciBridge),
+        "pcie-root-port" => Some(PciModelName::PcieRootPort),
+        "pcie-switch-upstream-port" => Some(PciModelName::X3130Upstream),
+        "pcie-switch-downstream-port" => Some(PciModelName::Xio3130Downstream),
+        "pci-expander-bus" => Some(PciModelName::Pxb),
+        "pcie-expander-bus" => Some(PciModelName::PxbPcie),
+        "pci-root" if machine::is_pseries(name) => Some(PciModelName::SpaprPhb),
+        _ => None,
+    });
+}
+
+fn interface(net: &mut Interface, emulator: &Emulator, name: &str, arch: &str) {
+    let mac = net.mac.get_or_insert_with(MacAddress::default);
+    mac.address.get_or_insert_with(random_mac);
+    if !matches!(net.source, NetSource::Hostdev(_)) {
+        net.model.get_or_insert_with(|| default_card(emulator, name, arch).into());
+    }
+}
+
+/// The card most guests know, of those the emulator has.
+fn default_card(emulator: &Emulator, name: &str, arch: &str) -> &'static str {
+    if machine::is_s390(name)
+        || arch.starts_with("riscv")
+        || arch == "loongarch64"
+        || machine::is_arm_virt(arch, name)
+    {
+        return "virtio";
+    }
+    if machine::is_arm(arch) {
+        return if name == "versatilepb" { "smc91c111" } else { "lan9118" };
+    }
+    ["rtl8139", "e1000"].into_iter().find(|m| emulator.has_type(m)).unwrap_or("virtio")
+}
+
+/// An address of QEMU's own range.
+fn random_mac() -> Mac {
+    let r = virt_model::Uuid::new_v4();
+    let b = r.as_bytes();
+    Mac([0x52, 0x54, 0x00, b[0], b[1], b[2]])
+}
+
+fn complete_input(input: &mut Input, arch: &str) {
+    let ps2 = machine::is_x86(arch);
+    if matches!(input.kind, InputKind::Evdev) {
+        input.bus = Some(InputBus::None);
+        return;
+    }
+    input.bus.get_or_insert(match input.kind {
+        InputKind::Mouse | InputKind::Keyboard if ps2 => InputBus::Ps2,
+        InputKind::Passthrough => InputBus::Virtio,
+        _ => InputBus::Usb,
+    });
+}
+
+fn complete_panic(panic: &mut Panic, arch: &str, name: &str) {
+    let unset = matches!(panic.model, None | Some(PanicModel::Default));
+    if unset {
+        panic.model = Some(if machine::is_pseries(name) {
+            PanicModel::Pseries
+        } else if arch == "s390x" {
+            PanicModel::S390
+        } else {
+            PanicModel::Isa
+        });
+    }
+}
+
+fn complete_shmem(shmem: &mut Shmem) {
+    let doorbell = shmem.server.is_some();
+    let model = *shmem.model.get_or_insert(if doorbell { ShmemModel::Doorbell } else { ShmemModel::Plain });
+    if model == ShmemModel::Plain && shmem.size.is_none() {
+        shmem.size = Some(virt_model::ShmemSize { bytes: 4 << 20 });
+    }
+    if let Some(msi) = &mut shmem.msi {
+        msi.enabled.get_or_insert(true);
+    }
+}
+
+/// The card a guest with a display gets when the document names none.
+pub fn default_video(emulator: &Emulator, name: &str) -> VideoKind {
+    if machine::is_s390(name)
+        || machine::is_arm_virt(&emulator.arch, name)
+        || emulator.arch.starts_with("riscv")
+        || emulator.arch == "loongarch64"
+    {
+        return VideoKind::Virtio;
+    }
+    if machine::is_pseries(name) {
+        return VideoKind::Vga;
+    }
+    if emulator.has_type("cirrus-vga") { VideoKind::Cirrus } else { VideoKind::Vga }
+}
+
+fn complete_videos(videos: &mut [Video], emulator: &Emulator, name: &str) {
+    let any_primary = videos.iter().any(|v| v.model.primary == Some(true));
+    for (i, video) in videos.iter_mut().enumerate() {
+        let m = &mut video.model;
+        if m.kind == VideoKind::Default {
+            m.kind = default_video(emulator, name);
+        }
+        if m.kind == VideoKind::None {
+            continue;
+        }
+        m.heads = m.heads.filter(|h| *h > 0).or(Some(1));
+        match m.kind {
+            VideoKind::Qxl => {
+                let megabyte = |v: Option<u32>, least: u32, default: u32| {
+                    Some(round_power(v.filter(|v| *v > 0).unwrap_or(default).max(least)))
+                };
+                m.ram = megabyte(m.ram, 1, 65_536);
+                m.vram = megabyte(m.vram, 1, 65_536);
+                m.vgamem = megabyte(m.vgamem, 1, 16_384);
+                m.vram64 = m.vram64.map(round_power);
+            }
+            VideoKind::Vga | VideoKind::Cirrus | VideoKind::Vmvga | VideoKind::Bochs => {
+                m.vram = Some(round_power(m.vram.filter(|v| *v > 0).unwrap_or(16_384)));
+            }
+            _ => {}
+        }
+        if i == 0 && !any_primary {
+            m.primary = Some(true);
+        }
+    }
+}
+
+/// Video memory sizes are powers of two.
+fn round_power(kib: u32) -> u32 {
+    kib.checked_next_power_of_two().unwrap_or(kib)
+}
+
+/// The host audio a guest gets for its sound when the document names none.
+pub fn default_audio(def: &Domain) -> Option<AudioKind> {
+    if !def.devices.audios.is_empty() {
+        return None;
+    }
+    if def.devices.graphics.is_empty() {
+        return Some(AudioKind::None);
+    }
+    let spice = def.devices.graphics.iter().any(|g| matches!(g, Graphics::Spice(_)));
+    let vnc = def.devices.graphics.iter().any(|g| matches!(g, Graphics::Vnc(_)));
+    match (spice, vnc) {
+        (true, _) => Some(AudioKind::Spice),
+        (_, true) => Some(AudioKind::None),
+        _ => None,
+    }
+}
+
+/// A channel's or port's backend without its log, for a console that stands for the same device.
+pub(super) fn same_backend(backend: &CharBackend, log: &CharLog) -> (CharBackend, CharLog) {
+    let mut backend = backend.clone();
+    if let CharBackend::Pty(s) = &mut backend {
+        s.path = None;
+    }
+    (backend, log.clone())
+}
+
+/// The name of a SPICE agent's channel.
+pub(super) fn channel_name(target: &mut ChannelTarget, backend: &CharBackend) {
+    if let ChannelTarget::Virtio(t) = target
+        && t.name.is_none()
+        && matches!(backend, CharBackend::Spicevmc | CharBackend::QemuVdagent(_))
+    {
+        t.name = Some("com.redhat.spice.0".into());
+    }
+}

@@ -1,0 +1,112 @@
+//! Amounts of memory: what the guest has at boot, and how it is rounded.
+
+use virt_error::Result;
+
+use super::types::{Domain, Numa, NumaCell};
+
+/// QEMU takes whole MiB.
+const ALIGN_KIB: u64 = 1024;
+
+fn round_up(kib: u64, step: u64) -> u64 {
+    kib.div_ceil(step) * step
+}
+
+fn cells(def: &Domain) -> &[NumaCell] {
+    def.cpu.as_ref().and_then(|c| c.numa.as_ref()).map_or(&[], |n| &n.cells)
+}
+
+/// Memory at boot without memory devices, in KiB.
+pub fn initial_kib(def: &Domain) -> u64 {
+    let cells = cells(def);
+    if !cells.is_empty() {
+        return cells.iter().map(|c| c.memory.kib.unwrap_or(0)).sum();
+    }
+    let total = def.memory.as_ref().map_or(0, |m| m.size.kib);
+    total.saturating_sub(devices_kib(def))
+}
+
+fn devices_kib(def: &Domain) -> u64 {
+    def.devices.memories.iter().filter_map(|m| m.target.size).map(|s| s.kib).sum()
+}
+
+/// Totals that follow from one another, and the NUMA node that memory devices need.
+pub fn complete(def: &mut Domain) -> Result<()> {
+    if let Some(numa) = def.cpu.as_mut().and_then(|c| c.numa.as_mut()) {
+        for (i, cell) in numa.cells.iter_mut().enumerate() {
+            cell.id.get_or_insert(i as u32);
+        }
+        numa.cells.sort_by_key(|c| c.id);
+    }
+    let nodes: u64 = cells(def).iter().map(|c| c.memory.kib.unwrap_or(0)).sum();
+    let devices = devices_kib(def);
+    if nodes > 0 {
+        def.memory.get_or_insert_default().size.kib = nodes + devices;
+    }
+    let Some(memory) = &def.memory else {
+        return Err(super::xml_error(
+            "Memory size must be specified via <memory> or in the <numa> configuration",
+        ));
+    };
+    let total = memory.size.kib;
+    if total == 0 {
+        return Err(super::xml_error(
+            "Memory size must be specified via <memory> or in the <numa> configuration",
+        ));
+    }
+    match &mut def.current_memory {
+        Some(current) if current.kib == 0 => current.kib = total,
+        Some(current) => current.kib = current.kib.min(total),
+        None => def.current_memory = Some(virt_model::Size::from_kib(total)),
+    }
+    if let Some(max) = &def.max_memory {
+        if max.size.kib < total {
+            return Err(super::xml_error(
+                "maximum memory size must be equal or greater than the actual memory size",
+            ));
+        }
+        if max.slots.unwrap_or(0) > 0 && cells(def).is_empty() {
+            let vcpus = super::vcpus::most(def);
+            let cell = NumaCell {
+                id: Some(0),
+                cpus: Some((0..vcpus).collect()),
+                memory: super::types::CellMemory { kib: Some(total - devices) },
+                ..NumaCell::default()
+            };
+            let numa = def.cpu.get_or_insert_default().numa.get_or_insert_with(Numa::default);
+            numa.cells.push(cell);
+        }
+    }
+    Ok(())
+}
+
+/// Rounds everything up to what QEMU takes; the document keeps the numbers as given until the guest starts.
+pub fn align(def: &mut Domain) {
+    let devices: u64 = def
+        .devices
+        .memories
+        .iter_mut()
+        .map(|m| {
+            if let Some(size) = &mut m.target.size {
+                size.kib = round_up(size.kib, ALIGN_KIB);
+            }
+            m.target.size.map_or(0, |s| s.kib)
+        })
+        .sum();
+    let mut nodes = 0;
+    if let Some(numa) = def.cpu.as_mut().and_then(|c| c.numa.as_mut()) {
+        for cell in &mut numa.cells {
+            if let Some(kib) = &mut cell.memory.kib {
+                *kib = round_up(*kib, ALIGN_KIB);
+                nodes += *kib;
+            }
+        }
+    }
+    if let Some(memory) = &mut def.memory {
+        let initial =
+            if nodes > 0 { nodes } else { round_up(memory.size.kib.saturating_sub(devices), ALIGN_KIB) };
+        memory.size.kib = initial + devices;
+    }
+    if let Some(max) = &mut def.max_memory {
+        max.size.kib = round_up(max.size.kib, ALIGN_KIB);
+    }
+}

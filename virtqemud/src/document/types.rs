@@ -1,0 +1,31 @@
+//! The model's types under one roof: this crate uses nearly all of them.
+
+pub use virt_model::domain::address::*;
+pub use virt_model::domain::chardev::*;
+pub use virt_model::domain::clock::*;
+pub use virt_model::domain::controller::*;
+pub use virt_model::domain::cpu::*;
+pub use virt_model::domain::devices::*;
+pub use virt_model::domain::disk::*;
+pub use virt_model::domain::features::*;
+pub use virt_model::domain::filesystem::*;
+pub use virt_model::domain::graphics::*;
+pub use virt_model::domain::hostdev::*;
+pub use virt_model::domain::hyperv::*;
+pub use virt_model::domain::info::*;
+pub use virt_model::domain::input::*;
+pub use virt_model::domain::interface::*;
+pub use virt_model::domain::memory::*;
+pub use virt_model::domain::misc::*;
+pub use virt_model::domain::net::*;
+pub use virt_model::domain::os::*;
+pub use virt_model::domain::qemu::*;
+pub use virt_model::domain::seclabel::*;
+pub use virt_model::domain::sound::*;
+pub use virt_model::domain::source::*;
+pub use virt_model::domain::sysinfo::*;
+pub use virt_model::domain::tpm::*;
+pub use virt_model::domain::tuning::*;
+pub use virt_model::domain::vcpu::*;
+pub use virt_model::domain::video::*;
+pub use virt_model::domain::{Domain, GenId, VirtType};

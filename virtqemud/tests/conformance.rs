@@ -1,0 +1,22 @@
+//! Likeness with the reference on its recorded cases; skipped unless `VIRT_CONFORMANCE` names their folder.
+
+mod cases;
+
+/// Percent of cases that must agree; raised as the code gets better.
+const FLOORS: &[(&str, f64)] = &[("argv", 1.0), ("domain", 1.0)];
+
+#[test]
+fn recorded_cases_agree() {
+    let Some(folder) = cases::cases() else {
+        eprintln!("skipped: VIRT_CONFORMANCE is not set");
+        return;
+    };
+    for (suite, floor) in FLOORS {
+        let score = cases::run(&folder, suite, "");
+        for (name, text) in score.differences.iter().take(10) {
+            println!("  {suite}/{name}: {text}");
+        }
+        println!("{suite} {} of {} {:.1}%", score.good, score.total, score.percent());
+        assert!(score.percent() >= *floor, "{suite}: {:.1}% is under the floor of {floor}%", score.percent());
+    }
+}
