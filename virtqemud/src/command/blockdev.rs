@@ -88,7 +88,7 @@ impl Builder<'_> {
         let under = backing.and_then(|b| {
             let below = b.source.as_ref()?;
             let prefix = format!("libvirt-{}", below.common().index.unwrap_or(0));
-            let kind = b.format.as_ref().and_then(|f| f.kind.as_deref());
+            let kind = b.format.as_ref().and_then(|f| f.kind.map(|k| k.as_str()));
             let nodes = self.image_nodes(below, kind, b.backing.as_deref(), &prefix, access.below());
             props.extend(nodes.props);
             Some(nodes.top)
@@ -97,7 +97,8 @@ impl Builder<'_> {
         let data = source.common().data_store.as_ref().map(|store| {
             let prefix = format!("libvirt-{}", store.source.common().index.unwrap_or(0));
             let below = Access { readonly: access.readonly, ..access.below() };
-            let nodes = self.image_nodes(&store.source, store.format.as_deref(), None, &prefix, below);
+            let nodes =
+                self.image_nodes(&store.source, store.format.map(|f| f.as_str()), None, &prefix, below);
             props.extend(nodes.props);
             nodes.top
         });

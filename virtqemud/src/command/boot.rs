@@ -110,11 +110,11 @@ impl Builder<'_> {
         let Some(loader) = self.pflash().cloned() else { return };
         let code = file_image(loader.path.as_deref().unwrap_or_default());
         let readonly = loader.readonly == Some(true);
-        self.flash("pflash0", &code, Some("raw"), readonly, loader.format.as_deref());
+        self.flash("pflash0", &code, Some("raw"), readonly, loader.format.map(|f| f.as_str()));
         if let Some(nvram) = &self.def.os.nvram.clone()
             && let Some(source) = nvram_source(nvram)
         {
-            self.flash("pflash1", &source, None, false, nvram.format.as_deref());
+            self.flash("pflash1", &source, None, false, nvram.format.map(|f| f.as_str()));
         }
     }
 
@@ -160,7 +160,8 @@ impl Builder<'_> {
         if let Some(nvram) = &self.def.os.nvram
             && nvram_source(nvram).is_some()
         {
-            let layer = if nvram.format.as_deref().unwrap_or("raw") == "raw" { "storage" } else { "format" };
+            let layer =
+                if nvram.format.map(|f| f.as_str()).unwrap_or("raw") == "raw" { "storage" } else { "format" };
             opts.put("pflash1", format!("libvirt-pflash1-{layer}"));
         }
     }

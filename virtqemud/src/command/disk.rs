@@ -77,7 +77,7 @@ impl Builder<'_> {
         if disk.target.bus == Some(DiskBus::Sd) {
             let opts = Opts::new("")
                 .opt("file", disk.source.path())
-                .opt("format", disk.driver.format.as_deref())
+                .opt("format", disk.driver.format.map(|f| f.as_str()))
                 .with("if", "sd")
                 .with(
                     "index",
@@ -110,7 +110,7 @@ impl Builder<'_> {
         self.image_secrets(disk)?;
         let nodes = self.image_nodes(
             &disk.source,
-            disk.driver.format.as_deref(),
+            disk.driver.format.map(|f| f.as_str()),
             disk.backing.as_deref(),
             &prefix,
             access,

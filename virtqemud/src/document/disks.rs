@@ -3,7 +3,7 @@
 use virt_error::Result;
 
 use super::target;
-use super::types::{Address, Disk, DiskBus, DiskDevice, DiskSource, Domain, DriveAddress};
+use super::types::{Address, Disk, DiskBus, DiskDevice, DiskSource, Domain, DriveAddress, ImageFormat};
 use super::{unsupported, xml_error};
 
 /// Fills in every disk's defaults and sorts the disks as the reference keeps them: by bus in order of appearance, then
@@ -46,9 +46,9 @@ pub fn complete_disk(disk: &mut Disk) -> Result<()> {
     disk.driver.name.get_or_insert_with(|| "qemu".into());
     if disk.driver.format.is_none() {
         match &disk.source {
-            DiskSource::Dir(_) => disk.driver.format = Some("fat".into()),
+            DiskSource::Dir(_) => disk.driver.format = Some(ImageFormat::Fat),
             DiskSource::Volume(_) => {}
-            _ => disk.driver.format = Some("raw".into()),
+            _ => disk.driver.format = Some(ImageFormat::Raw),
         }
     }
     if disk.info.address.is_none() {

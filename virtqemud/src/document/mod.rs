@@ -18,6 +18,7 @@ pub mod live;
 pub mod machine;
 pub mod memory;
 pub mod nodes;
+pub mod planner;
 pub mod ports;
 pub mod target;
 pub mod types;
@@ -33,6 +34,7 @@ use crate::emulator::{Emulator, Emulators};
 use types::Domain;
 
 pub use live::{Live, prepare_live};
+pub use planner::DocumentPlanner;
 
 /// Makes a configuration whole and checks it; returns the facts about its emulator.
 ///

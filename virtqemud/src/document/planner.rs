@@ -1,0 +1,114 @@
+//! The driver's way from a definition to a process: [`Planner`] on top of this crate's documents and command lines.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use virt_error::{Domain as From, Error, Result};
+
+use super::types::{DiskSource, Domain, Graphics, Listen, ListenKind};
+use super::{Live, prepare_live};
+use crate::command::{self, LaunchContext, Monitor, Sealed, Settings};
+use crate::emulator::{Emulator, Emulators};
+use crate::guest::plan::{Command, Place, Planner};
+
+/// Plans starts with the host's emulators and the driver's configuration.
+pub struct DocumentPlanner {
+    emulators: Arc<Emulators>,
+    settings: Settings,
+}
+
+impl DocumentPlanner {
+    /// `settings` are those of qemu.conf that reach the command line.
+    pub fn new(emulators: Arc<Emulators>, settings: Settings) -> Self {
+        Self { emulators, settings }
+    }
+
+    fn emulator(&self, def: &Domain) -> Result<Arc<Emulator>> {
+        let mut probe = Domain { os: def.os.clone(), ..Domain::default() };
+        probe.devices.emulator = def.devices.emulator.clone();
+        super::defaults::choose_emulator(&mut probe, &self.emulators)
+    }
+}
+
+impl Planner for DocumentPlanner {
+    fn prepare(&self, config: &Domain, place: &Place) -> Result<Domain> {
+        let emulator = self.emulator(config)?;
+        let mut live = config.clone();
+        let folders = Live {
+            channel_dir: place.paths.channels.display().to_string(),
+            private_dir: place.paths.lib.display().to_string(),
+        };
+        prepare_live(&mut live, &emulator, &folders)?;
+        for graphics in &mut live.devices.graphics {
+            listen_default(graphics, &place.vnc_listen);
+        }
+        for disk in &mut live.devices.disks {
+            // A drive without a medium has no image to have a format.
+            if disk.source.is_empty() {
+                disk.driver.format = None;
+                disk.source.common_mut().index = None;
+            } else if disk.backing.is_none()
+                && matches!(disk.source, DiskSource::File(_) | DiskSource::Block(_))
+            {
+                disk.backing = Some(Box::default());
+            }
+        }
+        Ok(live)
+    }
+
+    fn command(&self, live: &Domain, place: &Place) -> Result<Command> {
+        let emulator = self.emulator(live)?;
+        let settings = Settings { vnc_listen: place.vnc_listen.clone(), ..self.settings.clone() };
+        let launch = LaunchContext {
+            native: false,
+            private_dir: place.paths.lib.display().to_string(),
+            lib_dir: place.paths.lib.parent().map(|p| p.display().to_string()).unwrap_or_default(),
+            memory_dir: place.paths.memory.display().to_string(),
+            channel_dir: place.paths.channels.display().to_string(),
+            monitor: Monitor::Fd(place.monitor),
+            net_fds: HashMap::new(),
+            vsock_fd: None,
+            vhost_scsi_fd: None,
+            tpm_socket: None,
+            hugepages: HashMap::new(),
+            default_hugepage_kib: 2048,
+            now: now(),
+            local_offset: 0,
+            host_smbios: None,
+            settings,
+            secrets: &|_| Err(Error::no_support(From::Qemu, "virSecretGetValue")),
+            seal: &|_| Sealed { data: String::new(), iv: None },
+            find_scsi: &|_| None,
+        };
+        let line = command::build(live, &emulator, &launch)?;
+        let (major, minor, micro) = emulator.version;
+        let mut argv = vec![line.program];
+        argv.extend(line.args);
+        Ok(Command { argv, env: line.env, version: format!("{major}.{minor}.{micro}{}", emulator.package) })
+    }
+}
+
+/// Consoles that do not say where they listen use the driver's address.
+fn listen_default(graphics: &mut Graphics, address: &str) {
+    let (listens, attribute) = match graphics {
+        Graphics::Vnc(g) => (&mut g.listens, &mut g.listen),
+        Graphics::Spice(g) => (&mut g.listens, &mut g.listen),
+        _ => return,
+    };
+    if listens.is_empty() {
+        listens.push(Listen { kind: ListenKind::Address, ..Listen::default() });
+    }
+    for (i, listen) in listens.iter_mut().enumerate() {
+        if listen.kind == ListenKind::Address && listen.address.is_none() {
+            listen.address = Some(address.to_string());
+            listen.from_config = Some(1);
+            if i == 0 {
+                *attribute = Some(address.to_string());
+            }
+        }
+    }
+}
+
+fn now() -> i64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64)
+}
