@@ -5,12 +5,15 @@ PREFIX     ?= /usr
 DESTDIR    ?=
 SBINDIR    ?= $(PREFIX)/sbin
 UNITDIR    ?= $(PREFIX)/lib/systemd/system
+LIBEXECDIR ?= $(PREFIX)/libexec
+BINDIR     ?= $(or $(CARGO_TARGET_DIR),target)/release
 DAEMONS    := virtproxyd virtqemud
+HELPERS    := virt-launch
 
 .PHONY: all demo test check bench install clean
 
 all:
-	cargo build --release $(addprefix -p ,$(DAEMONS))
+	cargo build --release $(addprefix -p ,$(DAEMONS) $(HELPERS))
 
 # A real guest, driven by real virsh; leaves nothing behind.
 demo:
@@ -31,8 +34,9 @@ bench:
 
 # Units, users and daemons, under DESTDIR. Builds nothing: run `make` first.
 install:
-	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(UNITDIR) $(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
-	install -m 755 $(addprefix $(or $(CARGO_TARGET_DIR),target)/release/,$(DAEMONS)) $(DESTDIR)$(SBINDIR)/
+	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(UNITDIR) $(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
+	install -m 755 $(addprefix $(BINDIR)/,$(DAEMONS)) $(DESTDIR)$(SBINDIR)/
+	install -m 755 $(addprefix $(BINDIR)/,$(HELPERS)) $(DESTDIR)$(LIBEXECDIR)/
 	install -m 644 systemd/*.socket systemd/*.service $(DESTDIR)$(UNITDIR)/
 	install -m 644 systemd/virtd.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/virtd.conf
 	install -m 644 systemd/virtd.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/virtd.conf

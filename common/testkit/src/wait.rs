@@ -28,3 +28,10 @@ pub fn kill(pid: u32) {
         let _ = send(Pid::from_raw(pid), Signal::SIGKILL);
     }
 }
+
+/// Sends SIGTERM; a process that is gone already is fine.
+pub fn terminate(pid: u32) {
+    if let Ok(pid) = i32::try_from(pid) {
+        let _ = send(Pid::from_raw(pid), Signal::SIGTERM);
+    }
+}

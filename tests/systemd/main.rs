@@ -1,0 +1,106 @@
+//! The unit files: as systemd reads them, as installed, and (full level) in a real systemd that boots in a container.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod container;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn top() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+fn units() -> Vec<PathBuf> {
+    let mut units: Vec<_> = fs::read_dir(top().join("systemd"))
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.extension().is_some_and(|e| e == "socket" || e == "service"))
+        .collect();
+    units.sort();
+    assert!(units.len() >= 8, "{units:?}");
+    units
+}
+
+#[test]
+fn systemd_understands_every_unit() {
+    if Command::new("systemd-analyze").arg("--version").output().is_err() {
+        println!("skipped: systemd-analyze is not installed");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut copies = Vec::new();
+    for unit in units() {
+        let copy = dir.path().join(unit.file_name().unwrap());
+        // The daemons are not installed here, and verify wants programs it can run.
+        let text = fs::read_to_string(&unit).unwrap();
+        let text = text.replace("ExecStart=/usr/sbin/virtproxyd", "ExecStart=/bin/true");
+        fs::write(&copy, text.replace("ExecStart=/usr/sbin/virtqemud", "ExecStart=/bin/true")).unwrap();
+        copies.push(copy);
+    }
+    let output = Command::new("systemd-analyze").args(["verify", "--man=no"]).args(&copies).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    // Units of the machine itself are read along; only what is said of ours counts.
+    let ours: Vec<_> = said.lines().filter(|l| l.contains("virt") && !l.contains("SystemCall")).collect();
+    assert!(ours.is_empty(), "{said}");
+}
+
+/// What design and QEMU need, whatever else changes in the units.
+#[test]
+fn units_keep_guests_and_sockets_alive() {
+    for unit in units() {
+        let text = fs::read_to_string(&unit).unwrap();
+        let has = |line: &str| text.lines().any(|l| l == line);
+        let name = unit.file_name().unwrap().to_string_lossy().into_owned();
+        if name.ends_with(".socket") {
+            assert!(has("TriggerLimitIntervalSec=0"), "{name}: too many calls would end the socket");
+            continue;
+        }
+        assert!(has("StartLimitIntervalSec=0"), "{name}: a failing daemon would take its socket along");
+        if name == "virtqemud.service" {
+            assert!(has("KillMode=process"), "{name}: guests outlive the daemon");
+            for inherited in ["Protect", "PrivateTmp", "PrivateDevices", "ReadOnly", "MemoryDenyWriteExecute"]
+            {
+                assert!(
+                    !text.lines().any(|l| l.starts_with(inherited)),
+                    "{name}: QEMU would inherit {inherited}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn install_puts_everything_under_destdir() {
+    let dir = tempfile::tempdir().unwrap();
+    let programs = dir.path().join("programs");
+    fs::create_dir_all(&programs).unwrap();
+    for name in ["virtproxyd", "virtqemud", "virt-launch"] {
+        fs::write(programs.join(name), "").unwrap();
+    }
+    let dest = dir.path().join("dest");
+    let status = Command::new("make")
+        .args(["--silent", "install"])
+        .arg(format!("DESTDIR={}", dest.display()))
+        .current_dir(top())
+        .env("BINDIR", programs)
+        .env_remove("MAKEFLAGS")
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let installed: BTreeSet<_> =
+        fs::read_dir(dest.join("usr/lib/systemd/system")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let expected: BTreeSet<_> = units().iter().map(|u| u.file_name().unwrap().to_owned()).collect();
+    assert_eq!(installed, expected);
+    for file in [
+        "usr/sbin/virtproxyd",
+        "usr/sbin/virtqemud",
+        "usr/libexec/virt-launch",
+        "usr/lib/sysusers.d/virtd.conf",
+        "usr/lib/tmpfiles.d/virtd.conf",
+    ] {
+        assert!(dest.join(file).is_file(), "{file}");
+    }
+}
