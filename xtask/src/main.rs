@@ -1,6 +1,7 @@
 //! Chores of this repository: `cargo xtask <chore>`. One file or folder per chore; a chore is a clap `Args` or
 //! `Subcommand` with a `run`, listed here.
 
+mod bench;
 mod generate;
 mod repo;
 mod up;
@@ -20,6 +21,7 @@ enum Chore {
     /// Writes generated source files.
     #[command(subcommand)]
     Gen(generate::What),
+    Bench(bench::Bench),
     Up(up::Up),
     Down(up::Down),
 }
@@ -27,6 +29,7 @@ enum Chore {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().chore {
         Chore::Gen(what) => what.run(),
+        Chore::Bench(bench) => bench.run(),
         Chore::Up(up) => up.run(),
         Chore::Down(down) => down.run(),
     }

@@ -1,4 +1,4 @@
-//! The project's benchmark: `cargo run --release -p virt-tests --bin bench -- --ours SOCKET [--reference SOCKET]`.
+//! The project's benchmark: `cargo xtask bench [--reference SOCKET]`. Brings our daemons up unless `--ours` names some.
 //!
 //! Every case runs against each server in turn, round by round, from one thread; a figure is the median over the rounds.
 //! Only ratios say much, since machines are shared and drift. "floor" is the protocol layer alone: a server on a thread
@@ -6,6 +6,7 @@
 
 mod cases;
 mod native;
+mod own;
 mod table;
 
 use anyhow::{Context, Result};
@@ -14,11 +15,12 @@ use clap::Parser;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use table::Table;
+use virt_testkit::host::Host;
 
 /// Times calls over the libvirt protocol.
 #[derive(Debug, Parser)]
 struct Options {
-    /// Unix socket of our virtproxyd.
+    /// Unix socket of our virtproxyd, when it runs already; otherwise a host is brought up for the time.
     #[arg(long)]
     ours: Option<PathBuf>,
     /// Unix socket of a reference daemon.
@@ -40,7 +42,7 @@ struct Options {
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// How many guests the define case defines.
-    #[arg(long, value_delimiter = ',', default_value = "100,1000")]
+    #[arg(long, value_delimiter = ',', default_value = "100,1000,10000")]
     guests: Vec<usize>,
     /// Only these cases.
     #[arg(long, value_enum)]
@@ -48,11 +50,20 @@ struct Options {
 }
 
 fn main() -> Result<()> {
-    let options = Options::parse();
+    let mut options = Options::parse();
+    let host = if options.ours.is_none() { Host::ours(virt_testkit::host::Options::default()) } else { None };
+    if let Some(host) = &host {
+        options.ours = Some(own::socket(host));
+        options.native = Some(own::grpc(host));
+    }
     let folder = tempfile::tempdir()?;
     let floor = folder.path().join("floor");
     serve_floor(floor.clone())?;
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run(&options, &floor))
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run(
+        &options,
+        &floor,
+        host.as_ref(),
+    ))
 }
 
 /// The floor's server, on a thread that ends with the process.
@@ -69,7 +80,7 @@ fn serve_floor(path: PathBuf) -> Result<()> {
     is_ready.recv().context("the floor's server did not start")
 }
 
-async fn run(options: &Options, floor: &Path) -> Result<()> {
+async fn run(options: &Options, floor: &Path, host: Option<&Host>) -> Result<()> {
     let server = |name, path: &Path| Server { name, path: path.to_owned(), uri: options.uri.clone() };
     let mut servers = vec![server("floor", floor)];
     servers.extend(options.ours.as_deref().map(|p| server("ours", p)));
@@ -78,6 +89,9 @@ async fn run(options: &Options, floor: &Path) -> Result<()> {
         options.native.as_deref().map(|p| Server { uri: options.daemon.clone(), ..server("native", p) }),
     );
     let mut table = Table::default();
+    if let Some(host) = host {
+        own::measure(host, &options.uri, options.rounds, &mut table).await;
+    }
     for case in Case::all(&options.only, options.calls, &options.guests) {
         for _ in 0..options.rounds {
             for server in servers.iter().filter(|s| case.runs_on(s)) {
@@ -90,6 +104,9 @@ async fn run(options: &Options, floor: &Path) -> Result<()> {
             }
         }
         table.print_new_rows();
+    }
+    if let Some(host) = host {
+        own::worked(host, &mut table);
     }
     table.failures()
 }
