@@ -80,6 +80,12 @@ impl HostFacts {
         cpu::arch()
     }
 
+    /// Numbers of online CPUs, and how many numbers there are.
+    pub fn online_cpus(&self) -> (Vec<u32>, u32) {
+        let presence = self.node.presence();
+        (presence.online, presence.count)
+    }
+
     /// A bitmap of online CPUs (lowest bit first), how many are online, and how many the map tells of.
     pub fn cpu_map(&self) -> (Vec<u8>, u32, u32) {
         let presence = self.node.presence();

@@ -1,0 +1,60 @@
+//! Definitions: define, undefine, rename, autostart.
+
+use virt_api::domain::v1alpha1::*;
+use virt_consts::*;
+use virt_error::{Code, Domain as From, Error, Result};
+
+use super::check::flags;
+use crate::definitions::Definitions;
+
+/// `DomainService.Define`.
+///
+/// # Errors
+/// As [`Definitions::define`].
+pub async fn define(definitions: &Definitions, request: DefineRequest) -> Result<DomainResponse> {
+    flags(request.flags, VIR_DOMAIN_DEFINE_VALIDATE, "qemuDomainDefineXMLFlags")?;
+    if request.flags & VIR_DOMAIN_DEFINE_VALIDATE != 0 {
+        // The schema files are not read yet. To accept without looking would be a lie.
+        let text = "validation of documents against the schema is not available";
+        return Err(Error::new(Code::ArgumentUnsupported, From::Qemu, text));
+    }
+    let guest = definitions.define(request.xml).await?;
+    Ok(DomainResponse { domain: Some(guest.reference()) })
+}
+
+/// `DomainService.Undefine`.
+///
+/// # Errors
+/// As [`Definitions::undefine`].
+pub async fn undefine(definitions: &Definitions, request: UndefineRequest) -> Result<Empty> {
+    flags(request.flags, ALL_DOMAIN_UNDEFINE_FLAGS_VALUES, "qemuDomainUndefineFlags")?;
+    let guest = definitions.driver().find(request.domain.as_ref())?;
+    definitions.undefine(&guest, request.flags).await?;
+    Ok(Empty {})
+}
+
+/// `DomainService.Rename`.
+///
+/// # Errors
+/// As [`Definitions::rename`].
+pub async fn rename(definitions: &Definitions, request: RenameRequest) -> Result<DomainResponse> {
+    flags(request.flags, 0, "qemuDomainRename")?;
+    if request.new_name.is_empty() {
+        let function = "virDomainRename";
+        let text = format!("string new_name in {function} must not be empty");
+        return Err(Error::invalid_arg(From::Domain, function, "new_name", text));
+    }
+    let guest = definitions.driver().find(request.domain.as_ref())?;
+    definitions.rename(&guest, request.new_name).await?;
+    Ok(DomainResponse { domain: Some(guest.reference()) })
+}
+
+/// `DomainService.SetAutostart`.
+///
+/// # Errors
+/// As [`Definitions::set_autostart`].
+pub async fn set_autostart(definitions: &Definitions, request: SetAutostartRequest) -> Result<Empty> {
+    let guest = definitions.driver().find(request.domain.as_ref())?;
+    definitions.set_autostart(&guest, request.autostart).await?;
+    Ok(Empty {})
+}

@@ -1,0 +1,74 @@
+//! Title, description, metadata elements, lifecycle actions.
+
+use virt_api::domain::v1alpha1::*;
+use virt_consts::*;
+use virt_error::{Domain as From, Result};
+
+use super::check::{affect, affect_flags, flags, flags_of, live_unsupported, reads};
+use crate::config::{lifecycle, metadata};
+use crate::definitions::{Announce, Completion, Definitions};
+
+const AFFECT: u32 = VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG;
+
+/// `DomainService.GetMetadata`.
+///
+/// # Errors
+/// Code 80 when there is none, code 8 for arguments that do not fit, code 55 for a configuration that is not there.
+pub fn get_metadata(definitions: &Definitions, request: GetMetadataRequest) -> Result<GetMetadataResponse> {
+    let guest = definitions.driver().find(request.domain.as_ref())?;
+    crate::config::affect::exclusive(request.flags, "virDomainGetMetadata")?;
+    flags_of(From::Domain, request.flags, AFFECT, "virDomainObjGetMetadata")?;
+    let kind = metadata::Kind::from_number(request.r#type)?;
+    let published = guest.published();
+    let document = reads(&published.value, request.flags, "virDomainGetMetadata")?;
+    let metadata = metadata::get(&document, kind, request.uri.as_deref())?;
+    Ok(GetMetadataResponse { metadata })
+}
+
+/// `DomainService.SetMetadata`.
+///
+/// # Errors
+/// As [`metadata::set`] and [`Definitions::change`].
+pub async fn set_metadata(definitions: &Definitions, request: SetMetadataRequest) -> Result<Empty> {
+    let SetMetadataRequest { domain, r#type: number, metadata: value, key, uri, flags: bits } = request;
+    flags(bits, AFFECT, "qemuDomainSetMetadata")?;
+    let guest = definitions.driver().find(domain.as_ref())?;
+    let kind = metadata::Kind::from_number(number)?;
+    metadata::check(kind, value.as_deref(), key.as_deref(), uri.as_deref())?;
+    let affect = affect(&guest.published().value, bits)?;
+    let announce = Announce::Metadata { kind: number, uri: uri.clone() };
+    let edit = move |d: &mut virt_model::domain::Domain| {
+        metadata::set(d, kind, value.as_deref(), key.as_deref(), uri.as_deref())
+    };
+    if affect.live {
+        definitions.change_live(&guest, "metadata", affect.config, announce, edit).await?;
+    } else {
+        definitions.change(&guest, "metadata", Completion::Keep, announce, edit).await?;
+    }
+    Ok(Empty {})
+}
+
+/// `DomainService.SetLifecycleAction`.
+///
+/// # Errors
+/// As [`lifecycle::read`] and [`Definitions::change`].
+pub async fn set_lifecycle_action(definitions: &Definitions, request: SetLifecycleActionRequest) -> Result<Empty> {
+    affect_flags(request.flags, "qemuDomainSetLifecycleAction")?;
+    let guest = definitions.driver().find(request.domain.as_ref())?;
+    let (event, action) = lifecycle::read(request.r#type, request.action)?;
+    let affect = affect(&guest.published().value, request.flags)?;
+    if affect.live && event == lifecycle::Event::Reboot {
+        // QEMU has to be told what a reboot does.
+        return Err(live_unsupported("virDomainSetLifecycleAction"));
+    }
+    let edit = move |d: &mut virt_model::domain::Domain| {
+        lifecycle::set(d, event, action);
+        Ok(())
+    };
+    if affect.live {
+        definitions.change_live(&guest, "lifecycle action", affect.config, Announce::Nothing, edit).await?;
+    } else {
+        definitions.change(&guest, "lifecycle action", Completion::Keep, Announce::Nothing, edit).await?;
+    }
+    Ok(Empty {})
+}

@@ -1,0 +1,195 @@
+//! Families of named parameters: which functions serve which family.
+
+use virt_api::common::v1alpha1::{TypedParam, typed_param};
+use virt_api::domain::v1alpha1::*;
+use virt_consts::*;
+use virt_error::{Code, Domain as From, Error, Result};
+use virt_model::domain::Domain as Document;
+
+use super::check::{affect, flags, live_unsupported, reads};
+use crate::config::params::{self, Param, Value};
+use crate::definitions::{Announce, Completion, Definitions};
+
+const KNOWN: u32 = VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG | VIR_TYPED_PARAM_STRING_OKAY;
+
+/// Names of a family's functions: getter and setter of the driver, and of the public API.
+struct Names {
+    get: &'static str,
+    set: &'static str,
+    api_get: &'static str,
+    api_set: &'static str,
+}
+
+fn names(family: ParameterFamily) -> Result<Names> {
+    let row = |get, set, api_get, api_set| Ok(Names { get, set, api_get, api_set });
+    match family {
+        ParameterFamily::Scheduler => row(
+            "qemuDomainGetSchedulerParametersFlags",
+            "qemuDomainSetSchedulerParametersFlags",
+            "virDomainGetSchedulerParametersFlags",
+            "virDomainSetSchedulerParametersFlags",
+        ),
+        ParameterFamily::Memory => row(
+            "qemuDomainGetMemoryParameters",
+            "qemuDomainSetMemoryParameters",
+            "virDomainGetMemoryParameters",
+            "virDomainSetMemoryParameters",
+        ),
+        ParameterFamily::Blkio => row(
+            "qemuDomainGetBlkioParameters",
+            "qemuDomainSetBlkioParameters",
+            "virDomainGetBlkioParameters",
+            "virDomainSetBlkioParameters",
+        ),
+        ParameterFamily::Numa => row(
+            "qemuDomainGetNumaParameters",
+            "qemuDomainSetNumaParameters",
+            "virDomainGetNumaParameters",
+            "virDomainSetNumaParameters",
+        ),
+        ParameterFamily::Interface => row(
+            "qemuDomainGetInterfaceParameters",
+            "qemuDomainSetInterfaceParameters",
+            "virDomainGetInterfaceParameters",
+            "virDomainSetInterfaceParameters",
+        ),
+        ParameterFamily::BlockIoTune => row(
+            "qemuDomainGetBlockIoTune",
+            "qemuDomainSetBlockIoTune",
+            "virDomainGetBlockIoTune",
+            "virDomainSetBlockIoTune",
+        ),
+        ParameterFamily::Perf => row(
+            "qemuDomainGetPerfEvents",
+            "qemuDomainSetPerfEvents",
+            "virDomainGetPerfEvents",
+            "virDomainSetPerfEvents",
+        ),
+        ParameterFamily::Unspecified => {
+            Err(Error::new(Code::InvalidArg, From::Qemu, "no parameter family is named"))
+        }
+    }
+}
+
+/// Control groups belong to the system daemon: a user's daemon has no CPU, memory and block I/O limits.
+pub(super) fn needs_groups(definitions: &Definitions, family: ParameterFamily) -> Result<()> {
+    if definitions.driver().partition.is_some() {
+        return Ok(());
+    }
+    let (code, text) = match family {
+        ParameterFamily::Scheduler => {
+            (Code::OperationUnsupported, "CPU tuning is not available in session mode")
+        }
+        ParameterFamily::Memory => {
+            (Code::OperationUnsupported, "Memory tuning is not available in session mode")
+        }
+        ParameterFamily::Blkio => {
+            (Code::ConfigUnsupported, "Block I/O tuning is not available in session mode")
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(code, From::Qemu, text))
+}
+
+/// `DomainTuningService.GetParameters`.
+///
+/// # Errors
+/// Code 8 for a device that is not there, code 55 for a configuration that is not there.
+pub fn get(definitions: &Definitions, request: &GetParametersRequest) -> Result<ParametersResponse> {
+    let family = request.family();
+    let names = names(family)?;
+    let guest = definitions.driver().find(request.domain.as_ref())?;
+    needs_groups(definitions, family)?;
+    flags(request.flags, KNOWN, names.get)?;
+    let published = guest.published();
+    let document = reads(&published.value, request.flags, names.api_get)?;
+    let rows = match family {
+        // A document that names no shares leaves them to the kernel.
+        ParameterFamily::Scheduler => params::scheduler::get(&document, 0),
+        ParameterFamily::Memory => params::memory::get(&document),
+        ParameterFamily::Blkio => params::blkio::get(&document),
+        ParameterFamily::Numa => params::numa::get(&document),
+        ParameterFamily::Interface => {
+            let at = params::interface::find(&document, &request.device)?;
+            params::interface::get(&document.devices.interfaces[at])
+        }
+        ParameterFamily::BlockIoTune => {
+            let at = params::block::find(&document, &request.device)?;
+            params::block::get(&document.devices.disks[at].iotune)
+        }
+        ParameterFamily::Perf => params::perf::get(&document),
+        ParameterFamily::Unspecified => Vec::new(),
+    };
+    Ok(ParametersResponse { params: rows.into_iter().map(to_message).collect() })
+}
+
+/// `DomainTuningService.SetParameters`.
+///
+/// # Errors
+/// As the family's `set`, and [`Definitions::change`].
+pub async fn set(definitions: &Definitions, request: SetParametersRequest) -> Result<Empty> {
+    let family = request.family();
+    let names = names(family)?;
+    let guest = definitions.driver().find(request.domain.as_ref())?;
+    needs_groups(definitions, family)?;
+    flags(request.flags, KNOWN, names.set)?;
+    let params = request.params.into_iter().map(from_message).collect::<Result<Vec<_>>>()?;
+    if affect(&guest.published().value, request.flags)?.live {
+        return Err(live_unsupported(names.api_set));
+    }
+    let device = request.device;
+    let edit = move |d: &mut Document| set_in(d, family, &device, &params);
+    definitions.change(&guest, "parameters", Completion::Keep, Announce::Nothing, edit).await?;
+    Ok(Empty {})
+}
+
+fn set_in(d: &mut Document, family: ParameterFamily, device: &str, rows: &[Param]) -> Result<()> {
+    match family {
+        ParameterFamily::Scheduler => params::scheduler::set(d, rows),
+        ParameterFamily::Memory => params::memory::set(d, rows),
+        ParameterFamily::Blkio => params::blkio::set(d, rows),
+        ParameterFamily::Numa => params::numa::set(d, rows),
+        ParameterFamily::Interface => {
+            let at = params::interface::find(d, device)?;
+            params::interface::set(&mut d.devices.interfaces[at], rows)
+        }
+        ParameterFamily::BlockIoTune => {
+            let at = params::block::find(d, device)?;
+            params::block::set(&mut d.devices.disks[at].iotune, rows)
+        }
+        ParameterFamily::Perf => params::perf::set(d, rows),
+        ParameterFamily::Unspecified => Ok(()),
+    }
+}
+
+fn to_message(param: Param) -> TypedParam {
+    use typed_param::Value as V;
+    let value = match param.value {
+        Value::Int(v) => V::I(v),
+        Value::Uint(v) => V::Ui(v),
+        Value::Llong(v) => V::L(v),
+        Value::Ullong(v) => V::Ul(v),
+        Value::Double(v) => V::D(v),
+        Value::Boolean(v) => V::B(v),
+        Value::String(v) => V::S(v),
+    };
+    TypedParam { field: param.name, value: Some(value) }
+}
+
+fn from_message(param: TypedParam) -> Result<Param> {
+    use typed_param::Value as V;
+    let value = match param.value {
+        Some(V::I(v)) => Value::Int(v),
+        Some(V::Ui(v)) => Value::Uint(v),
+        Some(V::L(v)) => Value::Llong(v),
+        Some(V::Ul(v)) => Value::Ullong(v),
+        Some(V::D(v)) => Value::Double(v),
+        Some(V::B(v)) => Value::Boolean(v),
+        Some(V::S(v)) => Value::String(v),
+        None => {
+            let text = format!("parameter '{}' has no value", param.field);
+            return Err(Error::new(Code::InvalidArg, From::Qemu, text));
+        }
+    };
+    Ok(Param { name: param.field, value })
+}

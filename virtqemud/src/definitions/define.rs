@@ -1,0 +1,125 @@
+//! Making or replacing a persistent domain.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+use virt_consts::{VIR_DOMAIN_EVENT_DEFINED, VIR_DOMAIN_EVENT_DEFINED_ADDED, VIR_DOMAIN_EVENT_DEFINED_UPDATED};
+use virt_error::{Domain as From, Error, Result};
+use virt_model::Mode;
+use virt_model::domain::Domain;
+use virt_object::blocking;
+use virt_object::names;
+use virt_object::owner::{Class, Spec};
+use virt_object::registry::Claim;
+
+use super::{Definitions, is_gone};
+use crate::document;
+use crate::guest::{Guest, Published};
+
+/// A configuration that was read, completed and checked.
+struct Ready {
+    name: String,
+    uuid: Uuid,
+    config: Arc<Domain>,
+    text: String,
+}
+
+enum Outcome {
+    Done(Arc<Guest>),
+    Exists(Arc<Guest>),
+    /// An object of this name or UUID is just being made or removed.
+    Settling,
+}
+
+impl Definitions {
+    /// Defines a domain from its document.
+    ///
+    /// # Errors
+    /// What the document's own rules refuse; code 9 when name or UUID belong to another domain; code 38 when the file
+    /// cannot be written.
+    pub async fn define(&self, xml: String) -> Result<Arc<Guest>> {
+        let this = self.clone();
+        // The usual case in one go on a thread that may block: a new domain.
+        let (ready, outcome) = blocking::run(move || {
+            let ready = this.read(&xml)?;
+            let outcome = this.try_new(&ready)?;
+            Ok((Arc::new(ready), outcome))
+        })
+        .await?;
+        let mut outcome = outcome;
+        loop {
+            outcome = match outcome {
+                Outcome::Done(guest) => return Ok(guest),
+                Outcome::Exists(guest) => match self.redefine(&guest, &ready).await? {
+                    true => return Ok(guest),
+                    false => Outcome::Settling,
+                },
+                Outcome::Settling => {
+                    // Waits until that is settled; an unused reservation is free again at once.
+                    drop(self.driver.guests.claim(&ready.name, ready.uuid).await?);
+                    let (this, ready) = (self.clone(), ready.clone());
+                    blocking::run(move || this.try_new(&ready)).await?
+                }
+            };
+        }
+    }
+
+    /// Reads, completes and checks a document. Blocking: it may probe an emulator.
+    pub(super) fn prepare(&self, xml: &str) -> Result<Domain> {
+        let mut domain = Domain::parse(xml, Mode::CONFIG)?;
+        names::DOMAIN.check(domain.name.as_deref().unwrap_or_default())?;
+        domain.uuid.get_or_insert_with(Uuid::new_v4);
+        document::complete(&mut domain, &self.emulators)?;
+        Ok(domain)
+    }
+
+    fn read(&self, xml: &str) -> Result<Ready> {
+        let domain = self.prepare(xml)?;
+        let (Some(name), Some(uuid)) = (domain.name.clone(), domain.uuid) else {
+            return Err(Error::internal(From::Qemu, "a completed document has no name"));
+        };
+        let text = domain.format(Mode::CONFIG);
+        Ok(Ready { name, uuid, config: Arc::new(domain), text })
+    }
+
+    fn try_new(&self, ready: &Ready) -> Result<Outcome> {
+        let reservation = match self.driver.guests.try_claim(&ready.name, ready.uuid)? {
+            None => return Ok(Outcome::Settling),
+            Some(Claim::Existing(guest)) => return Ok(Outcome::Exists(guest)),
+            Some(Claim::New(reservation)) => reservation,
+        };
+        self.store.save(&ready.name, &ready.text)?;
+        let published = Published::inactive(&ready.name, Some(ready.config.clone()));
+        let guest = reservation.commit(Guest::new(&self.driver, ready.uuid, published));
+        let event = super::change::lifecycle(VIR_DOMAIN_EVENT_DEFINED, VIR_DOMAIN_EVENT_DEFINED_ADDED);
+        self.driver.emit(&ready.uuid, &guest.published().value, event);
+        Ok(Outcome::Done(guest))
+    }
+
+    /// Replaces the configuration of a domain; `false` when it was removed before its turn came.
+    async fn redefine(&self, guest: &Guest, ready: &Arc<Ready>) -> Result<bool> {
+        let (store, ready) = (self.store.clone(), ready.clone());
+        let job = move |work: &mut crate::guest::Work| -> futures_util::future::BoxFuture<'_, Result<bool>> {
+            Box::pin(async move {
+                if is_gone(work) {
+                    return Ok(false);
+                }
+                let to_save = ready.clone();
+                blocking::run(move || store.save(&to_save.name, &to_save.text)).await?;
+                let before = work.published();
+                let detail = if before.value.is_persistent() {
+                    VIR_DOMAIN_EVENT_DEFINED_UPDATED
+                } else {
+                    VIR_DOMAIN_EVENT_DEFINED_ADDED
+                };
+                work.publish(|p| {
+                    p.config = Some(ready.config.clone());
+                    p.updated = true;
+                });
+                work.emit_lifecycle(VIR_DOMAIN_EVENT_DEFINED, detail);
+                Ok(true)
+            })
+        };
+        guest.work(Spec::new("define", Class::Modify), job).await
+    }
+}

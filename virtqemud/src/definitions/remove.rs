@@ -1,0 +1,96 @@
+//! Removing a persistent configuration.
+
+use virt_consts::*;
+use virt_error::Result;
+use virt_model::domain::os::Os;
+use virt_object::blocking;
+use virt_object::owner::{Class, Spec};
+
+use super::{Definitions, gone, invalid, is_gone};
+use crate::guest::{Guest, Published};
+
+impl Definitions {
+    /// Removes a domain's configuration; a running one goes on as a transient domain.
+    ///
+    /// # Errors
+    /// Code 55 for flags that contradict each other, a transient domain, or something of the domain's (saved state,
+    /// snapshots, checkpoints, NVRAM) that the flags do not give up.
+    pub async fn undefine(&self, guest: &Guest, flags: u32) -> Result<()> {
+        let both = |a: u32, b: u32| flags & a != 0 && flags & b != 0;
+        if both(VIR_DOMAIN_UNDEFINE_NVRAM, VIR_DOMAIN_UNDEFINE_KEEP_NVRAM) {
+            return Err(invalid("cannot both keep and delete nvram"));
+        }
+        if both(VIR_DOMAIN_UNDEFINE_TPM, VIR_DOMAIN_UNDEFINE_KEEP_TPM) {
+            return Err(invalid("cannot both keep and delete TPM"));
+        }
+        let store = self.store.clone();
+        let job = move |work: &mut crate::guest::Work| -> futures_util::future::BoxFuture<'_, Result<()>> {
+            Box::pin(async move {
+                if is_gone(work) {
+                    return Err(gone(work));
+                }
+                let before = work.published();
+                let nvram = may_remove(&before.value, flags)?;
+                let name = before.value.name.clone();
+                blocking::run(move || {
+                    store.remove(&name)?;
+                    // The definition is gone already: a file that stays is told, not an error.
+                    if let Some(path) = nvram
+                        && let Err(error) = std::fs::remove_file(&path)
+                    {
+                        tracing::warn!(%error, path = %path.display(), "cannot remove an NVRAM file");
+                    }
+                    Ok(())
+                })
+                .await?;
+                if before.value.is_active() {
+                    work.publish(|p| {
+                        p.config = None;
+                        p.autostart = false;
+                    });
+                } else {
+                    work.driver.guests.remove(&work.uuid);
+                }
+                work.emit_lifecycle(VIR_DOMAIN_EVENT_UNDEFINED, VIR_DOMAIN_EVENT_UNDEFINED_REMOVED);
+                Ok(())
+            })
+        };
+        guest.work(Spec::new("undefine", Class::Modify), job).await
+    }
+}
+
+/// Checks what belongs to the domain against the flags; returns the NVRAM file to remove, if any.
+fn may_remove(published: &Published, flags: u32) -> Result<Option<std::path::PathBuf>> {
+    let given = |bit: u32| flags & bit != 0;
+    let Some(config) = &published.config else {
+        return Err(invalid("cannot undefine transient domain"));
+    };
+    if !published.is_active() {
+        if published.snapshots > 0 && !given(VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA) {
+            let text = format!("cannot delete inactive domain with {} snapshots", published.snapshots);
+            return Err(invalid(text));
+        }
+        if published.checkpoints > 0 && !given(VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA) {
+            let text = format!("cannot delete inactive domain with {} checkpoints", published.checkpoints);
+            return Err(invalid(text));
+        }
+    }
+    if published.managed_save && !given(VIR_DOMAIN_UNDEFINE_MANAGED_SAVE) {
+        return Err(invalid("Refusing to undefine while domain managed save image exists"));
+    }
+    let nvram = nvram_path(&config.os).filter(|p| p.exists());
+    match nvram {
+        Some(_) if !given(VIR_DOMAIN_UNDEFINE_NVRAM | VIR_DOMAIN_UNDEFINE_KEEP_NVRAM) => {
+            Err(invalid("cannot undefine domain with nvram"))
+        }
+        Some(path) if given(VIR_DOMAIN_UNDEFINE_NVRAM) => Ok(Some(path)),
+        _ => Ok(None),
+    }
+}
+
+/// The guest's own NVRAM file on this host.
+fn nvram_path(os: &Os) -> Option<std::path::PathBuf> {
+    let nvram = os.nvram.as_ref()?;
+    let path = nvram.path.as_deref().or_else(|| nvram.source.as_ref()?.path());
+    path.map(Into::into)
+}
