@@ -3,6 +3,7 @@
 pub mod api;
 pub mod command;
 pub mod config;
+pub mod definitions;
 pub mod document;
 pub mod driver;
 pub mod emulator;

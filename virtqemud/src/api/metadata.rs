@@ -52,7 +52,10 @@ pub async fn set_metadata(definitions: &Definitions, request: SetMetadataRequest
 ///
 /// # Errors
 /// As [`lifecycle::read`] and [`Definitions::change`].
-pub async fn set_lifecycle_action(definitions: &Definitions, request: SetLifecycleActionRequest) -> Result<Empty> {
+pub async fn set_lifecycle_action(
+    definitions: &Definitions,
+    request: SetLifecycleActionRequest,
+) -> Result<Empty> {
     affect_flags(request.flags, "qemuDomainSetLifecycleAction")?;
     let guest = definitions.driver().find(request.domain.as_ref())?;
     let (event, action) = lifecycle::read(request.r#type, request.action)?;

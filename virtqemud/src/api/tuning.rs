@@ -115,7 +115,10 @@ impl TuningApi {
 
     fn vcpus_count(&self, r: &FlagsRequest) -> Result<CountResponse> {
         let function = "virDomainGetVcpusFlags";
-        let known = VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG | VIR_DOMAIN_VCPU_MAXIMUM | VIR_DOMAIN_VCPU_GUEST;
+        let known = VIR_DOMAIN_AFFECT_LIVE
+            | VIR_DOMAIN_AFFECT_CONFIG
+            | VIR_DOMAIN_VCPU_MAXIMUM
+            | VIR_DOMAIN_VCPU_GUEST;
         exclusive(r.flags, function)?;
         flags(r.flags, known, "qemuDomainGetVcpusFlags")?;
         let guest = self.find(r.domain.as_ref())?;
@@ -175,7 +178,10 @@ impl TuningApi {
         let guest = self.find(r.domain.as_ref())?;
         let document = reads(&guest.published().value, r.flags, "virDomainGetIOThreadInfo")?;
         let host = self.host_cpus().await?;
-        let row = |id| Iothread { id, affinity: map(&pins::iothread(&document, id, &host.online), host.bytes).into() };
+        let row = |id| Iothread {
+            id,
+            affinity: map(&pins::iothread(&document, id, &host.online), host.bytes).into(),
+        };
         Ok(GetIothreadsResponse { iothreads: iothreads::ids(&document).into_iter().map(row).collect() })
     }
 
@@ -192,7 +198,8 @@ impl TuningApi {
         if affect(&guest.published().value, r.flags)?.live {
             return Err(live_unsupported(api));
         }
-        let edit = move |d: &mut Document| if add { iothreads::add(d, r.id) } else { iothreads::remove(d, r.id) };
+        let edit =
+            move |d: &mut Document| if add { iothreads::add(d, r.id) } else { iothreads::remove(d, r.id) };
         self.change(&guest, "iothread", edit).await
     }
 
@@ -222,9 +229,10 @@ fn map(cpus: &Bitmap, bytes: usize) -> Vec<u8> {
 }
 
 fn unmap(map: &[u8]) -> Vec<u32> {
-    let bits = map.iter().zip(0u32..).flat_map(|(byte, at)| {
-        (0..8).filter(move |bit| byte & (1 << bit) != 0).map(move |bit| at * 8 + bit)
-    });
+    let bits = map
+        .iter()
+        .zip(0u32..)
+        .flat_map(|(byte, at)| (0..8).filter(move |bit| byte & (1 << bit) != 0).map(move |bit| at * 8 + bit));
     bits.collect()
 }
 
@@ -241,7 +249,10 @@ impl DomainTuningService for TuningApi {
         answer(self.stats_period(request.into_inner())).await
     }
 
-    async fn get_max_memory(&self, request: Request<DomainRequest>) -> Result<Response<MemoryResponse>, Status> {
+    async fn get_max_memory(
+        &self,
+        request: Request<DomainRequest>,
+    ) -> Result<Response<MemoryResponse>, Status> {
         answer(async {
             let guest = self.find(request.into_inner().domain.as_ref())?;
             let document = reads(&guest.published().value, 0, "virDomainGetMaxMemory")?;
@@ -254,11 +265,17 @@ impl DomainTuningService for TuningApi {
         answer(self.set_vcpus(request.into_inner())).await
     }
 
-    async fn get_vcpus_count(&self, request: Request<FlagsRequest>) -> Result<Response<CountResponse>, Status> {
+    async fn get_vcpus_count(
+        &self,
+        request: Request<FlagsRequest>,
+    ) -> Result<Response<CountResponse>, Status> {
         answer(async { self.vcpus_count(&request.into_inner()) }).await
     }
 
-    async fn get_vcpus(&self, request: Request<GetVcpusRequest>) -> Result<Response<GetVcpusResponse>, Status> {
+    async fn get_vcpus(
+        &self,
+        request: Request<GetVcpusRequest>,
+    ) -> Result<Response<GetVcpusResponse>, Status> {
         answer(async {
             let guest = self.find(request.into_inner().domain.as_ref())?;
             if !guest.published().value.is_active() {
@@ -270,7 +287,10 @@ impl DomainTuningService for TuningApi {
         .await
     }
 
-    async fn get_vcpu_pins(&self, request: Request<GetPinsRequest>) -> Result<Response<GetPinsResponse>, Status> {
+    async fn get_vcpu_pins(
+        &self,
+        request: Request<GetPinsRequest>,
+    ) -> Result<Response<GetPinsResponse>, Status> {
         answer(self.pins(request.into_inner(), false)).await
     }
 
@@ -278,7 +298,10 @@ impl DomainTuningService for TuningApi {
         answer(self.pin(request.into_inner(), false)).await
     }
 
-    async fn get_emulator_pin(&self, request: Request<GetPinsRequest>) -> Result<Response<GetPinsResponse>, Status> {
+    async fn get_emulator_pin(
+        &self,
+        request: Request<GetPinsRequest>,
+    ) -> Result<Response<GetPinsResponse>, Status> {
         answer(self.pins(request.into_inner(), true)).await
     }
 
@@ -286,7 +309,10 @@ impl DomainTuningService for TuningApi {
         answer(self.pin(request.into_inner(), true)).await
     }
 
-    async fn get_iothreads(&self, request: Request<FlagsRequest>) -> Result<Response<GetIothreadsResponse>, Status> {
+    async fn get_iothreads(
+        &self,
+        request: Request<FlagsRequest>,
+    ) -> Result<Response<GetIothreadsResponse>, Status> {
         answer(self.iothreads(request.into_inner())).await
     }
 
@@ -305,7 +331,10 @@ impl DomainTuningService for TuningApi {
         answer(async { parameters::get(&self.definitions, &request.into_inner()) }).await
     }
 
-    async fn set_parameters(&self, request: Request<SetParametersRequest>) -> Result<Response<Empty>, Status> {
+    async fn set_parameters(
+        &self,
+        request: Request<SetParametersRequest>,
+    ) -> Result<Response<Empty>, Status> {
         answer(parameters::set(&self.definitions, request.into_inner())).await
     }
 

@@ -75,34 +75,35 @@ impl Definitions {
         F: FnOnce(&mut Domain) -> Result<()> + Send + 'static,
     {
         let this = self.clone();
-        let job = move |work: &mut crate::guest::Work| -> futures_util::future::BoxFuture<'_, Result<()>> {
-            Box::pin(async move {
-                if is_gone(work) {
-                    return Err(gone(work));
-                }
-                let before = work.published();
-                let Some(config) = before.value.config.clone() else { return Err(no_config()) };
-                let file = before.value.name.clone();
-                let changed = blocking::run(move || {
-                    let mut new = (*config).clone();
-                    edit(&mut new)?;
-                    if completion == Completion::Complete {
-                        document::complete(&mut new, &this.emulators)?;
+        guest
+            .work(Spec::new(name, Class::Modify), move |work| {
+                Box::pin(async move {
+                    if is_gone(work) {
+                        return Err(gone(work));
                     }
-                    if new != *config {
-                        this.store.save(&file, &new.format(Mode::CONFIG))?;
+                    let before = work.published();
+                    let Some(config) = before.value.config.clone() else { return Err(no_config()) };
+                    let file = before.value.name.clone();
+                    let changed = blocking::run(move || {
+                        let mut new = (*config).clone();
+                        edit(&mut new)?;
+                        if completion == Completion::Complete {
+                            document::complete(&mut new, &this.emulators)?;
+                        }
+                        if new != *config {
+                            this.store.save(&file, &new.format(Mode::CONFIG))?;
+                        }
+                        Ok(Arc::new(new))
+                    })
+                    .await?;
+                    work.publish(|p| p.config = Some(changed));
+                    if let Some(event) = announce.event() {
+                        work.emit(event);
                     }
-                    Ok(Arc::new(new))
+                    Ok(())
                 })
-                .await?;
-                work.publish(|p| p.config = Some(changed));
-                if let Some(event) = announce.event() {
-                    work.emit(event);
-                }
-                Ok(())
             })
-        };
-        guest.work(Spec::new(name, Class::Modify), job).await
+            .await
     }
 
     /// Changes the document of a running guest where QEMU needs not be told, and with `config` the persistent one too.
@@ -121,32 +122,33 @@ impl Definitions {
         F: Fn(&mut Domain) -> Result<()> + Send + Sync + 'static,
     {
         let this = self.clone();
-        let job = move |work: &mut crate::guest::Work| -> futures_util::future::BoxFuture<'_, Result<()>> {
-            Box::pin(async move {
-                let before = work.published();
-                let mut live = work.run()?.live.clone();
-                edit(&mut live)?;
-                if config {
-                    let Some(old) = &before.value.config else { return Err(no_config()) };
-                    let mut new = (**old).clone();
-                    edit(&mut new)?;
-                    let file = before.value.name.clone();
-                    let new = blocking::run(move || {
-                        this.store.save(&file, &new.format(Mode::CONFIG))?;
-                        Ok(Arc::new(new))
-                    })
-                    .await?;
-                    work.publish(|p| p.config = Some(new));
-                }
-                work.run()?.live = live;
-                work.publish_live()?;
-                if let Some(event) = announce.event() {
-                    work.emit(event);
-                }
-                Ok(())
+        guest
+            .work(Spec::new(name, Class::Modify), move |work| {
+                Box::pin(async move {
+                    let before = work.published();
+                    let mut live = work.run()?.live.clone();
+                    edit(&mut live)?;
+                    if config {
+                        let Some(old) = &before.value.config else { return Err(no_config()) };
+                        let mut new = (**old).clone();
+                        edit(&mut new)?;
+                        let file = before.value.name.clone();
+                        let new = blocking::run(move || {
+                            this.store.save(&file, &new.format(Mode::CONFIG))?;
+                            Ok(Arc::new(new))
+                        })
+                        .await?;
+                        work.publish(|p| p.config = Some(new));
+                    }
+                    work.run()?.live = live;
+                    work.publish_live()?;
+                    if let Some(event) = announce.event() {
+                        work.emit(event);
+                    }
+                    Ok(())
+                })
             })
-        };
-        guest.work(Spec::new(name, Class::Modify), job).await
+            .await
     }
 
     /// Sets whether a domain is started with the host, always or only the next time.
@@ -155,24 +157,25 @@ impl Definitions {
     /// Code 55 for a transient domain, code 38 when the link cannot be made.
     pub async fn set_autostart(&self, guest: &Guest, on: bool) -> Result<()> {
         let store = self.store.clone();
-        let job = move |work: &mut crate::guest::Work| -> futures_util::future::BoxFuture<'_, Result<()>> {
-            Box::pin(async move {
-                if is_gone(work) {
-                    return Err(gone(work));
-                }
-                let before = work.published();
-                if !before.value.is_persistent() {
-                    return Err(invalid("cannot set autostart for transient domain"));
-                }
-                if before.value.autostart != on {
-                    let name = before.value.name.clone();
-                    blocking::run(move || store.set_autostart(&name, on)).await?;
-                    work.publish(|p| p.autostart = on);
-                }
-                Ok(())
+        guest
+            .work(Spec::new("autostart", Class::Modify), move |work| {
+                Box::pin(async move {
+                    if is_gone(work) {
+                        return Err(gone(work));
+                    }
+                    let before = work.published();
+                    if !before.value.is_persistent() {
+                        return Err(invalid("cannot set autostart for transient domain"));
+                    }
+                    if before.value.autostart != on {
+                        let name = before.value.name.clone();
+                        blocking::run(move || store.set_autostart(&name, on)).await?;
+                        work.publish(|p| p.autostart = on);
+                    }
+                    Ok(())
+                })
             })
-        };
-        guest.work(Spec::new("autostart", Class::Modify), job).await
+            .await
     }
 }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use uuid::Uuid;
-use virt_consts::{VIR_DOMAIN_EVENT_DEFINED, VIR_DOMAIN_EVENT_DEFINED_ADDED, VIR_DOMAIN_EVENT_DEFINED_UPDATED};
+use virt_consts::{
+    VIR_DOMAIN_EVENT_DEFINED, VIR_DOMAIN_EVENT_DEFINED_ADDED, VIR_DOMAIN_EVENT_DEFINED_UPDATED,
+};
 use virt_error::{Domain as From, Error, Result};
 use virt_model::Mode;
 use virt_model::domain::Domain;
@@ -99,27 +101,28 @@ impl Definitions {
     /// Replaces the configuration of a domain; `false` when it was removed before its turn came.
     async fn redefine(&self, guest: &Guest, ready: &Arc<Ready>) -> Result<bool> {
         let (store, ready) = (self.store.clone(), ready.clone());
-        let job = move |work: &mut crate::guest::Work| -> futures_util::future::BoxFuture<'_, Result<bool>> {
-            Box::pin(async move {
-                if is_gone(work) {
-                    return Ok(false);
-                }
-                let to_save = ready.clone();
-                blocking::run(move || store.save(&to_save.name, &to_save.text)).await?;
-                let before = work.published();
-                let detail = if before.value.is_persistent() {
-                    VIR_DOMAIN_EVENT_DEFINED_UPDATED
-                } else {
-                    VIR_DOMAIN_EVENT_DEFINED_ADDED
-                };
-                work.publish(|p| {
-                    p.config = Some(ready.config.clone());
-                    p.updated = true;
-                });
-                work.emit_lifecycle(VIR_DOMAIN_EVENT_DEFINED, detail);
-                Ok(true)
+        guest
+            .work(Spec::new("define", Class::Modify), move |work| {
+                Box::pin(async move {
+                    if is_gone(work) {
+                        return Ok(false);
+                    }
+                    let to_save = ready.clone();
+                    blocking::run(move || store.save(&to_save.name, &to_save.text)).await?;
+                    let before = work.published();
+                    let detail = if before.value.is_persistent() {
+                        VIR_DOMAIN_EVENT_DEFINED_UPDATED
+                    } else {
+                        VIR_DOMAIN_EVENT_DEFINED_ADDED
+                    };
+                    work.publish(|p| {
+                        p.config = Some(ready.config.clone());
+                        p.updated = true;
+                    });
+                    work.emit_lifecycle(VIR_DOMAIN_EVENT_DEFINED, detail);
+                    Ok(true)
+                })
             })
-        };
-        guest.work(Spec::new("define", Class::Modify), job).await
+            .await
     }
 }

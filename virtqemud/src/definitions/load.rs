@@ -32,7 +32,10 @@ impl Definitions {
         let config = Domain::parse(&loaded.text?, Mode::CONFIG)?;
         let (name, uuid) = (config.name.clone().unwrap_or_default(), config.uuid);
         if name != loaded.name {
-            return Err(super::invalid(format!("Domain config '{}' has unexpected name '{name}'", loaded.name)));
+            return Err(super::invalid(format!(
+                "Domain config '{}' has unexpected name '{name}'",
+                loaded.name
+            )));
         }
         let Some(uuid) = uuid else { return Err(super::invalid("a definition on disk has no UUID")) };
         let mut published = Published::inactive(&name, Some(Arc::new(config)));

@@ -62,6 +62,3 @@ fn gone(work: &Work) -> Error {
 fn invalid(text: impl Into<String>) -> Error {
     Error::new(Code::OperationInvalid, From::Qemu, text)
 }
-
-#[cfg(test)]
-mod tests;

@@ -24,38 +24,39 @@ impl Definitions {
             return Err(invalid("cannot both keep and delete TPM"));
         }
         let store = self.store.clone();
-        let job = move |work: &mut crate::guest::Work| -> futures_util::future::BoxFuture<'_, Result<()>> {
-            Box::pin(async move {
-                if is_gone(work) {
-                    return Err(gone(work));
-                }
-                let before = work.published();
-                let nvram = may_remove(&before.value, flags)?;
-                let name = before.value.name.clone();
-                blocking::run(move || {
-                    store.remove(&name)?;
-                    // The definition is gone already: a file that stays is told, not an error.
-                    if let Some(path) = nvram
-                        && let Err(error) = std::fs::remove_file(&path)
-                    {
-                        tracing::warn!(%error, path = %path.display(), "cannot remove an NVRAM file");
+        guest
+            .work(Spec::new("undefine", Class::Modify), move |work| {
+                Box::pin(async move {
+                    if is_gone(work) {
+                        return Err(gone(work));
                     }
+                    let before = work.published();
+                    let nvram = may_remove(&before.value, flags)?;
+                    let name = before.value.name.clone();
+                    blocking::run(move || {
+                        store.remove(&name)?;
+                        // The definition is gone already: a file that stays is told, not an error.
+                        if let Some(path) = nvram
+                            && let Err(error) = std::fs::remove_file(&path)
+                        {
+                            tracing::warn!(%error, path = %path.display(), "cannot remove an NVRAM file");
+                        }
+                        Ok(())
+                    })
+                    .await?;
+                    if before.value.is_active() {
+                        work.publish(|p| {
+                            p.config = None;
+                            p.autostart = false;
+                        });
+                    } else {
+                        work.driver.guests.remove(&work.uuid);
+                    }
+                    work.emit_lifecycle(VIR_DOMAIN_EVENT_UNDEFINED, VIR_DOMAIN_EVENT_UNDEFINED_REMOVED);
                     Ok(())
                 })
-                .await?;
-                if before.value.is_active() {
-                    work.publish(|p| {
-                        p.config = None;
-                        p.autostart = false;
-                    });
-                } else {
-                    work.driver.guests.remove(&work.uuid);
-                }
-                work.emit_lifecycle(VIR_DOMAIN_EVENT_UNDEFINED, VIR_DOMAIN_EVENT_UNDEFINED_REMOVED);
-                Ok(())
             })
-        };
-        guest.work(Spec::new("undefine", Class::Modify), job).await
+            .await
     }
 }
 

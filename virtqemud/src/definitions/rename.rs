@@ -18,34 +18,35 @@ impl Definitions {
     /// Code 55 for a domain that cannot be renamed or a name that is taken, code 27 for a name that is none.
     pub async fn rename(&self, guest: &Guest, new_name: String) -> Result<()> {
         let this = self.clone();
-        let job = move |work: &mut crate::guest::Work| -> futures_util::future::BoxFuture<'_, Result<()>> {
-            Box::pin(async move {
-                if is_gone(work) {
-                    return Err(gone(work));
-                }
-                let before = work.published();
-                let config = may_rename(&before.value)?;
-                names::DOMAIN.slash_in(From::Qemu).check(&new_name)?;
-                let taken = this.driver.guests.rename(&work.uuid, &new_name)?;
-                let (old, to, store) = (before.value.name.clone(), new_name.clone(), this.store.clone());
-                let renamed = blocking::run(move || {
-                    let mut renamed = (*config).clone();
-                    renamed.name = Some(to.clone());
-                    store.rename(&old, &to, &renamed.format(Mode::CONFIG))?;
-                    Ok(Arc::new(renamed))
+        guest
+            .work(Spec::new("rename", Class::Modify), move |work| {
+                Box::pin(async move {
+                    if is_gone(work) {
+                        return Err(gone(work));
+                    }
+                    let before = work.published();
+                    let config = may_rename(&before.value)?;
+                    names::DOMAIN.slash_in(From::Qemu).check(&new_name)?;
+                    let taken = this.driver.guests.rename(&work.uuid, &new_name)?;
+                    let (old, to, store) = (before.value.name.clone(), new_name.clone(), this.store.clone());
+                    let renamed = blocking::run(move || {
+                        let mut renamed = (*config).clone();
+                        renamed.name = Some(to.clone());
+                        store.rename(&old, &to, &renamed.format(Mode::CONFIG))?;
+                        Ok(Arc::new(renamed))
+                    })
+                    .await?;
+                    work.emit_lifecycle(VIR_DOMAIN_EVENT_UNDEFINED, VIR_DOMAIN_EVENT_UNDEFINED_RENAMED);
+                    work.publish(|p| {
+                        p.name = new_name.into();
+                        p.config = Some(renamed);
+                    });
+                    taken.commit();
+                    work.emit_lifecycle(VIR_DOMAIN_EVENT_DEFINED, VIR_DOMAIN_EVENT_DEFINED_RENAMED);
+                    Ok(())
                 })
-                .await?;
-                work.emit_lifecycle(VIR_DOMAIN_EVENT_UNDEFINED, VIR_DOMAIN_EVENT_UNDEFINED_RENAMED);
-                work.publish(|p| {
-                    p.name = new_name.into();
-                    p.config = Some(renamed);
-                });
-                taken.commit();
-                work.emit_lifecycle(VIR_DOMAIN_EVENT_DEFINED, VIR_DOMAIN_EVENT_DEFINED_RENAMED);
-                Ok(())
             })
-        };
-        guest.work(Spec::new("rename", Class::Modify), job).await
+            .await
     }
 }
 
