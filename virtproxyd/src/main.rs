@@ -1,2 +1,10 @@
-//! Entry point.
-fn main() {}
+//! Entry point of virtproxyd.
+
+use std::process::ExitCode;
+
+use virt_daemon::Daemon;
+
+fn main() -> ExitCode {
+    Daemon::new("virtproxyd", "speaks libvirt's wire protocol and routes each call to the right daemon")
+        .run(virtproxyd::start)
+}

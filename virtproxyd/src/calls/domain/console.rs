@@ -1,0 +1,55 @@
+//! Consoles, screens and keys.
+
+use std::os::fd::OwnedFd;
+
+use virt_api::domain::v1alpha1::{InjectNmiRequest, OpenConsoleRequest, ScreenshotRequest, SendKeyRequest};
+use virt_error::Result;
+use virt_wire::remote::{procs, *};
+
+use super::super::{Call, Ctx, calls, malformed, rpc};
+use super::{Consoles, to_ref};
+
+pub(super) const CALLS: &[Call] = calls! {
+    stream procs::DomainOpenConsole => open_console;
+    stream procs::DomainOpenChannel => open_channel;
+    stream procs::DomainScreenshot => screenshot;
+    rpc procs::DomainSendKey => send_key;
+    rpc procs::DomainInjectNmi => inject_nmi;
+};
+
+async fn open_console(c: Ctx, a: DomainOpenConsoleArgs) -> Result<((), OwnedFd)> {
+    let request = OpenConsoleRequest { domain: to_ref(a.dom), device: a.dev_name, flags: a.flags };
+    let ticket = rpc!(c, Consoles.open_console(request)).await?;
+    Ok(((), c.claim(&ticket.token).await?))
+}
+
+async fn open_channel(c: Ctx, a: DomainOpenChannelArgs) -> Result<((), OwnedFd)> {
+    let request = OpenConsoleRequest { domain: to_ref(a.dom), device: a.name, flags: a.flags };
+    let ticket = rpc!(c, Consoles.open_channel(request)).await?;
+    Ok(((), c.claim(&ticket.token).await?))
+}
+
+async fn screenshot(c: Ctx, a: DomainScreenshotArgs) -> Result<(DomainScreenshotRet, OwnedFd)> {
+    let request = ScreenshotRequest { domain: to_ref(a.dom), screen: a.screen, flags: a.flags };
+    let picture = rpc!(c, Consoles.screenshot(request)).await?;
+    let ticket = picture.ticket.ok_or_else(|| malformed("ticket"))?;
+    let mime = Some(picture.mime).filter(|m| !m.is_empty());
+    Ok((DomainScreenshotRet { mime }, c.claim(&ticket.token).await?))
+}
+
+async fn send_key(c: Ctx, a: DomainSendKeyArgs) -> Result<()> {
+    let request = SendKeyRequest {
+        domain: to_ref(a.dom),
+        codeset: a.codeset,
+        holdtime: a.holdtime,
+        keycodes: a.keycodes,
+        flags: a.flags,
+    };
+    rpc!(c, Consoles.send_key(request)).await?;
+    Ok(())
+}
+
+async fn inject_nmi(c: Ctx, a: DomainInjectNmiArgs) -> Result<()> {
+    rpc!(c, Consoles.inject_nmi(InjectNmiRequest { domain: to_ref(a.dom), flags: a.flags })).await?;
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! Calls about domains.
+
+mod agent;
+mod console;
+mod device;
+mod document;
+mod lifecycle;
+mod lookup;
+mod metadata;
+mod parameters;
+mod pins;
+mod state;
+mod stats;
+mod tuning;
+
+use virt_api::domain::v1alpha1 as api;
+use virt_error::Result;
+use virt_wire::remote::NonnullDomain;
+
+use super::{Call, malformed};
+use crate::backend::Tagged;
+
+pub(super) type Domains = api::domain_service_client::DomainServiceClient<Tagged>;
+pub(super) type Tuning = api::domain_tuning_service_client::DomainTuningServiceClient<Tagged>;
+pub(super) type Devices = api::domain_device_service_client::DomainDeviceServiceClient<Tagged>;
+pub(super) type Stats = api::domain_stats_service_client::DomainStatsServiceClient<Tagged>;
+pub(super) type Consoles = api::domain_console_service_client::DomainConsoleServiceClient<Tagged>;
+pub(super) type Agents = api::guest_agent_service_client::GuestAgentServiceClient<Tagged>;
+pub(super) type Monitors = api::monitor_service_client::MonitorServiceClient<Tagged>;
+
+/// All tables of the concern.
+pub(super) fn all() -> impl Iterator<Item = &'static [Call]> {
+    [
+        agent::CALLS,
+        console::CALLS,
+        device::CALLS,
+        document::CALLS,
+        lifecycle::CALLS,
+        lookup::CALLS,
+        metadata::CALLS,
+        parameters::CALLS,
+        pins::CALLS,
+        state::CALLS,
+        stats::CALLS,
+        tuning::CALLS,
+    ]
+    .into_iter()
+}
+
+/// A client's domain object in a request: the UUID decides, the name helps the error text. The id may be stale.
+pub(super) fn to_ref(dom: NonnullDomain) -> Option<api::DomainRef> {
+    Some(api::DomainRef { uuid: dom.uuid.to_vec(), name: dom.name, id: None })
+}
+
+/// A request that needs no more than the domain.
+pub(super) fn only(dom: NonnullDomain) -> api::DomainRequest {
+    api::DomainRequest { domain: to_ref(dom) }
+}
+
+/// A daemon's domain as clients get it; inactive domains have id -1.
+pub(crate) fn to_wire(dom: Option<api::DomainRef>) -> Result<NonnullDomain> {
+    let dom = dom.ok_or_else(|| malformed("domain"))?;
+    let uuid = dom.uuid.try_into().map_err(|_| malformed("domain's UUID"))?;
+    let id = dom.id.and_then(|id| i32::try_from(id).ok()).unwrap_or(-1);
+    Ok(NonnullDomain { name: dom.name, uuid, id })
+}

@@ -1,0 +1,117 @@
+//! Which host CPUs threads run on. The wire packs the bitmaps one after the other, each as long as the client says.
+
+use virt_api::domain::v1alpha1::{GetPinsRequest, GetVcpusRequest, PinRequest};
+use virt_error::Result;
+use virt_wire::remote::{procs, *};
+use virt_wire::xdr::Opaque;
+
+use super::super::{Call, Ctx, calls, count, rpc};
+use super::{Tuning, to_ref};
+use crate::refusal;
+
+pub(super) const CALLS: &[Call] = calls! {
+    rpc procs::DomainGetVcpus => vcpus;
+    rpc procs::DomainPinVcpu => pin;
+    rpc procs::DomainPinVcpuFlags => pin_flags;
+    rpc procs::DomainGetVcpuPinInfo => pins;
+    rpc procs::DomainPinEmulator => pin_emulator;
+    rpc procs::DomainGetEmulatorPinInfo => emulator_pin;
+};
+
+/// How many bitmaps of how many bytes a client has room for.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    maps: u32,
+    bytes: u32,
+}
+
+impl Room {
+    fn of(maps: i32, bytes: i32) -> Result<Self> {
+        let too_large = || refusal::rpc(format!("{maps} CPU maps of {bytes} bytes are too large for a reply"));
+        let room = Self {
+            maps: u32::try_from(maps).map_err(|_| too_large())?,
+            bytes: u32::try_from(bytes).map_err(|_| too_large())?,
+        };
+        let total = u64::from(room.maps) * u64::from(room.bytes);
+        let fits = room.maps <= VCPUINFO_MAX && total <= u64::from(CPUMAPS_MAX);
+        if fits { Ok(room) } else { Err(too_large()) }
+    }
+
+    /// The maps in the client's length: cut or filled with zeroes.
+    fn pack(self, maps: impl IntoIterator<Item = Vec<u8>>) -> Opaque {
+        let length = self.bytes as usize;
+        let mut packed = Vec::new();
+        for mut map in maps.into_iter().take(self.maps as usize) {
+            map.resize(length, 0);
+            packed.append(&mut map);
+        }
+        Opaque(packed)
+    }
+}
+
+async fn vcpus(c: Ctx, a: DomainGetVcpusArgs) -> Result<DomainGetVcpusRet> {
+    let room = Room::of(a.maxinfo, a.maplen)?;
+    let request = GetVcpusRequest { domain: to_ref(a.dom), max: room.maps, map_bytes: room.bytes };
+    let mut vcpus = rpc!(c, Tuning.get_vcpus(request)).await?.vcpus;
+    vcpus.truncate(room.maps as usize);
+    let info = vcpus.iter();
+    let info = info.map(|v| VcpuInfo { number: v.number, state: v.state, cpu_time: v.cpu_time, cpu: v.cpu });
+    let info = info.collect();
+    Ok(DomainGetVcpusRet { info, cpumaps: room.pack(vcpus.into_iter().map(|v| v.affinity)) })
+}
+
+async fn pin_any(c: Ctx, dom: NonnullDomain, number: u32, map: Opaque, flags: u32) -> Result<()> {
+    rpc!(c, Tuning.pin_vcpu(PinRequest { domain: to_ref(dom), number, map: map.0, flags })).await?;
+    Ok(())
+}
+
+/// The form without flags means the running guest.
+async fn pin(c: Ctx, a: DomainPinVcpuArgs) -> Result<()> {
+    pin_any(c, a.dom, a.vcpu, a.cpumap, virt_consts::VIR_DOMAIN_AFFECT_LIVE).await
+}
+
+async fn pin_flags(c: Ctx, a: DomainPinVcpuFlagsArgs) -> Result<()> {
+    pin_any(c, a.dom, a.vcpu, a.cpumap, a.flags).await
+}
+
+async fn pins(c: Ctx, a: DomainGetVcpuPinInfoArgs) -> Result<DomainGetVcpuPinInfoRet> {
+    let room = Room::of(a.ncpumaps, a.maplen)?;
+    let domain = to_ref(a.dom);
+    let request = GetPinsRequest { domain, max: room.maps, map_bytes: room.bytes, flags: a.flags };
+    let maps = rpc!(c, Tuning.get_vcpu_pins(request)).await?.maps;
+    let num = count(maps.len().min(room.maps as usize));
+    Ok(DomainGetVcpuPinInfoRet { cpumaps: room.pack(maps), num })
+}
+
+async fn pin_emulator(c: Ctx, a: DomainPinEmulatorArgs) -> Result<()> {
+    let request = PinRequest { domain: to_ref(a.dom), number: 0, map: a.cpumap.0, flags: a.flags };
+    rpc!(c, Tuning.pin_emulator(request)).await?;
+    Ok(())
+}
+
+async fn emulator_pin(c: Ctx, a: DomainGetEmulatorPinInfoArgs) -> Result<DomainGetEmulatorPinInfoRet> {
+    let room = Room::of(1, a.maplen)?;
+    let request = GetPinsRequest { domain: to_ref(a.dom), max: 1, map_bytes: room.bytes, flags: a.flags };
+    let maps = rpc!(c, Tuning.get_emulator_pin(request)).await?.maps;
+    let ret = count(maps.len().min(1));
+    Ok(DomainGetEmulatorPinInfoRet { cpumaps: room.pack(maps), ret })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_get_the_clients_length() {
+        let room = Room::of(2, 2).unwrap();
+        assert_eq!(room.pack([vec![3], vec![1, 2, 9], vec![7]]).0, [3, 0, 1, 2]);
+        assert_eq!(Room::of(4, 0).unwrap().pack([vec![3]]).0, []);
+    }
+
+    #[test]
+    fn silly_rooms_are_refused() {
+        for (maps, bytes) in [(-1, 1), (1, -1), (16_385, 1), (16_384, 8_388_608)] {
+            assert!(Room::of(maps, bytes).is_err(), "{maps} {bytes}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The watch on the hypervisor daemon: started once, resumed by cursor, ended with the link when events were lost.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+use tonic::{Code as Grpc, Status, Streaming};
+use virt_api::common::v1alpha1::Cursor;
+use virt_api::domain::v1alpha1::domain_service_client::DomainServiceClient;
+use virt_api::domain::v1alpha1::{WatchRequest, WatchResponse, watch_response::Event};
+use virt_error::{Error, Result};
+use virt_wire::program::ProcInfo;
+
+use super::Events;
+use crate::link::Link;
+use crate::refusal;
+use crate::route::Object;
+
+/// How long a daemon may take to begin a watch.
+const BEGIN: Duration = Duration::from_secs(10);
+/// How long a daemon may be away before the client is told that events are lost.
+const AWAY: Duration = Duration::from_secs(60);
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A running watch and where it stands.
+struct Watch {
+    stream: Streaming<WatchResponse>,
+    cursor: Cursor,
+}
+
+/// Why a watch cannot go on.
+enum Lost {
+    /// The daemon no longer has the events after the cursor.
+    Gap,
+    /// Worth another try.
+    Away(Error),
+}
+
+/// Makes sure that events flow; returns when every later event will be seen.
+pub(crate) async fn start(link: &Arc<Link>, events: &Arc<Events>, info: &'static ProcInfo) -> Result<()> {
+    let _one_at_a_time = events.starting.lock().await;
+    if events.watching() {
+        return Ok(());
+    }
+    let watch = match begin(link, info, None).await {
+        Ok(watch) => watch,
+        Err(Lost::Away(error)) => return Err(error),
+        Err(Lost::Gap) => return Err(refusal::rpc("the daemon refused to begin a watch")),
+    };
+    // Weak: the pump must keep neither the link nor its registrations alive.
+    let pump = tokio::spawn(pump(Arc::downgrade(link), Arc::downgrade(events), info, watch));
+    events.set_pump(pump.abort_handle());
+    Ok(())
+}
+
+async fn begin(link: &Arc<Link>, info: &'static ProcInfo, after: Option<Cursor>) -> Result<Watch, Lost> {
+    let begin = async {
+        let session = link.session(info, Object::Domain).await.map_err(Lost::Away)?;
+        let failed = |status: Status| match status.code() {
+            Grpc::OutOfRange => Lost::Gap,
+            _ => Lost::Away(link.error(info, &session, &status)),
+        };
+        let mut client = virt_rpc::client!(DomainServiceClient, session.daemon());
+        let request = session.request(WatchRequest { after, domain: None });
+        let mut stream = client.watch(request).await.map_err(failed)?.into_inner();
+        let first = stream.message().await.map_err(failed)?;
+        let Some(WatchResponse { cursor: Some(cursor), event: Some(Event::Ready(_)), .. }) = first else {
+            return Err(Lost::Away(refusal::rpc("the daemon began a watch without saying where")));
+        };
+        Ok(Watch { stream, cursor })
+    };
+    let late = |_| Lost::Away(refusal::rpc("the daemon did not begin a watch in time"));
+    timeout(BEGIN, begin).await.map_err(late)?
+}
+
+async fn pump(link: Weak<Link>, events: Weak<Events>, info: &'static ProcInfo, mut watch: Watch) {
+    loop {
+        match watch.stream.message().await {
+            Ok(Some(event)) => {
+                if let Some(cursor) = event.cursor {
+                    watch.cursor = cursor;
+                }
+                if !deliver(&link, &events, &event).await {
+                    return;
+                }
+            }
+            ended => {
+                tracing::info!(?ended, "the watch for events ended, resuming");
+                match resume(&link, info, watch.cursor).await {
+                    Some(resumed) => watch = resumed,
+                    None => return,
+                }
+            }
+        }
+    }
+}
+
+/// Sends an event's messages; a client that does not read holds this up, and the daemon ends the watch of a laggard.
+async fn deliver(link: &Weak<Link>, events: &Weak<Events>, event: &WatchResponse) -> bool {
+    let messages = events.upgrade().map(|e| e.messages(event)).unwrap_or_default();
+    let Some(outbox) = link.upgrade().map(|l| l.outbox().clone()) else { return false };
+    for message in messages {
+        if outbox.send(message).await.is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+/// Goes on after `cursor`. `None`: the client left, or events are lost and the link is ending.
+async fn resume(link: &Weak<Link>, info: &'static ProcInfo, cursor: Cursor) -> Option<Watch> {
+    let deadline = Instant::now() + AWAY;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+        let link = link.upgrade()?;
+        match begin(&link, info, Some(cursor)).await {
+            Ok(watch) => return Some(watch),
+            Err(Lost::Away(error)) if Instant::now() < deadline => tracing::debug!(?error, "cannot resume yet"),
+            Err(_) => {
+                tracing::warn!("events were lost; ending the client's link");
+                link.end_for_lost_events();
+                return None;
+            }
+        }
+    }
+}
