@@ -51,7 +51,8 @@ pub async fn serve(stream: UnixStream, entry: Entry, house: Arc<House>) {
     house.admit_anonymous(Arc::downgrade(&link));
     let drain = drain.run();
     tokio::pin!(drain);
-    let client = Client { link: link.clone(), outbox, calls: FuturesUnordered::new(), pulse: None, stalled: None };
+    let client =
+        Client { link: link.clone(), outbox, calls: FuturesUnordered::new(), pulse: None, stalled: None };
     tokio::select! {
         biased;
         reason = client.run(reader) => tracing::debug!(reason, "a client's connection ends"),
@@ -98,7 +99,8 @@ impl Client {
         let timer = sleep_until(due);
         tokio::pin!(timer);
         loop {
-            let reading = self.stalled.is_none() && self.calls.len() < limits.client_requests && !link.is_closing();
+            let reading =
+                self.stalled.is_none() && self.calls.len() < limits.client_requests && !link.is_closing();
             if link.is_closing() && self.calls.is_empty() {
                 return "closed by the client's call";
             }

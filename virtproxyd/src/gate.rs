@@ -2,7 +2,7 @@
 
 use virt_error::Result;
 use virt_wire::frame::{Header, Status};
-use virt_wire::program::{Kind, ProcInfo, Program, ReadOnly};
+use virt_wire::program::{ProcInfo, Program, ReadOnly};
 use virt_wire::{lxc, qemu, remote};
 
 use crate::link::Link;
@@ -21,7 +21,7 @@ pub(crate) fn admit(link: &Link, header: &Header) -> Result<&'static ProcInfo> {
     if header.status != Status::OK {
         return Err(refusal::rpc(format!("Unexpected message status {}", header.status.0)));
     }
-    let info = program.proc(header.proc).filter(|p| p.kind == Kind::Call);
+    let info = refusal::proc_of(program, header.proc);
     let info = info.ok_or_else(|| refusal::unknown_procedure(header.proc))?;
     let main = program.number == remote::PROGRAM.number;
     if main && AUTH.contains(&header.proc) {

@@ -57,7 +57,10 @@ impl House {
         if anonymous.len() >= self.limits.anonymous
             && let Some(oldest) = anonymous.pop_front().and_then(|l| l.upgrade())
         {
-            tracing::warn!(limit = self.limits.anonymous, "too many unauthenticated clients, dropping the oldest");
+            tracing::warn!(
+                limit = self.limits.anonymous,
+                "too many unauthenticated clients, dropping the oldest"
+            );
             oldest.end();
         }
         anonymous.push_back(link);

@@ -116,7 +116,8 @@ impl Link {
 
     /// Whether clients of this socket reach the daemon.
     pub fn serves(&self, daemon: Daemon) -> bool {
-        self.entry.only.is_none_or(|only| only == daemon || !daemon.is_hypervisor()) && self.house.installed(daemon)
+        self.entry.only.is_none_or(|only| only == daemon || !daemon.is_hypervisor())
+            && self.house.installed(daemon)
     }
 
     pub fn set_opened(&self, route: Route, read_only: bool) {
@@ -210,7 +211,8 @@ impl Link {
         if let Some(session) = opened.sessions.live(daemon) {
             return Ok(session);
         }
-        let behind = self.house.daemon(daemon).filter(|d| d.installed()).ok_or_else(|| refusal::no_support(info))?;
+        let behind =
+            self.house.daemon(daemon).filter(|d| d.installed()).ok_or_else(|| refusal::no_support(info))?;
         let client = Client {
             socket: Some(self.socket.as_fd()),
             asserted: None,
@@ -241,7 +243,7 @@ impl Link {
                 Err(status) => status,
             };
             let never_ran = is_unknown_session(&status);
-            let harmless = is_broken(&status) && info.readonly == ReadOnly::Allowed;
+            let harmless = is_broken(&status) && info.readonly != ReadOnly::Refused;
             if !again || !(never_ran || harmless) {
                 return Err(self.error(info, &session, &status));
             }
@@ -298,7 +300,8 @@ fn is_bare(status: &Status) -> bool {
 
 /// The connection to the daemon broke during the call.
 fn is_broken(status: &Status) -> bool {
-    let transport = matches!(status.code(), Grpc::Unavailable | Grpc::Unknown | Grpc::Internal | Grpc::Cancelled);
+    let transport =
+        matches!(status.code(), Grpc::Unavailable | Grpc::Unknown | Grpc::Internal | Grpc::Cancelled);
     transport && is_bare(status)
 }
 

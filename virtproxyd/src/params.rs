@@ -6,7 +6,10 @@ use virt_wire::remote::{TypedParam, TypedParamValue};
 
 /// From a daemon's answer. A parameter without a value cannot be said on the wire and is left out.
 pub fn to_wire(params: Vec<Rpc>) -> Vec<TypedParam> {
-    params.into_iter().filter_map(|p| Some(TypedParam { value: value_to_wire(p.value?), field: p.field })).collect()
+    params
+        .into_iter()
+        .filter_map(|p| Some(TypedParam { value: value_to_wire(p.value?), field: p.field }))
+        .collect()
 }
 
 fn value_to_wire(value: RpcValue) -> TypedParamValue {

@@ -134,7 +134,8 @@ impl Route {
         let known = SCHEMES.iter().find(|s| s.0 == scheme && installed(s.1));
         let main = known.ok_or_else(|| no_driver(uri))?.1;
         let usual = path == "/session" || (privileged && path == "/system");
-        if !usual && !(main == Daemon::Lxc && path == "/") {
+        let usual = usual || (main == Daemon::Lxc && path == "/");
+        if !usual {
             let text = format!("unexpected {scheme} URI path '{path}', try {scheme}:///{mode}");
             return Err(Error::internal(Domain::None, text));
         }

@@ -72,7 +72,8 @@ fn only(base: &str) -> Option<Daemon> {
 
 /// A door on a socket that exists already, for tests and embedding.
 pub fn door(path: &Path, entry: Entry) -> Result<Door> {
-    let spec = Spec { name: entry.name.clone(), path: path.into(), kind: Kind::Stream, mode: 0o600, group: None };
+    let spec =
+        Spec { name: entry.name.clone(), path: path.into(), kind: Kind::Stream, mode: 0o600, group: None };
     let (listener, guard) = virt_rpc::listen::Inherited::default().take_or_bind(&spec)?.into_tokio()?;
     Ok(Door { listener, entry, _guard: guard })
 }

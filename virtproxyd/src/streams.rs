@@ -131,7 +131,8 @@ impl Streams {
 }
 
 fn to_socket(descriptor: OwnedFd) -> Result<UnixStream> {
-    let failed = |e: std::io::Error| Error::system(Domain::Streams, "Unable to use the stream's descriptor", e);
+    let failed =
+        |e: std::io::Error| Error::system(Domain::Streams, "Unable to use the stream's descriptor", e);
     let kind = rustix::fs::fstat(&descriptor).map_err(|e| failed(e.into()))?.st_mode;
     if FileType::from_raw_mode(kind) == FileType::RegularFile {
         return file_to_socket(descriptor.into()).map_err(failed);
@@ -199,7 +200,9 @@ impl Carrier {
         loop {
             let n = match read.read(&mut buffer).await {
                 Ok(n) => n,
-                Err(e) => return End::Failed(Error::system(Domain::Streams, "Unable to read from stream", e)),
+                Err(e) => {
+                    return End::Failed(Error::system(Domain::Streams, "Unable to read from stream", e));
+                }
             };
             let data = Bytes::copy_from_slice(buffer.get(..n).unwrap_or_default());
             let Ok(frame) = OutFrame::stream_data(self.call, data) else { return End::Silent };

@@ -6,8 +6,8 @@ use virt_error::{Code, Domain, Error, Result};
 use virt_wire::remote::{procs, *};
 
 use super::{Call, Ctx, calls, rpc};
-use crate::route::{Object, Route};
 use crate::refusal;
+use crate::route::{Object, Route};
 
 /// The version whose wire level we speak: 11.3.0.
 const LIB_VERSION: u64 = 11_003_000;
@@ -26,7 +26,7 @@ pub(super) const CALLS: &[Call] = calls! {
     now procs::AuthPolkit => polkit;
     now procs::ConnectOpen => open;
     now procs::ConnectClose => close;
-    rpc procs::ConnectSupportsFeature => feature;
+    ask procs::ConnectSupportsFeature => feature;
     now procs::ConnectGetType => type_name;
     now procs::ConnectGetLibVersion => lib_version;
     now procs::ConnectGetUri => uri;

@@ -11,13 +11,13 @@ use crate::events::{Interest, MonitorFilter};
 const MONITOR_NOCASE: u32 = 2;
 
 pub(super) const CALLS: &[Call] = calls! {
-    rpc procs::ConnectDomainEventRegister => register_lifecycle;
+    ask procs::ConnectDomainEventRegister => register_lifecycle;
     now procs::ConnectDomainEventDeregister => deregister_lifecycle;
-    rpc procs::ConnectDomainEventRegisterAny => register_legacy;
+    ask procs::ConnectDomainEventRegisterAny => register_legacy;
     now procs::ConnectDomainEventDeregisterAny => deregister_legacy;
-    rpc procs::ConnectDomainEventCallbackRegisterAny => register;
+    ask procs::ConnectDomainEventCallbackRegisterAny => register;
     now procs::ConnectDomainEventCallbackDeregisterAny => deregister;
-    rpc qemu_procs::ConnectDomainMonitorEventRegister => register_monitor;
+    ask qemu_procs::ConnectDomainMonitorEventRegister => register_monitor;
     now qemu_procs::ConnectDomainMonitorEventDeregister => deregister_monitor;
 };
 

@@ -12,17 +12,17 @@ use super::{Call, Ctx, calls, rpc};
 use crate::params;
 
 pub(super) const CALLS: &[Call] = calls! {
-    rpc procs::ConnectGetVersion => version;
-    rpc procs::ConnectGetHostname => hostname;
-    rpc procs::ConnectGetCapabilities => capabilities;
-    rpc procs::ConnectGetDomainCapabilities => domain_capabilities;
-    rpc procs::ConnectGetMaxVcpus => max_vcpus;
-    rpc procs::ConnectGetSysinfo => sysinfo;
-    rpc procs::NodeGetInfo => node_info;
-    rpc procs::NodeGetSecurityModel => security_model;
-    rpc procs::NodeGetCpuMap => cpu_map;
-    rpc procs::NodeGetCpuStats => cpu_stats;
-    rpc procs::NodeGetSevInfo => sev_info;
+    ask procs::ConnectGetVersion => version;
+    ask procs::ConnectGetHostname => hostname;
+    ask procs::ConnectGetCapabilities => capabilities;
+    ask procs::ConnectGetDomainCapabilities => domain_capabilities;
+    ask procs::ConnectGetMaxVcpus => max_vcpus;
+    ask procs::ConnectGetSysinfo => sysinfo;
+    ask procs::NodeGetInfo => node_info;
+    ask procs::NodeGetSecurityModel => security_model;
+    ask procs::NodeGetCpuMap => cpu_map;
+    ask procs::NodeGetCpuStats => cpu_stats;
+    ask procs::NodeGetSevInfo => sev_info;
 };
 
 async fn version(c: Ctx, (): ()) -> Result<ConnectGetVersionRet> {
@@ -96,7 +96,7 @@ async fn cpu_map(c: Ctx, a: NodeGetCpuMapArgs) -> Result<NodeGetCpuMapRet> {
     }
     let CpuMapResponse { map, online, cpus } = rpc!(c, Host.get_cpu_map(FlagsRequest { flags: 0 })).await?;
     Ok(NodeGetCpuMapRet {
-        cpumap: Opaque(if a.need_map == 0 { Vec::new() } else { map }),
+        cpumap: Opaque(if a.need_map == 0 { Vec::new() } else { map.into() }),
         online: if a.need_online == 0 { 0 } else { online },
         ret: i32::try_from(cpus).unwrap_or(i32::MAX),
     })

@@ -9,11 +9,11 @@ use virt_wire::remote::{procs, *};
 use super::{Call, Ctx, calls, count, rpc};
 
 pub(super) const CALLS: &[Call] = calls! {
-    rpc procs::ConnectGetCpuModelNames => models;
-    rpc procs::ConnectCompareCpu => compare;
-    rpc procs::ConnectCompareHypervisorCpu => compare_hypervisor;
-    rpc procs::ConnectBaselineCpu => baseline;
-    rpc procs::ConnectBaselineHypervisorCpu => baseline_hypervisor;
+    ask procs::ConnectGetCpuModelNames => models;
+    ask procs::ConnectCompareCpu => compare;
+    ask procs::ConnectCompareHypervisorCpu => compare_hypervisor;
+    ask procs::ConnectBaselineCpu => baseline;
+    ask procs::ConnectBaselineHypervisorCpu => baseline_hypervisor;
 };
 
 async fn models(c: Ctx, a: ConnectGetCpuModelNamesArgs) -> Result<ConnectGetCpuModelNamesRet> {

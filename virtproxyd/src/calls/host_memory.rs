@@ -1,8 +1,8 @@
 //! The node's memory.
 
 use virt_api::host::v1alpha1::{
-    CellsFreeMemoryRequest, Empty, FlagsRequest, FreePagesRequest, NodeStatsRequest, SetMemoryParametersRequest,
-    host_service_client::HostServiceClient as Host,
+    CellsFreeMemoryRequest, Empty, FlagsRequest, FreePagesRequest, NodeStatsRequest,
+    SetMemoryParametersRequest, host_service_client::HostServiceClient as Host,
 };
 use virt_error::{Domain, Error, Result};
 use virt_wire::remote::{procs, *};
@@ -11,12 +11,12 @@ use super::{Call, Ctx, calls, rpc};
 use crate::{params, refusal};
 
 pub(super) const CALLS: &[Call] = calls! {
-    rpc procs::NodeGetFreeMemory => free;
-    rpc procs::NodeGetCellsFreeMemory => cells_free;
-    rpc procs::NodeGetFreePages => free_pages;
-    rpc procs::NodeGetMemoryStats => stats;
-    rpc procs::NodeGetMemoryParameters => parameters;
-    rpc procs::NodeSetMemoryParameters => set_parameters;
+    ask procs::NodeGetFreeMemory => free;
+    ask procs::NodeGetCellsFreeMemory => cells_free;
+    ask procs::NodeGetFreePages => free_pages;
+    ask procs::NodeGetMemoryStats => stats;
+    ask procs::NodeGetMemoryParameters => parameters;
+    ask procs::NodeSetMemoryParameters => set_parameters;
 };
 
 async fn free(c: Ctx, (): ()) -> Result<NodeGetFreeMemoryRet> {

@@ -16,6 +16,8 @@ mod host;
 mod host_cpu;
 mod host_memory;
 
+pub(crate) use domain::to_wire as domain_to_wire;
+
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, LazyLock};
 
@@ -23,11 +25,12 @@ use futures_util::future::BoxFuture;
 use virt_error::{Error, Result};
 use virt_wire::frame::{Header, OutFrame};
 use virt_wire::program::{ProcInfo, Program};
-use virt_wire::xdr::{Reader, XdrDecode};
+use virt_wire::xdr::{Reader, XdrDecode, XdrEncode};
 use virt_wire::{Procedure, lxc, qemu, remote};
 
 use crate::link::Link;
 use crate::refusal;
+use crate::route::Object;
 
 /// What a handler knows of the call it serves.
 #[derive(Clone)]
@@ -63,13 +66,20 @@ pub(crate) struct Call {
     run: Run,
 }
 
+impl Ctx {
+    /// Fetches the descriptor that a daemon's ticket stands for.
+    async fn claim(&self, ticket: &[u8]) -> Result<OwnedFd> {
+        self.link.session(self.info, Object::Domain).await?.claim(ticket).await
+    }
+}
+
 impl Call {
     const fn new<P: Procedure>(run: Run) -> Self {
         Self { program: P::PROGRAM, number: P::NUMBER, run }
     }
 }
 
-/// Rows of a table: `now` for what the proxy answers itself, `rpc` for what a daemon answers, `stream` for calls that
+/// Rows of a table: `now` for what the proxy answers itself, `ask` for what a daemon answers, `stream` for calls that
 /// open a stream.
 macro_rules! calls {
     ($($kind:ident $proc:path => $handler:path;)*) => {
@@ -82,9 +92,9 @@ macro_rules! calls {
 macro_rules! rpc {
     ($ctx:expr, $client:ident . $method:ident ($request:expr)) => {{
         let request = $request;
-        let work = |channel| {
-            let request = request.clone();
-            let mut client = $client::new(channel).max_decoding_message_size(crate::backend::MESSAGE_MAX);
+        let work = move |session: std::sync::Arc<virt_rpc::client::ClientSession>| {
+            let request = session.request(request.clone());
+            let mut client = virt_rpc::client!($client, session.daemon());
             async move { client.$method(request).await }
         };
         $ctx.link.call($ctx.info, crate::route::Object::Domain, work)
@@ -96,13 +106,14 @@ fn now<P, F, R>(ctx: Ctx, header: Header, payload: &[u8], handler: F) -> Result<
 where
     P: Procedure<Ret = R>,
     F: Fn(&Ctx, P::Args) -> Result<R>,
+    R: XdrEncode,
 {
     let args = args::<P>(&ctx, payload)?;
     let ret = handler(&ctx, args)?;
     Ok(Answer::Now(OutFrame::reply(header, Ok(ret))))
 }
 
-fn rpc<P, F, W>(ctx: Ctx, header: Header, payload: &[u8], handler: F) -> Result<Answer>
+fn ask<P, F, W>(ctx: Ctx, header: Header, payload: &[u8], handler: F) -> Result<Answer>
 where
     P: Procedure,
     F: Fn(Ctx, P::Args) -> W,
@@ -134,7 +145,8 @@ where
 /// Decodes and applies the read-only rules that look at arguments. Bytes after the arguments are ignored, as the
 /// reference does: newer clients may send more.
 fn args<P: Procedure>(ctx: &Ctx, payload: &[u8]) -> Result<P::Args> {
-    let args = P::Args::decode(&mut Reader::new(payload)).map_err(|e| refusal::undecodable().with_source(e))?;
+    let args =
+        P::Args::decode(&mut Reader::new(payload)).map_err(|e| refusal::undecodable().with_source(e))?;
     if ctx.link.read_only() && P::refused_readonly(&args) {
         return Err(refusal::read_only_args(ctx.info));
     }
@@ -142,8 +154,8 @@ fn args<P: Procedure>(ctx: &Ctx, payload: &[u8]) -> Result<P::Args> {
 }
 
 /// Serves a call that passed the gate: the handler's answer, or "not supported".
-pub(crate) fn dispatch(ctx: Ctx, program: u32, header: Header, payload: &[u8]) -> Result<Answer> {
-    match TABLE.find(program, header.proc) {
+pub(crate) fn dispatch(ctx: Ctx, header: Header, payload: &[u8]) -> Result<Answer> {
+    match TABLE.find(header.prog, header.proc) {
         Some(run) => run(ctx, header, payload),
         None => Err(refusal::no_support(ctx.info)),
     }
@@ -159,7 +171,8 @@ struct Table {
 impl Table {
     fn build() -> Self {
         let empty = |p: &'static Program| (p.number, vec![None; p.procs.len() + 1]);
-        let mut table = Self { programs: [&remote::PROGRAM, &qemu::PROGRAM, &lxc::PROGRAM].map(empty).into() };
+        let mut table =
+            Self { programs: [&remote::PROGRAM, &qemu::PROGRAM, &lxc::PROGRAM].map(empty).into() };
         for call in all() {
             let rows = table.programs.iter_mut().find(|p| p.0 == call.program.number);
             let slot = rows.and_then(|p| p.1.get_mut(usize::try_from(call.number).ok()?));
@@ -177,7 +190,10 @@ impl Table {
 }
 
 fn all() -> impl Iterator<Item = &'static Call> {
-    [connect::CALLS, host::CALLS, host_cpu::CALLS, host_memory::CALLS, events::CALLS].into_iter().chain(domain::all()).flatten()
+    [connect::CALLS, host::CALLS, host_cpu::CALLS, host_memory::CALLS, events::CALLS]
+        .into_iter()
+        .chain(domain::all())
+        .flatten()
 }
 
 /// The error for an answer that breaks the API's own promises.

@@ -118,7 +118,9 @@ async fn resume(link: &Weak<Link>, info: &'static ProcInfo, cursor: Cursor) -> O
         let link = link.upgrade()?;
         match begin(&link, info, Some(cursor)).await {
             Ok(watch) => return Some(watch),
-            Err(Lost::Away(error)) if Instant::now() < deadline => tracing::debug!(?error, "cannot resume yet"),
+            Err(Lost::Away(error)) if Instant::now() < deadline => {
+                tracing::debug!(?error, "cannot resume yet")
+            }
             Err(_) => {
                 tracing::warn!("events were lost; ending the client's link");
                 link.end_for_lost_events();

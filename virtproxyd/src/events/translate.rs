@@ -7,9 +7,9 @@ use bytes::Bytes;
 use virt_api::domain::v1alpha1::{self as api, WatchResponse, watch_response::Event};
 use virt_wire::frame::{Header, MessageType, OutFrame, Status};
 use virt_wire::program::Program;
+use virt_wire::qemu;
 use virt_wire::remote::{self, *};
 use virt_wire::xdr::{XdrEncode, XdrError, to_bytes};
-use virt_wire::qemu;
 
 use super::{Interest, Registration};
 use crate::calls::domain_to_wire;
@@ -69,7 +69,11 @@ fn to_frame(registration: &Registration, encoded: &Encoded) -> Option<OutFrame> 
     }
 }
 
-fn to_monitor(registration: &Registration, dom: &NonnullDomain, event: &api::MonitorEvent) -> Option<OutFrame> {
+fn to_monitor(
+    registration: &Registration,
+    dom: &NonnullDomain,
+    event: &api::MonitorEvent,
+) -> Option<OutFrame> {
     let Interest::Monitor(filter) = &registration.interest else { return None };
     let fits = match &filter.event {
         None => true,
@@ -120,7 +124,9 @@ fn encode(dom: &NonnullDomain, event: &Event) -> Result<Vec<Encoded>, XdrError> 
     match event {
         // The stream's own beginning; monitor events have a program of their own.
         Event::Ready(_) | Event::Monitor(_) => Ok(Vec::new()),
-        Event::Lifecycle(e) => one(both(0, &DomainEventLifecycleMsg { dom, event: e.event, detail: e.detail })),
+        Event::Lifecycle(e) => {
+            one(both(0, &DomainEventLifecycleMsg { dom, event: e.event, detail: e.detail }))
+        }
         Event::Reboot(_) => one(both(1, &DomainEventRebootMsg { dom })),
         Event::RtcChange(e) => one(both(2, &DomainEventRtcChangeMsg { dom, offset: e.offset })),
         Event::Watchdog(e) => one(both(3, &DomainEventWatchdogMsg { dom, action: e.action })),
@@ -137,10 +143,13 @@ fn encode(dom: &NonnullDomain, event: &Event) -> Result<Vec<Encoded>, XdrError> 
         Event::PmSuspend(e) => one(power(12, e.reason, &dom)),
         Event::BalloonChange(e) => one(both(13, &DomainEventBalloonChangeMsg { dom, actual: e.actual })),
         Event::PmSuspendDisk(e) => one(power(14, e.reason, &dom)),
-        Event::DeviceRemoved(e) => one(both(15, &DomainEventDeviceRemovedMsg { dom, dev_alias: e.alias.clone() })),
-        Event::DeviceAdded(e) => {
-            one(inline(19, &DomainEventCallbackDeviceAddedMsg { callback_id: 0, dom, dev_alias: e.alias.clone() }))
+        Event::DeviceRemoved(e) => {
+            one(both(15, &DomainEventDeviceRemovedMsg { dom, dev_alias: e.alias.clone() }))
         }
+        Event::DeviceAdded(e) => one(inline(
+            19,
+            &DomainEventCallbackDeviceAddedMsg { callback_id: 0, dom, dev_alias: e.alias.clone() },
+        )),
         Event::DeviceRemovalFailed(e) => {
             let dev_alias = e.alias.clone();
             one(inline(22, &DomainEventCallbackDeviceRemovalFailedMsg { callback_id: 0, dom, dev_alias }))
@@ -266,7 +275,7 @@ mod tests {
     use virt_wire::xdr::from_bytes;
 
     fn event(what: Event) -> WatchResponse {
-        let domain = Some(api::DomainRef { uuid: vec![7; 16], name: "vm".into(), id: Some(3) });
+        let domain = Some(api::DomainRef { uuid: vec![7; 16].into(), name: "vm".into(), id: Some(3) });
         WatchResponse { cursor: None, domain, event: Some(what) }
     }
 
@@ -301,7 +310,8 @@ mod tests {
     #[test]
     fn power_events_have_their_reason_in_the_new_form_only() {
         let wakeup = event(Event::PmWakeup(api::PmEvent { reason: 9 }));
-        let registered = [registration(1, Interest::Domain(11), None), registration(2, Interest::Legacy(11), None)];
+        let registered =
+            [registration(1, Interest::Domain(11), None), registration(2, Interest::Legacy(11), None)];
         let frames = sent(&wakeup, &registered);
         let callback: DomainEventCallbackPmwakeupMsg = from_bytes(&frames[0].payload).unwrap();
         assert_eq!((callback.callback_id, callback.reason), (1, 9));
@@ -311,7 +321,8 @@ mod tests {
     #[test]
     fn a_block_job_is_told_by_path_and_by_target() {
         let job = api::BlockJobEvent { path: "/a".into(), target: "vda".into(), r#type: 1, status: 2 };
-        let registered = [registration(1, Interest::Domain(8), None), registration(2, Interest::Domain(16), None)];
+        let registered =
+            [registration(1, Interest::Domain(8), None), registration(2, Interest::Domain(16), None)];
         let frames = sent(&event(Event::BlockJob(job)), &registered);
         let by_path: DomainEventCallbackBlockJobMsg = from_bytes(&frames[0].payload).unwrap();
         let by_target: DomainEventBlockJob2Msg = from_bytes(&frames[1].payload).unwrap();
@@ -332,8 +343,10 @@ mod tests {
         ];
         let stop = api::MonitorEvent { event: "STOP".into(), seconds: 1, micros: 2, details: None };
         let frames = sent(&event(Event::Monitor(stop)), &registered);
-        let ids: Vec<i32> =
-            frames.iter().map(|f| from_bytes::<qemu::DomainMonitorEventMsg>(&f.payload).unwrap().callback_id).collect();
+        let ids: Vec<i32> = frames
+            .iter()
+            .map(|f| from_bytes::<qemu::DomainMonitorEventMsg>(&f.payload).unwrap().callback_id)
+            .collect();
         assert_eq!(ids, [1, 3]);
         assert_eq!(frames[0].header.prog, qemu::PROGRAM.number);
     }

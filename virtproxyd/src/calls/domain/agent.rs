@@ -10,8 +10,8 @@ use super::super::{Call, Ctx, calls, rpc};
 use super::{Agents, Monitors, to_ref};
 
 pub(super) const CALLS: &[Call] = calls! {
-    rpc procs::DomainAgentCommand => agent;
-    rpc procs::DomainMonitorCommand => monitor;
+    ask procs::DomainAgentCommand => agent;
+    ask procs::DomainMonitorCommand => monitor;
 };
 
 async fn agent(c: Ctx, a: DomainAgentCommandArgs) -> Result<DomainAgentCommandRet> {

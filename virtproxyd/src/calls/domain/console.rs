@@ -13,8 +13,8 @@ pub(super) const CALLS: &[Call] = calls! {
     stream procs::DomainOpenConsole => open_console;
     stream procs::DomainOpenChannel => open_channel;
     stream procs::DomainScreenshot => screenshot;
-    rpc procs::DomainSendKey => send_key;
-    rpc procs::DomainInjectNmi => inject_nmi;
+    ask procs::DomainSendKey => send_key;
+    ask procs::DomainInjectNmi => inject_nmi;
 };
 
 async fn open_console(c: Ctx, a: DomainOpenConsoleArgs) -> Result<((), OwnedFd)> {

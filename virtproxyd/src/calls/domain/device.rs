@@ -9,12 +9,12 @@ use super::super::{Call, Ctx, calls, rpc};
 use super::{Devices, to_ref};
 
 pub(super) const CALLS: &[Call] = calls! {
-    rpc procs::DomainAttachDevice => attach;
-    rpc procs::DomainAttachDeviceFlags => attach_flags;
-    rpc procs::DomainDetachDevice => detach;
-    rpc procs::DomainDetachDeviceFlags => detach_flags;
-    rpc procs::DomainDetachDeviceAlias => detach_alias;
-    rpc procs::DomainUpdateDeviceFlags => update;
+    ask procs::DomainAttachDevice => attach;
+    ask procs::DomainAttachDeviceFlags => attach_flags;
+    ask procs::DomainDetachDevice => detach;
+    ask procs::DomainDetachDeviceFlags => detach_flags;
+    ask procs::DomainDetachDeviceAlias => detach_alias;
+    ask procs::DomainUpdateDeviceFlags => update;
 };
 
 fn request(dom: NonnullDomain, xml: String, flags: u32) -> DeviceRequest {

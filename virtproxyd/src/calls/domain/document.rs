@@ -8,8 +8,8 @@ use super::super::{Call, Ctx, calls, rpc};
 use super::{Domains, to_ref};
 
 pub(super) const CALLS: &[Call] = calls! {
-    rpc procs::DomainGetXmlDesc => xml;
-    rpc procs::ConnectDomainXmlToNative => to_native;
+    ask procs::DomainGetXmlDesc => xml;
+    ask procs::ConnectDomainXmlToNative => to_native;
 };
 
 async fn xml(c: Ctx, a: DomainGetXmlDescArgs) -> Result<DomainGetXmlDescRet> {

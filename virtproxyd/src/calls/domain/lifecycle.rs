@@ -4,32 +4,32 @@ use virt_api::domain::v1alpha1::{
     CreateRequest, DefineRequest, DestroyRequest, RebootRequest, RenameRequest, ResetRequest,
     SetAutostartRequest, SetLifecycleActionRequest, ShutdownRequest, StartRequest, UndefineRequest,
 };
-use virt_error::{Code, Domain, Error, Result};
+use virt_error::{Domain, Error, Result};
 use virt_wire::remote::{procs, *};
 
 use super::super::{Call, Ctx, calls, rpc};
 use super::{Domains, only, to_ref, to_wire};
 
 pub(super) const CALLS: &[Call] = calls! {
-    rpc procs::DomainDefineXml => define;
-    rpc procs::DomainDefineXmlFlags => define_flags;
-    rpc procs::DomainCreateXml => create_xml;
-    rpc procs::DomainCreate => create;
-    rpc procs::DomainCreateWithFlags => create_flags;
-    rpc procs::DomainUndefine => undefine;
-    rpc procs::DomainUndefineFlags => undefine_flags;
-    rpc procs::DomainRename => rename;
-    rpc procs::DomainSuspend => suspend;
-    rpc procs::DomainResume => resume;
-    rpc procs::DomainShutdown => shutdown;
-    rpc procs::DomainShutdownFlags => shutdown_flags;
-    rpc procs::DomainReboot => reboot;
-    rpc procs::DomainReset => reset;
-    rpc procs::DomainDestroy => destroy;
-    rpc procs::DomainDestroyFlags => destroy_flags;
-    rpc procs::DomainSetAutostart => set_autostart;
-    rpc procs::DomainSetAutostartOnce => set_autostart_once;
-    rpc procs::DomainSetLifecycleAction => set_lifecycle_action;
+    ask procs::DomainDefineXml => define;
+    ask procs::DomainDefineXmlFlags => define_flags;
+    ask procs::DomainCreateXml => create_xml;
+    ask procs::DomainCreate => create;
+    ask procs::DomainCreateWithFlags => create_flags;
+    ask procs::DomainUndefine => undefine;
+    ask procs::DomainUndefineFlags => undefine_flags;
+    ask procs::DomainRename => rename;
+    ask procs::DomainSuspend => suspend;
+    ask procs::DomainResume => resume;
+    ask procs::DomainShutdown => shutdown;
+    ask procs::DomainShutdownFlags => shutdown_flags;
+    ask procs::DomainReboot => reboot;
+    ask procs::DomainReset => reset;
+    ask procs::DomainDestroy => destroy;
+    ask procs::DomainDestroyFlags => destroy_flags;
+    ask procs::DomainSetAutostart => set_autostart;
+    ask procs::DomainSetAutostartOnce => set_autostart_once;
+    ask procs::DomainSetLifecycleAction => set_lifecycle_action;
 };
 
 async fn define_any(c: Ctx, xml: String, flags: u32) -> Result<NonnullDomain> {
@@ -74,7 +74,13 @@ async fn undefine_flags(c: Ctx, a: DomainUndefineFlagsArgs) -> Result<()> {
 
 async fn rename(c: Ctx, a: DomainRenameArgs) -> Result<DomainRenameRet> {
     let new_name = a.new_name.ok_or_else(|| {
-        Error::new(Code::InvalidArg, Domain::Domain, "new_name in virDomainRename must not be NULL")
+        let function = "virDomainRename";
+        Error::invalid_arg(
+            Domain::Domain,
+            function,
+            "new_name",
+            format!("new_name in {function} must not be NULL"),
+        )
     })?;
     rpc!(c, Domains.rename(RenameRequest { domain: to_ref(a.dom), new_name, flags: a.flags })).await?;
     Ok(DomainRenameRet { retcode: 0 })

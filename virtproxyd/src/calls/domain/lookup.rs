@@ -1,5 +1,6 @@
 //! Lists of domains and looking one up.
 
+use bytes::Bytes;
 use virt_api::domain::v1alpha1::{DomainRef, GetRequest, ListRequest};
 use virt_consts::{VIR_CONNECT_LIST_DOMAINS_ACTIVE, VIR_CONNECT_LIST_DOMAINS_INACTIVE};
 use virt_error::{Code, Domain, Error, Result};
@@ -10,14 +11,14 @@ use super::{Domains, to_wire};
 use crate::refusal;
 
 pub(super) const CALLS: &[Call] = calls! {
-    rpc procs::ConnectListAllDomains => list_all;
-    rpc procs::ConnectListDomains => list_ids;
-    rpc procs::ConnectListDefinedDomains => list_defined;
-    rpc procs::ConnectNumOfDomains => num_active;
-    rpc procs::ConnectNumOfDefinedDomains => num_defined;
-    rpc procs::DomainLookupByName => by_name;
-    rpc procs::DomainLookupByUuid => by_uuid;
-    rpc procs::DomainLookupById => by_id;
+    ask procs::ConnectListAllDomains => list_all;
+    ask procs::ConnectListDomains => list_ids;
+    ask procs::ConnectListDefinedDomains => list_defined;
+    ask procs::ConnectNumOfDomains => num_active;
+    ask procs::ConnectNumOfDefinedDomains => num_defined;
+    ask procs::DomainLookupByName => by_name;
+    ask procs::DomainLookupByUuid => by_uuid;
+    ask procs::DomainLookupById => by_id;
 };
 
 async fn list_all(c: Ctx, a: ConnectListAllDomainsArgs) -> Result<ConnectListAllDomainsRet> {
@@ -77,12 +78,20 @@ async fn by_name(c: Ctx, a: DomainLookupByNameArgs) -> Result<DomainLookupByName
 }
 
 async fn by_uuid(c: Ctx, a: DomainLookupByUuidArgs) -> Result<DomainLookupByUuidRet> {
-    Ok(DomainLookupByUuidRet { dom: get(c, DomainRef { uuid: a.uuid.to_vec(), ..Default::default() }).await? })
+    Ok(DomainLookupByUuidRet {
+        dom: get(c, DomainRef { uuid: Bytes::copy_from_slice(&a.uuid), ..Default::default() }).await?,
+    })
 }
 
 async fn by_id(c: Ctx, a: DomainLookupByIdArgs) -> Result<DomainLookupByIdRet> {
     let id = u32::try_from(a.id).map_err(|_| {
-        Error::new(Code::InvalidArg, Domain::Domain, "id in virDomainLookupByID must be zero or greater")
+        let function = "virDomainLookupByID";
+        Error::invalid_arg(
+            Domain::Domain,
+            function,
+            "id",
+            format!("id in {function} must be zero or greater"),
+        )
     })?;
     Ok(DomainLookupByIdRet { dom: get(c, DomainRef { id: Some(id), ..Default::default() }).await? })
 }

@@ -8,8 +8,8 @@ use super::super::{Call, Ctx, calls, rpc};
 use super::{Domains, to_ref};
 
 pub(super) const CALLS: &[Call] = calls! {
-    rpc procs::DomainGetMetadata => get;
-    rpc procs::DomainSetMetadata => set;
+    ask procs::DomainGetMetadata => get;
+    ask procs::DomainSetMetadata => set;
 };
 
 async fn get(c: Ctx, a: DomainGetMetadataArgs) -> Result<DomainGetMetadataRet> {

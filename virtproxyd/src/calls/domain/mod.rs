@@ -13,20 +13,19 @@ mod state;
 mod stats;
 mod tuning;
 
+use bytes::Bytes;
 use virt_api::domain::v1alpha1 as api;
+use virt_api::domain::v1alpha1::domain_console_service_client::DomainConsoleServiceClient as Consoles;
+use virt_api::domain::v1alpha1::domain_device_service_client::DomainDeviceServiceClient as Devices;
+use virt_api::domain::v1alpha1::domain_service_client::DomainServiceClient as Domains;
+use virt_api::domain::v1alpha1::domain_stats_service_client::DomainStatsServiceClient as Stats;
+use virt_api::domain::v1alpha1::domain_tuning_service_client::DomainTuningServiceClient as Tuning;
+use virt_api::domain::v1alpha1::guest_agent_service_client::GuestAgentServiceClient as Agents;
+use virt_api::domain::v1alpha1::monitor_service_client::MonitorServiceClient as Monitors;
 use virt_error::Result;
 use virt_wire::remote::NonnullDomain;
 
 use super::{Call, malformed};
-use crate::backend::Tagged;
-
-pub(super) type Domains = api::domain_service_client::DomainServiceClient<Tagged>;
-pub(super) type Tuning = api::domain_tuning_service_client::DomainTuningServiceClient<Tagged>;
-pub(super) type Devices = api::domain_device_service_client::DomainDeviceServiceClient<Tagged>;
-pub(super) type Stats = api::domain_stats_service_client::DomainStatsServiceClient<Tagged>;
-pub(super) type Consoles = api::domain_console_service_client::DomainConsoleServiceClient<Tagged>;
-pub(super) type Agents = api::guest_agent_service_client::GuestAgentServiceClient<Tagged>;
-pub(super) type Monitors = api::monitor_service_client::MonitorServiceClient<Tagged>;
 
 /// All tables of the concern.
 pub(super) fn all() -> impl Iterator<Item = &'static [Call]> {
@@ -49,7 +48,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static [Call]> {
 
 /// A client's domain object in a request: the UUID decides, the name helps the error text. The id may be stale.
 pub(super) fn to_ref(dom: NonnullDomain) -> Option<api::DomainRef> {
-    Some(api::DomainRef { uuid: dom.uuid.to_vec(), name: dom.name, id: None })
+    Some(api::DomainRef { uuid: Bytes::copy_from_slice(&dom.uuid), name: dom.name, id: None })
 }
 
 /// A request that needs no more than the domain.
@@ -60,7 +59,7 @@ pub(super) fn only(dom: NonnullDomain) -> api::DomainRequest {
 /// A daemon's domain as clients get it; inactive domains have id -1.
 pub(crate) fn to_wire(dom: Option<api::DomainRef>) -> Result<NonnullDomain> {
     let dom = dom.ok_or_else(|| malformed("domain"))?;
-    let uuid = dom.uuid.try_into().map_err(|_| malformed("domain's UUID"))?;
+    let uuid = dom.uuid.as_ref().try_into().map_err(|_| malformed("domain's UUID"))?;
     let id = dom.id.and_then(|id| i32::try_from(id).ok()).unwrap_or(-1);
     Ok(NonnullDomain { name: dom.name, uuid, id })
 }

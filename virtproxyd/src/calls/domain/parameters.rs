@@ -10,23 +10,23 @@ use super::{Tuning, only, to_ref};
 use crate::params;
 
 pub(super) const CALLS: &[Call] = calls! {
-    rpc procs::DomainGetSchedulerType => scheduler_type;
-    rpc procs::DomainGetSchedulerParameters => scheduler;
-    rpc procs::DomainGetSchedulerParametersFlags => scheduler_flags;
-    rpc procs::DomainSetSchedulerParameters => set_scheduler;
-    rpc procs::DomainSetSchedulerParametersFlags => set_scheduler_flags;
-    rpc procs::DomainGetMemoryParameters => memory;
-    rpc procs::DomainSetMemoryParameters => set_memory;
-    rpc procs::DomainGetBlkioParameters => blkio;
-    rpc procs::DomainSetBlkioParameters => set_blkio;
-    rpc procs::DomainGetNumaParameters => numa;
-    rpc procs::DomainSetNumaParameters => set_numa;
-    rpc procs::DomainGetInterfaceParameters => interface;
-    rpc procs::DomainSetInterfaceParameters => set_interface;
-    rpc procs::DomainGetBlockIoTune => io_tune;
-    rpc procs::DomainSetBlockIoTune => set_io_tune;
-    rpc procs::DomainGetPerfEvents => perf;
-    rpc procs::DomainSetPerfEvents => set_perf;
+    ask procs::DomainGetSchedulerType => scheduler_type;
+    ask procs::DomainGetSchedulerParameters => scheduler;
+    ask procs::DomainGetSchedulerParametersFlags => scheduler_flags;
+    ask procs::DomainSetSchedulerParameters => set_scheduler;
+    ask procs::DomainSetSchedulerParametersFlags => set_scheduler_flags;
+    ask procs::DomainGetMemoryParameters => memory;
+    ask procs::DomainSetMemoryParameters => set_memory;
+    ask procs::DomainGetBlkioParameters => blkio;
+    ask procs::DomainSetBlkioParameters => set_blkio;
+    ask procs::DomainGetNumaParameters => numa;
+    ask procs::DomainSetNumaParameters => set_numa;
+    ask procs::DomainGetInterfaceParameters => interface;
+    ask procs::DomainSetInterfaceParameters => set_interface;
+    ask procs::DomainGetBlockIoTune => io_tune;
+    ask procs::DomainSetBlockIoTune => set_io_tune;
+    ask procs::DomainGetPerfEvents => perf;
+    ask procs::DomainSetPerfEvents => set_perf;
 };
 
 /// Which list of which domain.
@@ -61,7 +61,8 @@ impl Family {
     async fn set(self, c: &Ctx, new: Vec<TypedParam>) -> Result<()> {
         let Self { family, dom, device, flags } = self;
         let (domain, family, params) = (to_ref(dom), family.into(), params::to_rpc(new));
-        rpc!(c, Tuning.set_parameters(SetParametersRequest { domain, family, device, params, flags })).await?;
+        rpc!(c, Tuning.set_parameters(SetParametersRequest { domain, family, device, params, flags }))
+            .await?;
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! Which host CPUs threads run on. The wire packs the bitmaps one after the other, each as long as the client says.
 
+use bytes::Bytes;
 use virt_api::domain::v1alpha1::{GetPinsRequest, GetVcpusRequest, PinRequest};
 use virt_error::Result;
 use virt_wire::remote::{procs, *};
@@ -10,12 +11,12 @@ use super::{Tuning, to_ref};
 use crate::refusal;
 
 pub(super) const CALLS: &[Call] = calls! {
-    rpc procs::DomainGetVcpus => vcpus;
-    rpc procs::DomainPinVcpu => pin;
-    rpc procs::DomainPinVcpuFlags => pin_flags;
-    rpc procs::DomainGetVcpuPinInfo => pins;
-    rpc procs::DomainPinEmulator => pin_emulator;
-    rpc procs::DomainGetEmulatorPinInfo => emulator_pin;
+    ask procs::DomainGetVcpus => vcpus;
+    ask procs::DomainPinVcpu => pin;
+    ask procs::DomainPinVcpuFlags => pin_flags;
+    ask procs::DomainGetVcpuPinInfo => pins;
+    ask procs::DomainPinEmulator => pin_emulator;
+    ask procs::DomainGetEmulatorPinInfo => emulator_pin;
 };
 
 /// How many bitmaps of how many bytes a client has room for.
@@ -27,7 +28,8 @@ struct Room {
 
 impl Room {
     fn of(maps: i32, bytes: i32) -> Result<Self> {
-        let too_large = || refusal::rpc(format!("{maps} CPU maps of {bytes} bytes are too large for a reply"));
+        let too_large =
+            || refusal::rpc(format!("{maps} CPU maps of {bytes} bytes are too large for a reply"));
         let room = Self {
             maps: u32::try_from(maps).map_err(|_| too_large())?,
             bytes: u32::try_from(bytes).map_err(|_| too_large())?,
@@ -38,12 +40,12 @@ impl Room {
     }
 
     /// The maps in the client's length: cut or filled with zeroes.
-    fn pack(self, maps: impl IntoIterator<Item = Vec<u8>>) -> Opaque {
+    fn pack(self, maps: impl IntoIterator<Item = Bytes>) -> Opaque {
         let length = self.bytes as usize;
         let mut packed = Vec::new();
-        for mut map in maps.into_iter().take(self.maps as usize) {
-            map.resize(length, 0);
-            packed.append(&mut map);
+        for (i, map) in maps.into_iter().take(self.maps as usize).enumerate() {
+            packed.extend_from_slice(&map[..map.len().min(length)]);
+            packed.resize((i + 1) * length, 0);
         }
         Opaque(packed)
     }
@@ -61,7 +63,7 @@ async fn vcpus(c: Ctx, a: DomainGetVcpusArgs) -> Result<DomainGetVcpusRet> {
 }
 
 async fn pin_any(c: Ctx, dom: NonnullDomain, number: u32, map: Opaque, flags: u32) -> Result<()> {
-    rpc!(c, Tuning.pin_vcpu(PinRequest { domain: to_ref(dom), number, map: map.0, flags })).await?;
+    rpc!(c, Tuning.pin_vcpu(PinRequest { domain: to_ref(dom), number, map: map.0.into(), flags })).await?;
     Ok(())
 }
 
@@ -84,7 +86,7 @@ async fn pins(c: Ctx, a: DomainGetVcpuPinInfoArgs) -> Result<DomainGetVcpuPinInf
 }
 
 async fn pin_emulator(c: Ctx, a: DomainPinEmulatorArgs) -> Result<()> {
-    let request = PinRequest { domain: to_ref(a.dom), number: 0, map: a.cpumap.0, flags: a.flags };
+    let request = PinRequest { domain: to_ref(a.dom), number: 0, map: a.cpumap.0.into(), flags: a.flags };
     rpc!(c, Tuning.pin_emulator(request)).await?;
     Ok(())
 }
@@ -104,8 +106,8 @@ mod tests {
     #[test]
     fn maps_get_the_clients_length() {
         let room = Room::of(2, 2).unwrap();
-        assert_eq!(room.pack([vec![3], vec![1, 2, 9], vec![7]]).0, [3, 0, 1, 2]);
-        assert_eq!(Room::of(4, 0).unwrap().pack([vec![3]]).0, []);
+        assert_eq!(room.pack([&[3][..], &[1, 2, 9], &[7]].map(Bytes::copy_from_slice)).0, [3, 0, 1, 2]);
+        assert_eq!(Room::of(4, 0).unwrap().pack([Bytes::from_static(&[3])]).0, []);
     }
 
     #[test]

@@ -10,20 +10,20 @@ use super::{Domains, only, to_ref};
 use crate::refusal;
 
 pub(super) const CALLS: &[Call] = calls! {
-    rpc procs::DomainGetInfo => info;
-    rpc procs::DomainGetState => state;
-    rpc procs::DomainGetControlInfo => control_info;
-    rpc procs::DomainGetOsType => os_type;
-    rpc procs::DomainIsActive => is_active;
-    rpc procs::DomainIsPersistent => is_persistent;
-    rpc procs::DomainIsUpdated => is_updated;
-    rpc procs::DomainGetAutostart => autostart;
-    rpc procs::DomainGetAutostartOnce => autostart_once;
-    rpc procs::DomainHasManagedSaveImage => has_managed_save;
-    rpc procs::DomainGetSecurityLabel => security_label;
-    rpc procs::DomainGetSecurityLabelList => security_labels;
-    rpc procs::DomainGetMessages => messages;
-    rpc procs::DomainGetHostname => hostname;
+    ask procs::DomainGetInfo => info;
+    ask procs::DomainGetState => state;
+    ask procs::DomainGetControlInfo => control_info;
+    ask procs::DomainGetOsType => os_type;
+    ask procs::DomainIsActive => is_active;
+    ask procs::DomainIsPersistent => is_persistent;
+    ask procs::DomainIsUpdated => is_updated;
+    ask procs::DomainGetAutostart => autostart;
+    ask procs::DomainGetAutostartOnce => autostart_once;
+    ask procs::DomainHasManagedSaveImage => has_managed_save;
+    ask procs::DomainGetSecurityLabel => security_label;
+    ask procs::DomainGetSecurityLabelList => security_labels;
+    ask procs::DomainGetMessages => messages;
+    ask procs::DomainGetHostname => hostname;
 };
 
 async fn info(c: Ctx, a: DomainGetInfoArgs) -> Result<DomainGetInfoRet> {
@@ -79,10 +79,7 @@ async fn autostart_once(c: Ctx, a: DomainGetAutostartOnceArgs) -> Result<DomainG
     Ok(DomainGetAutostartOnceRet { autostart: row(&c, a.dom).await?.autostart_once.into() })
 }
 
-async fn has_managed_save(
-    c: Ctx,
-    a: DomainHasManagedSaveImageArgs,
-) -> Result<DomainHasManagedSaveImageRet> {
+async fn has_managed_save(c: Ctx, a: DomainHasManagedSaveImageArgs) -> Result<DomainHasManagedSaveImageRet> {
     refusal::no_flags(a.flags, "qemuDomainHasManagedSaveImage")?;
     Ok(DomainHasManagedSaveImageRet { result: row(&c, a.dom).await?.has_managed_save.into() })
 }
@@ -105,10 +102,7 @@ async fn security_label(c: Ctx, a: DomainGetSecurityLabelArgs) -> Result<DomainG
     Ok(first.unwrap_or_else(|| label(api::SecurityLabel::default())))
 }
 
-async fn security_labels(
-    c: Ctx,
-    a: DomainGetSecurityLabelListArgs,
-) -> Result<DomainGetSecurityLabelListRet> {
+async fn security_labels(c: Ctx, a: DomainGetSecurityLabelListArgs) -> Result<DomainGetSecurityLabelListRet> {
     let labels = labels(&c, a.dom).await?;
     Ok(DomainGetSecurityLabelListRet { ret: count(labels.len()), labels })
 }

@@ -10,11 +10,11 @@ use super::{Stats, to_ref, to_wire};
 use crate::{params, refusal};
 
 pub(super) const CALLS: &[Call] = calls! {
-    rpc procs::ConnectGetAllDomainStats => all;
-    rpc procs::DomainGetBlockInfo => block_info;
-    rpc procs::DomainBlockStats => block_stats;
-    rpc procs::DomainBlockStatsFlags => block_stats_flags;
-    rpc procs::DomainMemoryStats => memory_stats;
+    ask procs::ConnectGetAllDomainStats => all;
+    ask procs::DomainGetBlockInfo => block_info;
+    ask procs::DomainBlockStats => block_stats;
+    ask procs::DomainBlockStatsFlags => block_stats_flags;
+    ask procs::DomainMemoryStats => memory_stats;
 };
 
 async fn all(c: Ctx, a: ConnectGetAllDomainStatsArgs) -> Result<ConnectGetAllDomainStatsRet> {

@@ -12,18 +12,18 @@ use super::super::{Call, Ctx, calls, rpc};
 use super::{Tuning, only, to_ref};
 
 pub(super) const CALLS: &[Call] = calls! {
-    rpc procs::DomainGetMaxMemory => max_memory;
-    rpc procs::DomainSetMaxMemory => set_max_memory;
-    rpc procs::DomainSetMemory => set_memory;
-    rpc procs::DomainSetMemoryFlags => set_memory_flags;
-    rpc procs::DomainSetMemoryStatsPeriod => set_stats_period;
-    rpc procs::DomainGetMaxVcpus => max_vcpus;
-    rpc procs::DomainGetVcpusFlags => vcpus_count;
-    rpc procs::DomainSetVcpus => set_vcpus;
-    rpc procs::DomainSetVcpusFlags => set_vcpus_flags;
-    rpc procs::DomainGetIothreadInfo => iothreads;
-    rpc procs::DomainAddIothread => add_iothread;
-    rpc procs::DomainDelIothread => del_iothread;
+    ask procs::DomainGetMaxMemory => max_memory;
+    ask procs::DomainSetMaxMemory => set_max_memory;
+    ask procs::DomainSetMemory => set_memory;
+    ask procs::DomainSetMemoryFlags => set_memory_flags;
+    ask procs::DomainSetMemoryStatsPeriod => set_stats_period;
+    ask procs::DomainGetMaxVcpus => max_vcpus;
+    ask procs::DomainGetVcpusFlags => vcpus_count;
+    ask procs::DomainSetVcpus => set_vcpus;
+    ask procs::DomainSetVcpusFlags => set_vcpus_flags;
+    ask procs::DomainGetIothreadInfo => iothreads;
+    ask procs::DomainAddIothread => add_iothread;
+    ask procs::DomainDelIothread => del_iothread;
 };
 
 async fn max_memory(c: Ctx, a: DomainGetMaxMemoryArgs) -> Result<DomainGetMaxMemoryRet> {
@@ -86,7 +86,8 @@ async fn iothreads(c: Ctx, a: DomainGetIothreadInfoArgs) -> Result<DomainGetIoth
     let threads = rpc!(c, Tuning.get_iothreads(request)).await?.iothreads;
     let ret = u32::try_from(threads.len()).unwrap_or(u32::MAX);
     let info = threads.into_iter();
-    let info = info.map(|t| DomainIothreadInfo { iothread_id: t.id, cpumap: Opaque(t.affinity) }).collect();
+    let info =
+        info.map(|t| DomainIothreadInfo { iothread_id: t.id, cpumap: Opaque(t.affinity.into()) }).collect();
     Ok(DomainGetIothreadInfoRet { info, ret })
 }
 
