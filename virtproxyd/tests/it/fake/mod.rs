@@ -183,7 +183,7 @@ async fn serve(
 ) {
     let busy = Busy::new();
     let sockets = legacy.into_iter().map(|(path, read_only)| KnownSocket { path, read_only }).collect();
-    let descriptors = Descriptors::new(Trust { sockets, asserters: Vec::new() });
+    let descriptors = Descriptors::new(Trust { sockets, proxies: Vec::new() });
     let epoch = state.journal.lock().epoch;
     let server =
         Server { sessions: Sessions::new(busy.clone()), descriptors: descriptors.clone(), epoch, busy };
