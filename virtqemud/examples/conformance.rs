@@ -16,10 +16,17 @@ struct Args {
     /// Only cases whose name contains this.
     #[arg(long = "match", default_value = "")]
     filter: String,
+    /// Prints one document completed, and its command line.
+    #[arg(long)]
+    file: Option<std::path::PathBuf>,
 }
 
 fn main() {
     let args = Args::parse();
+    if let Some(file) = &args.file {
+        print!("{}", cases::show(file));
+        return;
+    }
     let Some(folder) = cases::cases() else {
         eprintln!("set VIRT_CONFORMANCE to the folder with the cases");
         std::process::exit(2);

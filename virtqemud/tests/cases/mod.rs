@@ -77,8 +77,26 @@ fn define(
     Ok((def, emulator))
 }
 
+/// A document completed and its command line, or the error.
+#[allow(dead_code)]
+pub fn show(file: &Path) -> String {
+    let emulators = Emulators::new(None);
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let shown = define(&text, &emulators).and_then(|(def, emulator)| {
+        let xml = def.format(Mode::CONFIG);
+        let line = command::native(def, &emulator, command::Settings::default())?;
+        Ok(format!("{xml}{}\n", line.to_shell()))
+    });
+    shown.unwrap_or_else(|e| format!("error {}: {e}\n", e.code() as i32))
+}
+
 fn argv(stem: &Path, emulators: &Emulators) -> Option<String> {
     let text = read(stem, ".in.xml")?;
+    if let Some(want) = read(stem, ".err.json") {
+        return refused(&want, define(&text, emulators).and_then(|(def, emulator)| {
+            command::native(def, &emulator, command::Settings::default())
+        }));
+    }
     let want: Vec<String> = serde_json::from_str(&read(stem, ".argv.json")?).ok()?;
     let line = define(&text, emulators)
         .and_then(|(def, emulator)| command::native(def, &emulator, command::Settings::default()));
@@ -94,17 +112,22 @@ fn argv(stem: &Path, emulators: &Emulators) -> Option<String> {
     })
 }
 
+/// Whether a document was refused with the recorded code.
+fn refused<T>(want: &str, got: virt_error::Result<T>) -> Option<String> {
+    let want: Value = serde_json::from_str(want).ok()?;
+    let code = want["code"].as_i64().unwrap_or(0);
+    match got {
+        Ok(_) => Some(format!("accepted, want error {code}: {}", want["message"])),
+        Err(e) if i64::from(e.code() as i32) == code => None,
+        Err(e) => Some(format!("error {} ({e}), want {code} ({})", e.code() as i32, want["message"])),
+    }
+}
+
 fn domain(stem: &Path, emulators: &Emulators) -> Option<String> {
     let text = read(stem, ".in.xml")?;
     let got = define(&text, emulators);
     if let Some(want) = read(stem, ".err.json") {
-        let want: Value = serde_json::from_str(&want).ok()?;
-        let code = want["code"].as_i64().unwrap_or(0);
-        return match got {
-            Ok(_) => Some(format!("accepted, want error {code}: {}", want["message"])),
-            Err(e) if i64::from(e.code() as i32) == code => None,
-            Err(e) => Some(format!("error {} ({e}), want {code} ({})", e.code() as i32, want["message"])),
-        };
+        return refused(&want, got);
     }
     let want = read(stem, ".out.xml")?;
     match got {
