@@ -36,7 +36,6 @@ impl Access {
     fn below(self) -> Self {
         Self {
             readonly: true,
-            discard: Discard::Default,
             detect_zeroes: DetectZeroes::Default,
             discard_no_unref: None,
             metadata_cache: None,
@@ -96,7 +95,12 @@ impl Builder<'_> {
         let ended = backing.is_some_and(|b| b.source.is_none());
         let data = source.common().data_store.as_ref().map(|store| {
             let prefix = format!("libvirt-{}", store.source.common().index.unwrap_or(0));
-            let below = Access { readonly: access.readonly, ..access.below() };
+            let below = Access {
+                detect_zeroes: DetectZeroes::Default,
+                metadata_cache: None,
+                discard_no_unref: None,
+                ..access
+            };
             let nodes =
                 self.image_nodes(&store.source, store.format.map(|f| f.as_str()), None, &prefix, below);
             props.extend(nodes.props);

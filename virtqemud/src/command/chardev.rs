@@ -89,7 +89,14 @@ impl Builder<'_> {
                 start("spicevmc").with("name", name)
             }
             CharBackend::Spiceport(s) => start("spiceport").with("name", text(&s.channel)),
-            CharBackend::Dbus(s) => start("dbus").with("name", text(&s.channel)),
+            CharBackend::Dbus(s) => {
+                let default = match purpose {
+                    Purpose::Redirection => "org.qemu.usbredir",
+                    Purpose::Smartcard => "org.qemu.smartcard",
+                    Purpose::Port | Purpose::Parallel => "",
+                };
+                start("dbus").with("name", s.channel.as_deref().unwrap_or(default))
+            }
             CharBackend::QemuVdagent(s) => {
                 let mut opts = start("qemu-vdagent").with("name", "vdagent").switch("clipboard", s.clipboard);
                 if let Some(mode) = s.mouse {

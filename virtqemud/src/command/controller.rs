@@ -8,7 +8,7 @@ use virt_error::Result;
 use super::Builder;
 use super::address::virtio;
 use super::disk::queue_mapping;
-use super::props::Props;
+use super::props::{Props, on_off};
 use crate::document::machine;
 
 /// Names of the buses that devices plug into, by controller.
@@ -27,8 +27,14 @@ impl Buses {
             let index = c.index.unwrap_or(0);
             let alias = c.info.alias.clone().unwrap_or_default();
             match c.kind {
+                // A root bus is the machine's own and keeps its name.
                 ControllerKind::Pci => {
-                    buses.pci.entry(index).or_insert(alias);
+                    let name = match c.model.as_deref() {
+                        Some("pcie-root") => "pcie.0".to_string(),
+                        Some("pci-root") if c.pci_model.is_none() => format!("pci.{index}"),
+                        _ => alias,
+                    };
+                    buses.pci.entry(index).or_insert(name);
                 }
                 // Companions share the index of the controller they help; the first one names the bus.
                 ControllerKind::Usb => {
@@ -78,6 +84,14 @@ impl Builder<'_> {
     /// Options of controllers that are part of the machine.
     pub(super) fn global_controllers(&mut self) {
         for c in &self.def.devices.controllers {
+            let i440fx = machine::is_i440fx(self.machine());
+            if c.kind == ControllerKind::Pci
+                && c.index == Some(0)
+                && i440fx
+                && let Some(on) = c.target.hotplug
+            {
+                self.line.arg("-global", format!("PIIX4_PM.acpi-root-pci-hotplug={}", on_off(on)));
+            }
             if let (ControllerKind::Pci, Some(hole)) = (c.kind, c.pcihole64) {
                 let host = match c.model.as_deref() {
                     Some("pci-root") => "i440FX-pcihost",
@@ -158,7 +172,10 @@ impl Builder<'_> {
         let t = &c.target;
         let props = Props::driver(name);
         Some(match c.model.as_deref()? {
-            "pci-bridge" => props.opt("chassis_nr", t.chassis_nr).opt("shpc", t.hotplug),
+            "pci-bridge" => props
+                .opt("chassis_nr", t.chassis_nr)
+                .opt("shpc", t.hotplug)
+                .opt("mem-reserve", t.mem_reserve.map(|kib| kib * 1024)),
             "pci-expander-bus" | "pcie-expander-bus" => {
                 props.opt("bus_nr", t.bus_nr).opt("numa_node", t.node)
             }

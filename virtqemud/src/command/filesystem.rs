@@ -4,7 +4,7 @@ use virt_error::{Code, Domain, Error, Result};
 
 use super::Builder;
 use super::address::virtio;
-use super::props::Opts;
+use super::props::{Opts, Props};
 use crate::document::types::{
     AccessMode, Filesystem, FsDriverType, FsSource, Multidevs, VirtioModel, WritePolicy,
 };
@@ -14,10 +14,10 @@ impl Builder<'_> {
     pub(super) fn filesystems(&mut self) -> Result<()> {
         let def = self.def;
         for fs in &def.devices.filesystems {
-            if fs.driver.kind == Some(FsDriverType::Virtiofs) {
-                self.virtiofs(fs);
-            } else {
-                self.plan9(fs)?;
+            match fs.driver.kind {
+                Some(FsDriverType::Virtiofs) => self.virtiofs(fs),
+                Some(FsDriverType::Mtp) => self.mtp(fs),
+                _ => self.plan9(fs)?,
             }
         }
         Ok(())
@@ -69,6 +69,20 @@ impl Builder<'_> {
         let props = self.place(props, &fs.info);
         self.line.device(props);
         Ok(())
+    }
+
+    fn mtp(&mut self, fs: &Filesystem) {
+        let folder = match &fs.source {
+            FsSource::Mount(m) => m.dir.clone(),
+            _ => None,
+        };
+        let props = Props::driver("usb-mtp")
+            .with("id", fs.info.alias.clone().unwrap_or_default())
+            .opt("rootdir", folder)
+            .opt("desc", fs.target.as_deref())
+            .with("readonly", fs.readonly);
+        let props = self.place(props, &fs.info);
+        self.line.device(props);
     }
 
     fn virtiofs(&mut self, fs: &Filesystem) {

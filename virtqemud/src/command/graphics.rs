@@ -169,10 +169,10 @@ impl Builder<'_> {
         if g.gl.enable.is_some() {
             opts = opts.switch("gl", g.gl.enable);
         }
-        self.line.opts("-display", opts);
         if g.fullscreen == Some(true) {
             self.line.flag("-full-screen");
         }
+        self.line.opts("-display", opts);
     }
 
     fn egl(&mut self, g: &EglHeadless) {

@@ -27,6 +27,11 @@ impl Builder<'_> {
             opts.put("smm", on_off(smm));
         }
         opts = opts.switch("i8042", state(&features.ps2));
+        match features.ioapic {
+            Some(IoapicDriver::Qemu) => opts.put("kernel_irqchip", "split"),
+            Some(IoapicDriver::Kvm) => opts.put("kernel_irqchip", "on"),
+            _ => {}
+        }
         let dump = def.memory.as_ref().and_then(|m| m.dump_core);
         opts.put("dump-guest-core", on_off(dump.unwrap_or(self.launch.settings.dump_guest_core)));
         if def.memory_backing.nosharepages {
@@ -34,11 +39,6 @@ impl Builder<'_> {
         }
         if def.devices.memories.iter().any(|m| m.model == MemoryModel::Nvdimm) {
             opts.put("nvdimm", "on");
-        }
-        match features.ioapic {
-            Some(IoapicDriver::Qemu) => opts.put("kernel_irqchip", "split"),
-            Some(IoapicDriver::Kvm) => opts.put("kernel_irqchip", "on"),
-            _ => {}
         }
         if let Some(gic) = &features.gic
             && machine::is_arm_virt(&self.emulator.arch, name)

@@ -89,7 +89,8 @@ impl Builder<'_> {
             .filter(|a| *a != MemoryAccess::Default);
         let memfd = backing.source == Some(MemorySource::Memfd);
         let file = path.is_some() || huge || backing.source == Some(MemorySource::File);
-        let shared = access == Some(MemoryAccess::Shared);
+        // Private memory is a file of its own too: only then does the mapping's kind matter.
+        let shared = access.is_some();
         let immediate = backing.allocation.mode == Some(MemoryAllocation::Immediate);
         let device_file = path.is_some();
 
@@ -403,8 +404,10 @@ impl Builder<'_> {
     /// I/O threads and the main loop's settings.
     pub(super) fn iothreads(&mut self) {
         let def = self.def;
-        for thread in &def.iothreadids.iothreads {
-            let props = Props::object("iothread", &format!("iothread{}", thread.id))
+        for id in def.iothread_ids() {
+            let none = crate::document::types::Iothread::default();
+            let thread = def.iothreadids.iothreads.iter().find(|t| t.id == id).unwrap_or(&none);
+            let props = Props::object("iothread", &format!("iothread{id}"))
                 .opt("thread-pool-min", thread.thread_pool_min)
                 .opt("thread-pool-max", thread.thread_pool_max)
                 .opt("poll-max-ns", thread.poll.max)

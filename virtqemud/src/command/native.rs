@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use virt_error::Result;
 
 use super::{CommandLine, LaunchContext, Monitor, Sealed, Settings, build};
-use crate::document::types::{Domain, EthernetNet, Graphics, Interface, NetSource};
+use crate::document::types::{Domain, EthernetNet, Graphics, Interface, ListenKind, NetSource};
 use crate::document::{Live, prepare_live};
 use crate::emulator::Emulator;
 
@@ -19,6 +19,7 @@ pub fn native(mut def: Domain, emulator: &Emulator, settings: Settings) -> Resul
     for net in &mut def.devices.interfaces {
         *net = plain_card(net);
     }
+    crate::document::address::assign(&mut def, emulator)?;
     def.id = None;
     let short = crate::process::paths::short_name(-1, def.name.as_deref().unwrap_or_default());
     let live = Live {
@@ -27,6 +28,7 @@ pub fn native(mut def: Domain, emulator: &Emulator, settings: Settings) -> Resul
     };
     prepare_live(&mut def, emulator, &live)?;
     for graphics in &mut def.devices.graphics {
+        made_socket(graphics, &live.private_dir);
         match graphics {
             Graphics::Vnc(g) if g.autoport == Some(true) => g.port = Some(VNC_PORT),
             Graphics::Spice(g) if g.autoport == Some(true) => g.port = Some(SPICE_PORT),
@@ -60,14 +62,26 @@ pub fn native(mut def: Domain, emulator: &Emulator, settings: Settings) -> Resul
     build(&def, emulator, &launch)
 }
 
-/// What is kept of a card: its identity and place.
+/// Sockets without a path are made in the guest's private folder.
+fn made_socket(graphics: &mut Graphics, folder: &str) {
+    let (listens, name) = match graphics {
+        Graphics::Vnc(g) => (&mut g.listens, "vnc.sock"),
+        Graphics::Spice(g) => (&mut g.listens, "spice.sock"),
+        _ => return,
+    };
+    for listen in listens.iter_mut().filter(|l| l.kind == ListenKind::Socket && l.socket.is_none()) {
+        listen.socket = Some(format!("{folder}/{name}"));
+        listen.auto_generated = Some(1);
+    }
+}
+
+/// What is kept of a card: its identity.
 fn plain_card(net: &Interface) -> Interface {
     Interface {
         mac: net.mac.clone(),
         source: NetSource::Ethernet(EthernetNet::default()),
         model: net.model.clone(),
         script: net.script.clone(),
-        info: net.info.clone(),
         ..Interface::default()
     }
 }

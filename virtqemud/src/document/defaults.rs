@@ -4,14 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use virt_error::Result;
-use virt_model::Uuid;
+use virt_model::{Mac, Uuid};
 
 use super::types::{
     BalloonModel, Boot, BootDevice, Clock, Controller, ControllerKind, Domain, LifecycleAction, Memballoon,
     Panic, PanicModel, Placement, VirtType, Watchdog, WatchdogAction, WatchdogModel,
 };
-use super::{controllers, machine, unsupported};
+use super::{machine, unsupported};
 use crate::emulator::{Emulator, Emulators, host_arch};
+use virt_model::domain::defaults::add_controller;
 
 /// Finds the emulator the guest names, or the host's for its architecture.
 pub fn choose_emulator(def: &mut Domain, emulators: &Emulators) -> Result<Arc<Emulator>> {
@@ -37,9 +38,12 @@ pub fn choose_emulator(def: &mut Domain, emulators: &Emulators) -> Result<Arc<Em
     Ok(emulator)
 }
 
-/// 64-bit emulators do not run the 32-bit architectures under their own name, but for those that share a binary.
+/// A 64-bit emulator runs the 32-bit architecture it grew from.
 fn runs(emulator: &Emulator, arch: &str) -> bool {
-    crate::emulator::target_of_arch(arch) == emulator.target
+    let target = crate::emulator::target_of_arch(arch);
+    target == emulator.target
+        || (target == "i386" && emulator.target == "x86_64")
+        || (target == "arm" && emulator.target == "aarch64")
 }
 
 /// Checks the kind of virtualisation and makes the machine type canonical.
@@ -72,52 +76,20 @@ pub fn choose_machine(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     Ok(())
 }
 
-/// Identity, amounts, lifecycle actions.
-pub fn basics(def: &mut Domain) -> Result<()> {
-    def.uuid.get_or_insert_with(Uuid::new_v4);
-    if let Some(genid) = &mut def.genid {
-        genid.uuid.get_or_insert_with(Uuid::new_v4);
-    }
-    let vcpu = def.vcpu.get_or_insert_default();
-    vcpu.placement.get_or_insert(Placement::Static);
-    vcpu.max.get_or_insert(1);
-    if vcpu.current == vcpu.max {
-        vcpu.current = None;
-    }
-    if vcpu.placement == Some(Placement::Auto) {
-        vcpu.cpuset = None;
-    }
-    let ordered = def.devices.disks.iter().any(|d| d.info.boot.is_some())
-        || def.devices.interfaces.iter().any(|d| d.info.boot.is_some())
-        || def.devices.hostdevs.iter().any(|d| d.info.boot.is_some())
-        || def.devices.redirdevs.iter().any(|d| d.info.boot.is_some())
-        || def.devices.filesystems.iter().any(|d| d.info.boot.is_some());
-    if ordered && !def.os.boots.is_empty() {
-        return Err(unsupported("per-device boot elements cannot be used together with os/boot elements"));
-    }
-    if !ordered && def.os.boots.is_empty() {
-        def.os.boots.push(Boot { dev: BootDevice::Hd });
-    }
-    def.clock.get_or_insert_with(Clock::default);
-    def.on_poweroff.get_or_insert(LifecycleAction::Destroy);
-    def.on_reboot.get_or_insert(LifecycleAction::Restart);
-    def.on_crash.get_or_insert(LifecycleAction::Destroy);
-    number_iothreads(def);
-    Ok(())
-}
+/// New identities, from the system's random numbers.
+pub struct Host;
 
-/// Gives every I/O thread a number, the lowest free ones to those without.
-fn number_iothreads(def: &mut Domain) {
-    let listed = def.iothreadids.iothreads.len() as u32;
-    let wanted = def.iothreads.unwrap_or(0).max(listed);
-    let mut next = 1;
-    while (def.iothreadids.iothreads.len() as u32) < wanted {
-        while def.iothreadids.iothreads.iter().any(|t| t.id == next) {
-            next += 1;
-        }
-        def.iothreadids.iothreads.push(super::types::Iothread { id: next, ..Default::default() });
+impl virt_model::domain::defaults::Fresh for Host {
+    fn uuid(&mut self) -> Uuid {
+        Uuid::new_v4()
     }
-    def.iothreads = (wanted > 0).then_some(wanted);
+
+    /// An address of QEMU's own range.
+    fn mac(&mut self) -> Mac {
+        let r = Uuid::new_v4();
+        let b = r.as_bytes();
+        Mac([0x52, 0x54, 0x00, b[0], b[1], b[2]])
+    }
 }
 
 /// Controllers and devices that the machine brings with it.
@@ -139,10 +111,10 @@ pub fn default_devices(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     if usb && !def.devices.controllers.iter().any(|c| c.kind == ControllerKind::Usb) {
         let mut usb = Controller::new(ControllerKind::Usb, 0, None);
         usb.model = automatic_usb_model(&arch, &name, emulator);
-        controllers::insert(&mut def.devices.controllers, usb);
+        add_controller(def, usb);
     }
     if q35 {
-        controllers::ensure(&mut def.devices.controllers, ControllerKind::Sata, 0, None);
+        ensure(def, ControllerKind::Sata, 0, None);
     }
     let root = match (pci, pcie) {
         (_, true) => Some("pcie-root"),
@@ -152,7 +124,7 @@ pub fn default_devices(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     };
     if let Some(root) = root {
         check_root(def, root)?;
-        controllers::ensure(&mut def.devices.controllers, ControllerKind::Pci, 0, Some(root));
+        ensure(def, ControllerKind::Pci, 0, Some(root));
     }
     let balloon = matches!(arch.as_str(), "s390x" | "sparc64") || x86 || pci || pcie;
     if balloon && def.devices.memballoon.is_none() && !isapc {
@@ -172,6 +144,14 @@ pub fn default_devices(def: &mut Domain, emulator: &Emulator) -> Result<()> {
         def.devices.panics.push(Panic { model: Some(PanicModel::S390), ..Panic::default() });
     }
     Ok(())
+}
+
+/// Adds a controller of this kind and index unless there is one.
+fn ensure(def: &mut Domain, kind: ControllerKind, index: u32, model: Option<&str>) {
+    let there = def.devices.controllers.iter().any(|c| c.kind == kind && c.index == Some(index));
+    if !there {
+        add_controller(def, Controller::new(kind, index, model));
+    }
 }
 
 /// The USB controller of a guest that did not ask for one.

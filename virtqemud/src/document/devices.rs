@@ -1,32 +1,27 @@
 //! Defaults of single devices.
 
 use virt_error::Result;
-use virt_model::Mac;
 
-use super::graphics::complete as graphics_defaults;
 use super::types::{
-    AccessMode, AudioKind, ChannelTarget, CharBackend, CharLog, ControllerKind, Domain, Graphics,
-    HostdevSource, Input, InputBus, InputKind, Interface, MacAddress, MemoryModel, NetSource, Panic,
-    PanicModel, PciModelName, RngBackend, Shmem, ShmemModel, SmartcardMode, TpmBackend, TpmModel, TpmVersion,
-    Video, VideoKind, VirtioModel, Vsock,
+    AccessMode, AudioKind, ControllerKind, Domain, Graphics, Input, InputBus, InputKind, Interface,
+    MemoryModel, NetSource, Panic, PanicModel, PciModelName, RngBackend, Shmem, ShmemModel, SmartcardMode,
+    SoundModel, TpmBackend, TpmModel, TpmVersion, Video, VideoKind, VirtioModel, Vsock,
 };
-use super::{controllers, disks, machine, ports, unsupported};
+use super::{disks, machine, ports, unsupported};
 use crate::emulator::Emulator;
 
 /// Fills in every device's defaults.
 pub fn complete(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     let name = def.os.kind.machine.clone().unwrap_or_default();
     let arch = emulator.arch.clone();
-    disks::complete(def)?;
-    controllers::number(&mut def.devices.controllers);
-    complete_controllers(def, emulator, &name)?;
+    disks::complete(def);
     for net in &mut def.devices.interfaces {
         interface(net, emulator, &name, &arch);
     }
     for input in &mut def.devices.inputs {
         complete_input(input, &arch);
     }
-    ports::complete(def, emulator)?;
+    ports::complete(def, emulator);
     for tpm in &mut def.devices.tpms {
         let model = *tpm.model.get_or_insert(if machine::is_pseries(&name) {
             TpmModel::Spapr
@@ -45,7 +40,15 @@ pub fn complete(def: &mut Domain, emulator: &Emulator) -> Result<()> {
         complete_panic(panic, &arch, &name);
     }
     for fs in &mut def.devices.filesystems {
-        fs.accessmode.get_or_insert(AccessMode::Passthrough);
+        let socket = matches!(&fs.source, super::types::FsSource::Mount(m) if m.socket.is_some());
+        if !socket {
+            fs.accessmode.get_or_insert(AccessMode::Passthrough);
+        }
+    }
+    for sound in &mut def.devices.sounds {
+        if sound.model == SoundModel::Virtio {
+            sound.streams = sound.streams.filter(|n| *n > 0).or(Some(2));
+        }
     }
     for shmem in &mut def.devices.shmems {
         complete_shmem(shmem);
@@ -63,24 +66,44 @@ pub fn complete(def: &mut Domain, emulator: &Emulator) -> Result<()> {
             c.database = c.database.take().filter(|d| !d.is_empty());
         }
     }
-    for dev in &mut def.devices.hostdevs {
-        if !matches!(dev.source, HostdevSource::Storage(_) | HostdevSource::Misc(_) | HostdevSource::Net(_)) {
-            dev.managed.get_or_insert(false);
-        }
-    }
     for memory in &mut def.devices.memories {
         if memory.model == MemoryModel::VirtioMem {
             memory.target.requested.get_or_insert_default();
         }
     }
-    complete_videos(&mut def.devices.videos, emulator, &name);
+    complete_videos(&mut def.devices.videos);
+    Ok(())
+}
+
+/// Before the model's own defaults: what is not configuration goes.
+pub fn before(def: &mut Domain, emulator: &Emulator) -> Result<()> {
+    let name = def.os.kind.machine.clone().unwrap_or_default();
+    ports::before(def);
+    for video in &mut def.devices.videos {
+        if video.model.kind == VideoKind::Default {
+            video.model.kind = default_video(emulator, &name);
+        }
+    }
     for graphics in &mut def.devices.graphics {
-        graphics_defaults(graphics)?;
+        forget_made_sockets(graphics);
     }
     Ok(())
 }
 
-fn complete_controllers(def: &mut Domain, emulator: &Emulator, name: &str) -> Result<()> {
+/// A socket in a guest's private folder was made by the driver.
+fn forget_made_sockets(graphics: &mut Graphics) {
+    let made = |p: &String| p.starts_with("/var/lib/libvirt/qemu/domain-");
+    if let Graphics::Vnc(g) = graphics {
+        if g.socket.as_ref().is_some_and(made) {
+            g.socket = None;
+        }
+        g.listens.retain(|l| !l.socket.as_ref().is_some_and(made));
+    }
+}
+
+/// The model behind every controller.
+pub fn complete_controllers(def: &mut Domain, emulator: &Emulator) -> Result<()> {
+    let name = &def.os.kind.machine.clone().unwrap_or_default();
     for c in &mut def.devices.controllers {
         match c.kind {
             ControllerKind::Usb if c.model.is_none() => {
@@ -151,10 +174,14 @@ fn pci_model(c: &mut super::types::Controller, name: &str) {
 }
 
 fn interface(net: &mut Interface, emulator: &Emulator, name: &str, arch: &str) {
-    let mac = net.mac.get_or_insert_with(MacAddress::default);
-    mac.address.get_or_insert_with(random_mac);
-    if !matches!(net.source, NetSource::Hostdev(_)) {
-        net.model.get_or_insert_with(|| default_card(emulator, name, arch).into());
+    match &net.source {
+        NetSource::Hostdev(_) => {}
+        NetSource::Vdpa(_) | NetSource::VhostUser(_) => {
+            net.model.get_or_insert_with(|| "virtio".into());
+        }
+        _ => {
+            net.model.get_or_insert_with(|| default_card(emulator, name, arch).into());
+        }
     }
 }
 
@@ -171,13 +198,6 @@ fn default_card(emulator: &Emulator, name: &str, arch: &str) -> &'static str {
         return if name == "versatilepb" { "smc91c111" } else { "lan9118" };
     }
     ["rtl8139", "e1000"].into_iter().find(|m| emulator.has_type(m)).unwrap_or("virtio")
-}
-
-/// An address of QEMU's own range.
-fn random_mac() -> Mac {
-    let r = virt_model::Uuid::new_v4();
-    let b = r.as_bytes();
-    Mac([0x52, 0x54, 0x00, b[0], b[1], b[2]])
 }
 
 fn complete_input(input: &mut Input, arch: &str) {
@@ -232,17 +252,9 @@ pub fn default_video(emulator: &Emulator, name: &str) -> VideoKind {
     if emulator.has_type("cirrus-vga") { VideoKind::Cirrus } else { VideoKind::Vga }
 }
 
-fn complete_videos(videos: &mut [Video], emulator: &Emulator, name: &str) {
-    let any_primary = videos.iter().any(|v| v.model.primary == Some(true));
-    for (i, video) in videos.iter_mut().enumerate() {
+fn complete_videos(videos: &mut [Video]) {
+    for video in videos {
         let m = &mut video.model;
-        if m.kind == VideoKind::Default {
-            m.kind = default_video(emulator, name);
-        }
-        if m.kind == VideoKind::None {
-            continue;
-        }
-        m.heads = m.heads.filter(|h| *h > 0).or(Some(1));
         match m.kind {
             VideoKind::Qxl => {
                 let megabyte = |v: Option<u32>, least: u32, default: u32| {
@@ -257,9 +269,6 @@ fn complete_videos(videos: &mut [Video], emulator: &Emulator, name: &str) {
                 m.vram = Some(round_power(m.vram.filter(|v| *v > 0).unwrap_or(16_384)));
             }
             _ => {}
-        }
-        if i == 0 && !any_primary {
-            m.primary = Some(true);
         }
     }
 }
@@ -283,24 +292,5 @@ pub fn default_audio(def: &Domain) -> Option<AudioKind> {
         (true, _) => Some(AudioKind::Spice),
         (_, true) => Some(AudioKind::None),
         _ => None,
-    }
-}
-
-/// A channel's or port's backend without its log, for a console that stands for the same device.
-pub(super) fn same_backend(backend: &CharBackend, log: &CharLog) -> (CharBackend, CharLog) {
-    let mut backend = backend.clone();
-    if let CharBackend::Pty(s) = &mut backend {
-        s.path = None;
-    }
-    (backend, log.clone())
-}
-
-/// The name of a SPICE agent's channel.
-pub(super) fn channel_name(target: &mut ChannelTarget, backend: &CharBackend) {
-    if let ChannelTarget::Virtio(t) = target
-        && t.name.is_none()
-        && matches!(backend, CharBackend::Spicevmc | CharBackend::QemuVdagent(_))
-    {
-        t.name = Some("com.redhat.spice.0".into());
     }
 }

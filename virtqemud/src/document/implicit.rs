@@ -4,33 +4,15 @@
 use virt_error::Result;
 
 use super::types::{
-    Address, Audio, ChannelTarget, ConsoleTarget, Controller, ControllerKind, Domain, DriveAddress,
-    HostdevSource, Input, InputBus, InputKind, Video, VideoKind,
+    Address, Audio, Controller, ControllerKind, Domain, DriveAddress, HostdevSource, Input, InputBus,
+    InputKind, Video, VideoKind,
 };
-use super::{controllers, devices, machine};
+use super::{devices, machine};
 use crate::emulator::Emulator;
 
 /// Adds everything implied.
 pub fn add(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     let name = def.os.kind.machine.clone().unwrap_or_default();
-    place_scsi_hostdevs(def);
-    disk_controllers(def, emulator, &name);
-    serial_controllers(def);
-    if !def.devices.smartcards.is_empty() {
-        let last = def
-            .devices
-            .smartcards
-            .iter()
-            .filter_map(|s| match &s.info.address {
-                Some(Address::Ccid(a)) => Some(a.controller),
-                _ => None,
-            })
-            .max()
-            .unwrap_or(0);
-        for index in 0..=last {
-            controllers::ensure(&mut def.devices.controllers, ControllerKind::Ccid, index, None);
-        }
-    }
     inputs(def, &emulator.arch);
     if let Some(kind) = devices::default_audio(def) {
         def.devices.audios.push(Audio { id: 1, kind, ..Audio::default() });
@@ -39,47 +21,8 @@ pub fn add(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     Ok(())
 }
 
-fn disk_controllers(def: &mut Domain, emulator: &Emulator, name: &str) {
-    let kinds = [
-        ControllerKind::Scsi,
-        ControllerKind::Fdc,
-        ControllerKind::Ide,
-        ControllerKind::Sata,
-        ControllerKind::Nvme,
-    ];
-    let scsi = devices::default_scsi(name, &emulator.arch);
-    for kind in kinds {
-        let wanted = def.devices.disks.iter().filter_map(|disk| {
-            let bus = disk.target.bus?.as_str();
-            match &disk.info.address {
-                Some(Address::Drive(a)) if bus == kind.as_str() => Some(a.controller),
-                _ => None,
-            }
-        });
-        let hostdevs = def.devices.hostdevs.iter().filter_map(|dev| match (&dev.source, &dev.info.address) {
-            (HostdevSource::Scsi(_), Some(Address::Drive(a))) if kind == ControllerKind::Scsi => {
-                Some(a.controller)
-            }
-            _ => None,
-        });
-        let Some(last) = wanted.chain(hostdevs).max() else { continue };
-        // A later controller of a document that names one looks like the first.
-        let model = def
-            .devices
-            .controllers
-            .iter()
-            .find(|c| c.kind == ControllerKind::Scsi)
-            .and_then(|c| c.model.clone())
-            .unwrap_or_else(|| scsi.to_string());
-        for index in 0..=last {
-            let model = (kind == ControllerKind::Scsi).then_some(model.as_str());
-            controllers::ensure(&mut def.devices.controllers, kind, index, model);
-        }
-    }
-}
-
 /// Host SCSI devices take the first free unit behind the disks.
-fn place_scsi_hostdevs(def: &mut Domain) {
+pub(super) fn place_scsi_hostdevs(def: &mut Domain) {
     let mut used: Vec<(u32, u32)> = Vec::new();
     for disk in &def.devices.disks {
         if let (Some(super::types::DiskBus::Scsi), Some(Address::Drive(a))) =
@@ -107,36 +50,6 @@ fn place_scsi_hostdevs(def: &mut Domain) {
             unit: place.1,
             ..DriveAddress::default()
         }));
-    }
-}
-
-fn serial_controllers(def: &mut Domain) {
-    let mut wanted: Option<u32> = None;
-    let mut floating = 0;
-    for channel in &def.devices.channels {
-        if !matches!(channel.target, Some(ChannelTarget::Virtio(_))) {
-            continue;
-        }
-        match &channel.info.address {
-            Some(Address::VirtioSerial(a)) => wanted = Some(wanted.unwrap_or(0).max(a.controller)),
-            _ => floating += 1,
-        }
-    }
-    for console in &def.devices.consoles {
-        if console.target.kind != Some(ConsoleTarget::Virtio) {
-            continue;
-        }
-        match &console.info.address {
-            Some(Address::VirtioSerial(a)) => wanted = Some(wanted.unwrap_or(0).max(a.controller)),
-            _ => floating += 1,
-        }
-    }
-    if floating > 0 {
-        wanted.get_or_insert(0);
-    }
-    let Some(last) = wanted else { return };
-    for index in 0..=last {
-        controllers::ensure(&mut def.devices.controllers, ControllerKind::VirtioSerial, index, None);
     }
 }
 
@@ -173,5 +86,5 @@ fn videos(def: &mut Domain, emulator: &Emulator, name: &str) {
 
 /// A controller the address code must add.
 pub(super) fn add_controller(def: &mut Domain, kind: ControllerKind, index: u32, model: Option<&str>) {
-    controllers::insert(&mut def.devices.controllers, Controller::new(kind, index, model));
+    virt_model::domain::defaults::add_controller(def, Controller::new(kind, index, model));
 }

@@ -2,7 +2,7 @@
 
 use virt_error::Result;
 
-use super::types::{ChannelTarget, CharBackend, Domain, SocketMode};
+use super::types::{Address, ChannelTarget, CharBackend, Domain, SocketMode};
 use super::{alias, memory, nodes};
 use crate::emulator::Emulator;
 
@@ -34,7 +34,13 @@ fn channel_paths(def: &mut Domain, live: &Live) {
         if let CharBackend::Unix(s) = &mut channel.backend
             && s.path.is_none()
         {
-            s.path = Some(format!("{}/{}", live.channel_dir, name.unwrap_or(alias)));
+            let made = match &channel.info.address {
+                Some(Address::VirtioSerial(a)) => {
+                    format!("vioser-{:02}-{:02}-{:02}.sock", a.controller, a.bus, a.port)
+                }
+                _ => alias,
+            };
+            s.path = Some(format!("{}/{}", live.channel_dir, name.unwrap_or(made)));
             s.mode = Some(SocketMode::Bind);
         }
     }

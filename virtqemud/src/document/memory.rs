@@ -7,6 +7,9 @@ use super::types::{Domain, Numa, NumaCell};
 /// QEMU takes whole MiB.
 const ALIGN_KIB: u64 = 1024;
 
+/// Memory modules are kept to the size of a transparent huge page.
+const MODULE_KIB: u64 = 2048;
+
 fn round_up(kib: u64, step: u64) -> u64 {
     kib.div_ceil(step) * step
 }
@@ -87,7 +90,7 @@ pub fn align(def: &mut Domain) {
         .iter_mut()
         .map(|m| {
             if let Some(size) = &mut m.target.size {
-                size.kib = round_up(size.kib, ALIGN_KIB);
+                size.kib = round_up(size.kib, MODULE_KIB);
             }
             m.target.size.map_or(0, |s| s.kib)
         })

@@ -6,13 +6,11 @@
 
 pub mod address;
 pub mod alias;
-pub mod controllers;
 pub mod cpu;
 pub mod defaults;
 pub mod devices;
 pub mod disks;
 pub mod firmware;
-pub mod graphics;
 pub mod implicit;
 pub mod live;
 pub mod machine;
@@ -32,6 +30,7 @@ use virt_error::{Code, Domain as From, Error, Result};
 
 use crate::emulator::{Emulator, Emulators};
 use types::Domain;
+use virt_model::domain::defaults as model;
 
 pub use live::{Live, prepare_live};
 pub use planner::DocumentPlanner;
@@ -52,14 +51,22 @@ pub fn complete(def: &mut Domain, emulators: &Emulators) -> Result<Arc<Emulator>
 /// # Errors
 /// As [`complete`], but for those of running the emulator.
 pub fn complete_with(def: &mut Domain, emulator: &Emulator) -> Result<()> {
+    let mut fresh = defaults::Host;
     defaults::choose_machine(def, emulator)?;
-    defaults::basics(def)?;
+    model::guest(def, &mut fresh)?;
     firmware::choose(def, emulator, Path::new("/"))?;
+    model::number_controllers(def);
     defaults::default_devices(def, emulator)?;
     cpu::complete(def, emulator)?;
     memory::complete(def)?;
+    devices::before(def, emulator)?;
+    model::devices(def, &mut fresh)?;
     devices::complete(def, emulator)?;
+    implicit::place_scsi_hostdevs(def);
+    model::controllers(def)?;
+    devices::complete_controllers(def, emulator)?;
     implicit::add(def, emulator)?;
+    validate::before_addresses(def, emulator)?;
     address::assign(def, emulator)?;
     validate::check(def, emulator)
 }

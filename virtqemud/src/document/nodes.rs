@@ -1,11 +1,11 @@
 //! Numbers of block nodes in a running guest.
 
-use super::types::{BackingStore, Disk, Domain};
+use super::types::{BackingStore, Disk, DiskBus, Domain};
 
 /// Numbers every image: the last disk first, each image before what lies under it.
 pub fn number_images(def: &mut Domain) {
     let mut next = 1;
-    for disk in def.devices.disks.iter_mut().rev() {
+    for disk in def.devices.disks.iter_mut().rev().filter(|d| d.target.bus != Some(DiskBus::Sd)) {
         disk.source.common_mut().index = Some(next);
         next += 1;
         if let Some(store) = disk.source.common_mut().data_store.as_mut() {

@@ -93,9 +93,11 @@ pub fn show(file: &Path) -> String {
 fn argv(stem: &Path, emulators: &Emulators) -> Option<String> {
     let text = read(stem, ".in.xml")?;
     if let Some(want) = read(stem, ".err.json") {
-        return refused(&want, define(&text, emulators).and_then(|(def, emulator)| {
-            command::native(def, &emulator, command::Settings::default())
-        }));
+        return refused(
+            &want,
+            define(&text, emulators)
+                .and_then(|(def, emulator)| command::native(def, &emulator, command::Settings::default())),
+        );
     }
     let want: Vec<String> = serde_json::from_str(&read(stem, ".argv.json")?).ok()?;
     let line = define(&text, emulators)

@@ -111,11 +111,11 @@ impl BusModel {
     pub fn connect(self) -> Connect {
         match self {
             Self::PciRoot | Self::PcieRoot => Connect::default(),
-            Self::PciBridge => Connect::PCI_BRIDGE.and(Connect::HOTPLUG),
+            Self::PciBridge => Connect::PCI_BRIDGE,
             Self::DmiToPciBridge => Connect::DMI_BRIDGE,
-            Self::PcieToPciBridge => Connect::PCIE_TO_PCI.and(Connect::HOTPLUG),
+            Self::PcieToPciBridge => Connect::PCIE_TO_PCI,
             Self::PcieRootPort => Connect::ROOT_PORT.and(Connect::AGGREGATE),
-            Self::UpstreamPort => Connect::UPSTREAM.and(Connect::HOTPLUG),
+            Self::UpstreamPort => Connect::UPSTREAM,
             Self::DownstreamPort => Connect::DOWNSTREAM,
             Self::PciExpander => Connect::EXPANDER,
             Self::PcieExpander => Connect::PCIE_EXPANDER,
@@ -142,7 +142,7 @@ impl BusModel {
                 .and(Connect::AUTO)
                 .and(Connect::INTEGRATED),
             Self::PcieRootPort | Self::DownstreamPort => endpoint_port,
-            Self::UpstreamPort => Connect::DOWNSTREAM,
+            Self::UpstreamPort => Connect::DOWNSTREAM.and(Connect::AUTO),
             Self::PcieExpander => Connect::ROOT_PORT.and(Connect::DMI_BRIDGE),
         }
     }
@@ -354,10 +354,15 @@ impl PciSet {
 
     /// Takes the next free place for a device, with `function` in a free slot unless the needs allow sharing.
     pub fn next(&mut self, needs: Connect, function: u8) -> Result<PciPlace> {
+        self.next_except(needs, function, None)
+    }
+
+    /// The same, not on the bus `except`: a controller cannot sit on the bus it makes.
+    pub fn next_except(&mut self, needs: Connect, function: u8, except: Option<u32>) -> Result<PciPlace> {
         if self.buses.is_empty() {
             return Err(Error::new(Code::XmlError, Domain::Domain, "No PCI buses available"));
         }
-        if let Some(place) = self.find(needs, function) {
+        if let Some(place) = self.find(needs, function, except) {
             self.take(place, needs);
             return Ok(place);
         }
@@ -381,9 +386,9 @@ impl PciSet {
         }
     }
 
-    fn find(&self, needs: Connect, function: u8) -> Option<PciPlace> {
+    fn find(&self, needs: Connect, function: u8, except: Option<u32>) -> Option<PciPlace> {
         for (index, bus) in self.buses.iter().enumerate() {
-            let Some(bus) = bus else { continue };
+            let Some(bus) = bus.as_ref().filter(|_| except != Some(index as u32)) else { continue };
             let fits = bus.offers.any(Connect::AUTO)
                 && Connect(needs.0 & bus.offers.0 & Connect::TYPES.0).0 != 0
                 && (!needs.any(Connect::HOTPLUG) || bus.offers.any(Connect::HOTPLUG))
@@ -439,7 +444,7 @@ impl PciSet {
         if model == BusModel::PcieToPciBridge {
             // The bridge itself sits in a port of its own, which comes first.
             let bridge_needs = Connect::PCIE_TO_PCI.and(Connect::HOTPLUG);
-            if self.find(bridge_needs, 0).is_none() && self.buses.len() >= at {
+            if self.find(bridge_needs, 0, None).is_none() && self.buses.len() >= at {
                 self.buses.push(Some(Bus::new(BusModel::PcieRootPort)));
             }
             self.buses.push(Some(Bus::new(model)));

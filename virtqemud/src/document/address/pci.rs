@@ -18,10 +18,10 @@ pub(super) fn assign(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     let name = def.os.kind.machine.clone().unwrap_or_default();
     let express = machine::has_pcie_root(&emulator.arch, &name);
     let guest = Guest { needs: Needs::of(&name, &emulator.arch), name };
-    let models = buses(def)?;
+    let models = buses(def, false)?;
     let spare_port = express && models.len() <= 1;
     let mut trial = def.clone();
-    let mut set = PciSet::new(&models, true);
+    let mut set = PciSet::new(&buses(def, true)?, true);
     guest.hotplug_limits(&trial, &mut set);
     guest.collect(&mut trial, &mut set)?;
     let root = matches!(models.first(), Some(Some(BusModel::PciRoot))) && machine::is_i440fx(&guest.name);
@@ -70,7 +70,7 @@ pub(super) fn assign(def: &mut Domain, emulator: &Emulator) -> Result<()> {
                 });
             }
         }
-        let models = buses(def)?;
+        let models = buses(def, false)?;
         set = PciSet::new(&models, false);
         guest.hotplug_limits(def, &mut set);
         guest.collect(def, &mut set)?;
@@ -83,7 +83,7 @@ pub(super) fn assign(def: &mut Domain, emulator: &Emulator) -> Result<()> {
 }
 
 /// Models of the guest's PCI buses by index.
-fn buses(def: &Domain) -> Result<Vec<Option<BusModel>>> {
+fn buses(def: &Domain, fill: bool) -> Result<Vec<Option<BusModel>>> {
     let mut models: Vec<Option<BusModel>> = Vec::new();
     for c in def.devices.controllers.iter().filter(|c| c.kind == ControllerKind::Pci) {
         let index = c.index.unwrap_or(0) as usize;
@@ -97,6 +97,14 @@ fn buses(def: &Domain) -> Result<Vec<Option<BusModel>>> {
             return Err(xml_error(format!("Multiple 'pci' controllers with index '{index}'")));
         }
         models[index] = c.model.as_deref().and_then(BusModel::from_name);
+    }
+    // An index nobody named is a bus of the usual kind.
+    let filler = match models.first() {
+        Some(Some(BusModel::PcieRoot)) => BusModel::PcieRootPort,
+        _ => BusModel::PciBridge,
+    };
+    if fill && models.len() > 1 {
+        models.iter_mut().for_each(|m| *m = m.or(Some(filler)));
     }
     Ok(models)
 }
@@ -321,7 +329,7 @@ impl Guest {
                 continue;
             };
             if waits(&c.info) {
-                let place = set.next(model.connect(), 0)?;
+                let place = set.next_except(model.connect(), 0, c.index)?;
                 store(&mut c.info, place);
             }
         }

@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use virt_error::Result;
 
 use crate::document::implicit::add_controller;
-use crate::document::types::{
-    Address, ChannelTarget, ConsoleTarget, ControllerKind, Domain, VirtioSerialAddress,
-};
+use crate::document::types::{Address, ChannelTarget, ControllerKind, Domain, VirtioSerialAddress};
 use crate::document::xml_error;
 
 /// Ports of a controller that does not say how many it has.
@@ -63,12 +61,6 @@ pub(super) fn assign(def: &mut Domain) -> Result<()> {
         }
     }
     let mut added = Vec::new();
-    for i in 0..def.devices.consoles.len() {
-        let console = &mut def.devices.consoles[i];
-        if console.target.kind == Some(ConsoleTarget::Virtio) {
-            place(&mut console.info.address, &mut ports, 0, &mut added)?;
-        }
-    }
     for channel in &mut def.devices.channels {
         if matches!(channel.target, Some(ChannelTarget::Virtio(_))) {
             place(&mut channel.info.address, &mut ports, 1, &mut added)?;

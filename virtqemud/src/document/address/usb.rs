@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use virt_error::Result;
 
 use crate::document::types::{
-    Address, ControllerKind, DiskBus, Domain, HostdevSource, Hub, HubKind, InputBus, SerialTarget,
-    SoundModel, UsbAddress,
+    Address, ControllerKind, DiskBus, Domain, FsDriverType, HostdevSource, Hub, HubKind, InputBus,
+    SerialTarget, SoundModel, UsbAddress,
 };
 use crate::document::{unsupported, xml_error};
 
@@ -24,25 +24,16 @@ impl Node {
         Self { ports: (0..ports).map(|_| None).collect() }
     }
 
-    /// The first free port, breadth first: nearer hubs are filled before farther ones.
+    /// The first free port: a hub's own ports before those of hubs on it.
     fn free(&self) -> Option<Vec<u32>> {
-        let mut level: Vec<(Vec<u32>, &Node)> = vec![(Vec::new(), self)];
-        while !level.is_empty() {
-            let mut below = Vec::new();
-            for (path, node) in level {
-                for (i, port) in node.ports.iter().enumerate() {
-                    let mut here = path.clone();
-                    here.push(i as u32 + 1);
-                    match port {
-                        None => return Some(here),
-                        Some(Some(hub)) if here.len() < 4 => below.push((here, hub.as_ref())),
-                        Some(_) => {}
-                    }
-                }
-            }
-            level = below;
+        if let Some(port) = self.ports.iter().position(Option::is_none) {
+            return Some(vec![port as u32 + 1]);
         }
-        None
+        self.ports.iter().enumerate().find_map(|(i, port)| {
+            let mut path = port.as_ref()?.as_ref()?.free().filter(|below| below.len() < 4)?;
+            path.insert(0, i as u32 + 1);
+            Some(path)
+        })
     }
 
     /// How many ports are free, hubs' included.
@@ -217,26 +208,29 @@ fn place(usb: &mut Usb, address: &mut Option<Address>, hub: Option<usize>) -> Re
 /// Every USB device but hubs, in the order the reference places them.
 fn visit(def: &mut Domain, act: &mut dyn FnMut(&mut Option<Address>)) {
     let d = &mut def.devices;
+    for dev in d.hostdevs.iter_mut().filter(|h| matches!(h.source, HostdevSource::Usb(_))) {
+        act(&mut dev.info.address);
+    }
     for disk in d.disks.iter_mut().filter(|x| x.target.bus == Some(DiskBus::Usb)) {
         act(&mut disk.info.address);
     }
-    for c in d.controllers.iter_mut().filter(|c| c.kind == ControllerKind::Ccid) {
-        act(&mut c.info.address);
+    for fs in d.filesystems.iter_mut().filter(|f| f.driver.kind == Some(FsDriverType::Mtp)) {
+        act(&mut fs.info.address);
     }
     for net in d.interfaces.iter_mut().filter(|n| n.model.as_deref() == Some("usb-net")) {
         act(&mut net.info.address);
     }
-    for serial in d.serials.iter_mut().filter(|s| s.target.kind == Some(SerialTarget::Usb)) {
-        act(&mut serial.info.address);
+    for c in d.controllers.iter_mut().filter(|c| c.kind == ControllerKind::Ccid) {
+        act(&mut c.info.address);
     }
     for input in d.inputs.iter_mut().filter(|i| i.bus == Some(InputBus::Usb)) {
         act(&mut input.info.address);
     }
+    for serial in d.serials.iter_mut().filter(|s| s.target.kind == Some(SerialTarget::Usb)) {
+        act(&mut serial.info.address);
+    }
     for sound in d.sounds.iter_mut().filter(|s| s.model == SoundModel::Usb) {
         act(&mut sound.info.address);
-    }
-    for dev in d.hostdevs.iter_mut().filter(|h| matches!(h.source, HostdevSource::Usb(_))) {
-        act(&mut dev.info.address);
     }
     for dev in &mut d.redirdevs {
         act(&mut dev.info.address);

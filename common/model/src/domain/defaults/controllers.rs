@@ -14,9 +14,10 @@ use super::xml_error;
 ///
 /// Errors: 27 when an index is given twice.
 pub fn controllers(d: &mut Domain) -> Result<(), Error> {
-    number(d);
+    number_controllers(d);
     unique(d)?;
     let mut wanted: Vec<(ControllerKind, u32)> = Vec::new();
+    let mut serials: Vec<u32> = Vec::new();
     let mut need = |kind, index| match wanted.iter_mut().find(|w| w.0 == kind) {
         Some(w) => w.1 = w.1.max(index),
         None => wanted.push((kind, index)),
@@ -41,11 +42,13 @@ pub fn controllers(d: &mut Domain) -> Result<(), Error> {
     for channel in &dev.channels {
         if matches!(channel.target, Some(ChannelTarget::Virtio(_))) {
             need(ControllerKind::VirtioSerial, port(&channel.info.address));
+            serials.push(port(&channel.info.address));
         }
     }
     for console in &dev.consoles {
         if console.target.kind == Some(ConsoleTarget::Virtio) {
             need(ControllerKind::VirtioSerial, port(&console.info.address));
+            serials.push(port(&console.info.address));
         }
     }
     for card in &dev.smartcards {
@@ -75,6 +78,10 @@ pub fn controllers(d: &mut Domain) -> Result<(), Error> {
             return Err(xml_error(format!("'{kind}' controller index '{last}' is too large")));
         }
         for index in 0..=*last {
+            // Ports name their controller; disks fill up all before theirs.
+            if kind == ControllerKind::VirtioSerial && !serials.contains(&index) {
+                continue;
+            }
             if !d.devices.controllers.iter().any(|c| c.kind == kind && c.index == Some(index)) {
                 add_controller(d, Controller::new(kind, index, None));
             }
@@ -93,7 +100,7 @@ pub fn add_controller(d: &mut Domain, controller: Controller) {
     list.insert(at, controller);
 }
 
-fn number(d: &mut Domain) {
+pub fn number_controllers(d: &mut Domain) {
     for i in 0..d.devices.controllers.len() {
         let kind = d.devices.controllers[i].kind;
         if d.devices.controllers[i].index.is_some() {

@@ -14,7 +14,7 @@ use virt_error::{Code, Domain as From, Error};
 
 use crate::{Mac, Uuid};
 
-pub use controllers::{add_controller, controllers};
+pub use controllers::{add_controller, controllers, number_controllers};
 pub use disk::{add_disk, disk_index, drive_place};
 pub use guest::guest;
 
