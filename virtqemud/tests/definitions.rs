@@ -151,6 +151,12 @@ async fn changes_are_stored_and_told() {
     assert_eq!(live.message(), "Requested operation is not valid: domain is not running");
     let text = std::fs::read_to_string(host.driver.folders.config.join("a.xml")).unwrap();
     assert!(text.contains("<title>t</title>"), "{text}");
+    let native =
+        |format: &str| XmlToNativeRequest { format: format.into(), xml: document("n", UUID_B), flags: 0 };
+    let line = define::xml_to_native(&definitions, native("qemu-argv")).await.unwrap().config;
+    assert!(line.contains("qemu-system-x86_64 -name guest=n,debug-threads=on -S"), "{line}");
+    assert!(define::xml_to_native(&definitions, native("foo")).await.is_err());
+    assert_eq!(host.driver.guests.len(), 1);
     assert!(host.events.take()[0].contains("MetadataChange"));
 
     let fails = definitions

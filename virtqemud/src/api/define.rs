@@ -58,3 +58,20 @@ pub async fn set_autostart(definitions: &Definitions, request: SetAutostartReque
     definitions.set_autostart(&guest, request.autostart).await?;
     Ok(Empty {})
 }
+
+/// `DomainService.XmlToNative`.
+///
+/// # Errors
+/// Code 8 for another format, and what the document's own rules refuse.
+pub async fn xml_to_native(
+    definitions: &Definitions,
+    request: XmlToNativeRequest,
+) -> Result<XmlToNativeResponse> {
+    flags(request.flags, 0, "qemuConnectDomainXMLToNative")?;
+    if request.format != "qemu-argv" {
+        let text = format!("unsupported config type {}", request.format);
+        return Err(Error::new(Code::InvalidArg, From::Qemu, text));
+    }
+    let config = definitions.command_line(request.xml).await?;
+    Ok(XmlToNativeResponse { config })
+}

@@ -15,8 +15,8 @@ use virt_object::owner::{Class, Spec};
 use virt_object::registry::Claim;
 
 use super::{Definitions, is_gone};
-use crate::document;
 use crate::guest::{Guest, Published};
+use crate::{command, document};
 
 /// A configuration that was read, completed and checked.
 struct Ready {
@@ -66,8 +66,31 @@ impl Definitions {
         }
     }
 
-    /// Reads, completes and checks a document. Blocking: it may probe an emulator.
-    pub(super) fn prepare(&self, xml: &str) -> Result<Domain> {
+    /// The command line a document would be started with, as text for a shell. Nothing is defined or started.
+    ///
+    /// # Errors
+    /// What the document's own rules refuse, and what its emulator cannot do.
+    pub async fn command_line(&self, xml: String) -> Result<String> {
+        let this = self.clone();
+        blocking::run(move || {
+            let mut domain = Domain::parse(&xml, Mode::CONFIG)?;
+            domain.uuid.get_or_insert_with(Uuid::new_v4);
+            let emulator = document::complete(&mut domain, &this.emulators)?;
+            let vnc_listen = this.driver.settings.vnc_listen.clone();
+            let settings = command::Settings { vnc_listen, ..command::Settings::default() };
+            let mut text = command::native(domain, &emulator, settings)?.to_shell();
+            text.push('\n');
+            Ok(text)
+        })
+        .await
+    }
+
+    /// Reads, completes and checks a document, as a definition or a transient start needs it. Blocking: it may probe an
+    /// emulator.
+    ///
+    /// # Errors
+    /// What the document's own rules refuse, and what its emulator cannot do.
+    pub fn prepare(&self, xml: &str) -> Result<Domain> {
         let mut domain = Domain::parse(xml, Mode::CONFIG)?;
         names::DOMAIN.check(domain.name.as_deref().unwrap_or_default())?;
         domain.uuid.get_or_insert_with(Uuid::new_v4);

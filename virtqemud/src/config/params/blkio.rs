@@ -74,7 +74,8 @@ pub fn set(domain: &mut Domain, params: &[Param]) -> Result<()> {
                 tune.devices.push(BlkioDevice { path: Some(path.to_string()), ..BlkioDevice::default() });
                 tune.devices.len() - 1
             });
-            put(&mut tune.devices[at], name, number).ok_or_else(|| bad(name, value.text()))?;
+            put(&mut tune.devices[at], name, number)
+                .ok_or_else(|| bad_number(name, path, &number.to_string()))?;
         }
     }
     tune.devices.retain(|d| *d != BlkioDevice { path: d.path.clone(), ..BlkioDevice::default() });
@@ -88,14 +89,19 @@ fn pairs<'a>(name: &str, text: &'a str) -> Result<Vec<(&'a str, u64)>> {
         return Err(bad(name, text));
     }
     let pair = |p: &[&'a str]| match p {
-        [path, number] if path.starts_with('/') => number.parse().ok().map(|n| (*path, n)),
-        _ => None,
+        [path, number] => number.parse().map(|n| (*path, n)).map_err(|_| bad_number(name, path, number)),
+        _ => Err(bad(name, text)),
     };
-    words.chunks(2).map(|p| pair(p).ok_or_else(|| bad(name, text))).collect()
+    words.chunks(2).map(pair).collect()
 }
 
 fn bad(name: &str, text: &str) -> Error {
-    Error::new(Code::InvalidArg, From::Qemu, format!("unable to parse blkio device '{name}' '{text}'"))
+    Error::new(Code::InvalidArg, From::Domain, format!("unable to parse blkio device '{name}' '{text}'"))
+}
+
+fn bad_number(name: &str, path: &str, number: &str) -> Error {
+    let text = format!("invalid value '{number}' for parameter '{name}' of device '{path}'");
+    Error::new(Code::InvalidArg, From::Domain, text)
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ pub fn set(domain: &mut Domain, params: &[Param]) -> Result<()> {
     let number = |limit: Option<Size>| limit.map_or(UNLIMITED, |s| s.kib);
     if number(hard) > number(swap) {
         let text = "memory hard_limit tunable value must be lower than or equal to swap_hard_limit";
-        return Err(Error::new(Code::InvalidArg, From::Qemu, text));
+        return Err(Error::new(Code::InvalidArg, From::Domain, text));
     }
     (t.hard_limit, t.soft_limit, t.swap_hard_limit) = (hard, soft, swap);
     Ok(())
