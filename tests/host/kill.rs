@@ -13,6 +13,9 @@ use virt_testkit::host::{Host, Options, bare_xml};
 use virt_testkit::wait;
 use virt_tests::level;
 
+/// Begins the names of guests that are acted on.
+const VICTIM: &str = "victim";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Act {
     Define,
@@ -159,29 +162,30 @@ fn check(host: &Host, bystander: &Bystander, when: &str) {
     // Not of one guest: the driver's lock, the event journal.
     state.retain(|f| running.iter().any(|n| f.starts_with(n)) || f.ends_with(".xml") || f.contains("tmp"));
     assert_eq!(state, live, "{when}: state of running guests");
-    let groups = control_groups(host);
-    assert!(groups.len() <= running.len(), "{when}: control groups {groups:?} for {running:?}");
+    let grouped = grouped_victims();
+    assert!(
+        grouped.is_subset(&running),
+        "{when}: control groups of {grouped:?}, but running are {running:?}"
+    );
     for name in &persistent {
         host.virsh(&["dumpxml", name, "--inactive"]);
     }
 }
 
-/// Control groups of guests of this host: those that hold one of its processes, and empty ones with its guests' names.
-fn control_groups(host: &Host) -> BTreeSet<String> {
+/// Names of victims that have a control group, in any hierarchy and by either way of naming.
+fn grouped_victims() -> BTreeSet<String> {
+    let mark = format!("{VICTIM}-{}-", std::process::id());
     let mut found = BTreeSet::new();
     for top in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/cpu"] {
         for partition in ["machine", "machine.slice"] {
             let Ok(entries) = fs::read_dir(format!("{top}/{partition}")) else { continue };
-            found.extend(
-                entries
-                    .flatten()
-                    .map(|e| e.file_name().to_string_lossy().into_owned())
-                    .filter(|n| n.contains(&format!("-{}-", std::process::id())) && !n.contains("bystander")),
-            );
+            for entry in entries.flatten() {
+                let name = entry.file_name().to_string_lossy().replace("\\x2d", "-");
+                if let Some(at) = name.find(&mark) {
+                    found.insert(name[at..].split('.').next().unwrap_or_default().to_owned());
+                }
+            }
         }
-    }
-    if !found.is_empty() {
-        println!("{:?}: {found:?}", host.root());
     }
     found
 }
@@ -197,7 +201,7 @@ fn virtqemud_at_random_moments() {
     let points = level(8, 50);
     for point in 0..points {
         let act = Act::ALL[point % Act::ALL.len()];
-        let name = host.name("victim");
+        let name = host.name(VICTIM);
         let old = titled(&name);
         host.virsh(&["define", &host.document(&name, &old)]);
         let before = host.virsh(&["dumpxml", &name, "--inactive"]);
