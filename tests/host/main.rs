@@ -9,6 +9,7 @@ mod access;
 mod activation;
 mod conformance;
 mod console;
+mod grpc;
 mod hostile;
 mod kill;
 mod lifecycle;

@@ -32,8 +32,9 @@ impl Container {
     fn boot(programs: &Path) -> Self {
         let scratch = tempfile::Builder::new().prefix("virt-c.").tempdir().unwrap();
         let log = fs::File::create("/dev/null").unwrap();
-        let nspawn = Command::new("unshare")
-            .args(["-m", "--propagation", "private"])
+        let nspawn = Command::new("setpriv")
+            // A killed test takes its container along.
+            .args(["--pdeathsig", "TERM", "unshare", "-m", "--propagation", "private"])
             .arg(top().join("tests/systemd/boot"))
             .arg(scratch.path())
             .arg(top())
@@ -59,7 +60,7 @@ impl Container {
 
     fn run(&self, command: &[&str]) -> Output {
         Command::new("nsenter")
-            .args(["-t", &self.leader.to_string(), "-a", "--"])
+            .args(["-t", &self.leader.to_string(), "-a", "--", "timeout", "60"])
             .args(command)
             .stdin(Stdio::null())
             .env("LC_ALL", "C.UTF-8")
