@@ -1,8 +1,10 @@
 //! Typed parameters: the wire's form and the gRPC form of a list of named values.
 
 use virt_api::common::v1alpha1::{TypedParam as Rpc, typed_param::Value as RpcValue};
-use virt_error::{Code, Domain, Error, Result};
+use virt_error::Result;
 use virt_wire::remote::{TypedParam, TypedParamValue};
+
+use crate::refusal;
 
 /// From a daemon's answer. A parameter without a value cannot be said on the wire and is left out.
 pub fn to_wire(params: Vec<Rpc>) -> Vec<TypedParam> {
@@ -57,8 +59,8 @@ pub fn sized<T>(mut items: Vec<T>, room: i32, max: u32) -> Result<(Vec<T>, i32)>
 
 /// Checks the room a client says it has against the wire's limit.
 pub fn room_of(room: i32, max: u32) -> Result<usize> {
-    let fits = usize::try_from(room).ok().filter(|r| *r <= max as usize);
-    fits.ok_or_else(|| Error::new(Code::Rpc, Domain::Rpc, format!("nparams too large: {room}, limit {max}")))
+    let room = usize::try_from(room).map_err(|_| refusal::internal("nparams must be non-negative"))?;
+    if room <= max as usize { Ok(room) } else { Err(refusal::internal("nparams too large")) }
 }
 
 #[cfg(test)]

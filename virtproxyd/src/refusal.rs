@@ -8,6 +8,17 @@ pub fn rpc(text: impl Into<String>) -> Error {
     Error::new(Code::Rpc, Domain::Rpc, text)
 }
 
+/// Errors of the RPC layer about a call's sizes: code 1.
+pub fn internal(text: impl Into<String>) -> Error {
+    Error::internal(Domain::Rpc, text)
+}
+
+/// A size that a client names, checked against the wire's limit; `error` words the refusal.
+pub fn size(name: &str, value: i32, max: u32, limit: &str, error: fn(String) -> Error) -> Result<u32> {
+    let value = u32::try_from(value).map_err(|_| error(format!("{name} must be non-negative")))?;
+    if value <= max { Ok(value) } else { Err(error(format!("{name} > {limit}"))) }
+}
+
 /// No such program or version.
 pub fn unknown_program(number: u32, version: u32) -> Error {
     rpc(format!("Cannot find program {number} version {version}"))

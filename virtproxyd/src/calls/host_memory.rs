@@ -29,8 +29,7 @@ async fn cells_free(c: Ctx, a: NodeGetCellsFreeMemoryArgs) -> Result<NodeGetCell
         let text = format!("startCell in {function} must be zero or greater");
         Error::invalid_arg(Domain::Domain, function, "startCell", text)
     })?;
-    let max = u32::try_from(a.maxcells).ok().filter(|n| *n <= NODE_MAX_CELLS);
-    let max = max.ok_or_else(|| refusal::rpc("maxCells > REMOTE_NODE_MAX_CELLS"))?;
+    let max = refusal::size("maxcells", a.maxcells, NODE_MAX_CELLS, "REMOTE_NODE_MAX_CELLS", refusal::rpc)?;
     let mut cells = rpc!(c, Host.get_cells_free_memory(CellsFreeMemoryRequest { start, max })).await?.cells;
     cells.truncate(max as usize);
     Ok(NodeGetCellsFreeMemoryRet { cells })
@@ -38,7 +37,7 @@ async fn cells_free(c: Ctx, a: NodeGetCellsFreeMemoryArgs) -> Result<NodeGetCell
 
 async fn free_pages(c: Ctx, a: NodeGetFreePagesArgs) -> Result<NodeGetFreePagesRet> {
     if u64::from(a.cell_count) * a.pages.len() as u64 > u64::from(NODE_MAX_CELLS) {
-        return Err(refusal::rpc("the result won't fit into REMOTE_NODE_MAX_CELLS"));
+        return Err(refusal::internal("the result won't fit into REMOTE_NODE_MAX_CELLS"));
     }
     let (start_cell, cell_count) = (a.start_cell, a.cell_count);
     let request = FreePagesRequest { pages: a.pages, start_cell, cell_count, flags: a.flags };

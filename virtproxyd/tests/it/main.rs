@@ -15,4 +15,5 @@ mod fake;
 mod hostile;
 mod protocol;
 mod restart;
+mod speed;
 mod streams;

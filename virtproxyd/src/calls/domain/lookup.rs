@@ -44,14 +44,14 @@ async fn count(c: Ctx, filter: u32) -> Result<i32> {
 }
 
 async fn list_ids(c: Ctx, a: ConnectListDomainsArgs) -> Result<ConnectListDomainsRet> {
-    let room = room(a.maxids)?;
+    let room = room("maxids", a.maxids)?;
     let rows = rows(&c, VIR_CONNECT_LIST_DOMAINS_ACTIVE).await?;
     let ids = rows.into_iter().filter_map(|d| i32::try_from(d.id?).ok()).take(room).collect();
     Ok(ConnectListDomainsRet { ids })
 }
 
 async fn list_defined(c: Ctx, a: ConnectListDefinedDomainsArgs) -> Result<ConnectListDefinedDomainsRet> {
-    let room = room(a.maxnames)?;
+    let room = room("maxnames", a.maxnames)?;
     let rows = rows(&c, VIR_CONNECT_LIST_DOMAINS_INACTIVE).await?;
     Ok(ConnectListDefinedDomainsRet { names: rows.into_iter().map(|d| d.name).take(room).collect() })
 }
@@ -96,9 +96,8 @@ async fn by_id(c: Ctx, a: DomainLookupByIdArgs) -> Result<DomainLookupByIdRet> {
     Ok(DomainLookupByIdRet { dom: get(c, DomainRef { id: Some(id), ..Default::default() }).await? })
 }
 
-fn room(asked: i32) -> Result<usize> {
-    let fits = usize::try_from(asked).ok().filter(|n| *n <= DOMAIN_LIST_MAX as usize);
-    fits.ok_or_else(|| refusal::rpc(format!("Too many domains '{asked}' for limit '{DOMAIN_LIST_MAX}'")))
+fn room(name: &str, asked: i32) -> Result<usize> {
+    Ok(refusal::size(name, asked, DOMAIN_LIST_MAX, "REMOTE_DOMAIN_LIST_MAX", refusal::rpc)? as usize)
 }
 
 fn within_limit(count: usize) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use virt_api::domain::v1alpha1::{GetParametersRequest, ParameterFamily, SetParametersRequest};
 use virt_consts::VIR_DOMAIN_AFFECT_CURRENT;
-use virt_error::Result;
+use virt_error::{Domain, Error, Result};
 use virt_wire::remote::{procs, *};
 
 use super::super::{Call, Ctx, calls, rpc};
@@ -75,6 +75,15 @@ async fn scheduler_type(c: Ctx, a: DomainGetSchedulerTypeArgs) -> Result<DomainG
 
 async fn scheduler_any(c: &Ctx, dom: NonnullDomain, room: i32, flags: u32) -> Result<Vec<TypedParam>> {
     let room = params::room_of(room, DOMAIN_SCHEDULER_PARAMETERS_MAX)?;
+    if room == 0 {
+        let function = "virDomainGetSchedulerParameters";
+        return Err(Error::invalid_arg(
+            Domain::Domain,
+            function,
+            "params",
+            format!("params in {function} must not be NULL"),
+        ));
+    }
     let mut params = Family::of(ParameterFamily::Scheduler, dom, flags).get(c).await?;
     // This one has no first step: clients learn the number from the scheduler's type.
     params.truncate(room);

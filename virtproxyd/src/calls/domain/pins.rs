@@ -27,32 +27,30 @@ struct Room {
 }
 
 impl Room {
-    fn of(maps: i32, bytes: i32) -> Result<Self> {
-        let too_large =
-            || refusal::rpc(format!("{maps} CPU maps of {bytes} bytes are too large for a reply"));
-        let room = Self {
-            maps: u32::try_from(maps).map_err(|_| too_large())?,
-            bytes: u32::try_from(bytes).map_err(|_| too_large())?,
-        };
-        let total = u64::from(room.maps) * u64::from(room.bytes);
-        let fits = room.maps <= VCPUINFO_MAX && total <= u64::from(CPUMAPS_MAX);
-        if fits { Ok(room) } else { Err(too_large()) }
+    /// `name` is the wire's name of the number of maps.
+    fn of(name: &str, maps: i32, bytes: i32) -> Result<Self> {
+        let maps = refusal::size(name, maps, VCPUINFO_MAX, "REMOTE_VCPUINFO_MAX", refusal::internal)?;
+        let bytes = refusal::size("maplen", bytes, CPUMAPS_MAX, "REMOTE_CPUMAPS_MAX", refusal::internal)?;
+        if u64::from(maps) * u64::from(bytes) > u64::from(CPUMAPS_MAX) {
+            return Err(refusal::internal("maxinfo * maplen > REMOTE_CPUMAPS_MAX"));
+        }
+        Ok(Self { maps, bytes })
     }
 
-    /// The maps in the client's length: cut or filled with zeroes.
+    /// The maps in the client's length, cut or filled with zeroes, and zeroes where there are fewer than it has room for.
     fn pack(self, maps: impl IntoIterator<Item = Bytes>) -> Opaque {
-        let length = self.bytes as usize;
-        let mut packed = Vec::new();
-        for (i, map) in maps.into_iter().take(self.maps as usize).enumerate() {
-            packed.extend_from_slice(&map[..map.len().min(length)]);
-            packed.resize((i + 1) * length, 0);
+        let (count, length) = (self.maps as usize, self.bytes as usize);
+        let mut packed = vec![0; count * length];
+        for (map, place) in maps.into_iter().zip(packed.chunks_exact_mut(length.max(1))) {
+            let n = map.len().min(length);
+            place[..n].copy_from_slice(&map[..n]);
         }
         Opaque(packed)
     }
 }
 
 async fn vcpus(c: Ctx, a: DomainGetVcpusArgs) -> Result<DomainGetVcpusRet> {
-    let room = Room::of(a.maxinfo, a.maplen)?;
+    let room = Room::of("maxinfo", a.maxinfo, a.maplen)?;
     let request = GetVcpusRequest { domain: to_ref(a.dom), max: room.maps, map_bytes: room.bytes };
     let mut vcpus = rpc!(c, Tuning.get_vcpus(request)).await?.vcpus;
     vcpus.truncate(room.maps as usize);
@@ -77,7 +75,7 @@ async fn pin_flags(c: Ctx, a: DomainPinVcpuFlagsArgs) -> Result<()> {
 }
 
 async fn pins(c: Ctx, a: DomainGetVcpuPinInfoArgs) -> Result<DomainGetVcpuPinInfoRet> {
-    let room = Room::of(a.ncpumaps, a.maplen)?;
+    let room = Room::of("ncpumaps", a.ncpumaps, a.maplen)?;
     let domain = to_ref(a.dom);
     let request = GetPinsRequest { domain, max: room.maps, map_bytes: room.bytes, flags: a.flags };
     let maps = rpc!(c, Tuning.get_vcpu_pins(request)).await?.maps;
@@ -92,7 +90,7 @@ async fn pin_emulator(c: Ctx, a: DomainPinEmulatorArgs) -> Result<()> {
 }
 
 async fn emulator_pin(c: Ctx, a: DomainGetEmulatorPinInfoArgs) -> Result<DomainGetEmulatorPinInfoRet> {
-    let room = Room::of(1, a.maplen)?;
+    let room = Room::of("ncpumaps", 1, a.maplen)?;
     let request = GetPinsRequest { domain: to_ref(a.dom), max: 1, map_bytes: room.bytes, flags: a.flags };
     let maps = rpc!(c, Tuning.get_emulator_pin(request)).await?.maps;
     let ret = count(maps.len().min(1));
@@ -105,15 +103,18 @@ mod tests {
 
     #[test]
     fn maps_get_the_clients_length() {
-        let room = Room::of(2, 2).unwrap();
-        assert_eq!(room.pack([&[3][..], &[1, 2, 9], &[7]].map(Bytes::copy_from_slice)).0, [3, 0, 1, 2]);
-        assert_eq!(Room::of(4, 0).unwrap().pack([Bytes::from_static(&[3])]).0, []);
+        let maps = [&[3][..], &[1, 2, 9], &[7]].map(Bytes::copy_from_slice);
+        assert_eq!(Room::of("maxinfo", 2, 2).unwrap().pack(maps.clone()).0, [3, 0, 1, 2]);
+        assert_eq!(Room::of("maxinfo", 4, 2).unwrap().pack(maps.clone()).0, [3, 0, 1, 2, 7, 0, 0, 0]);
+        assert_eq!(Room::of("maxinfo", 4, 0).unwrap().pack(maps).0, []);
     }
 
     #[test]
-    fn silly_rooms_are_refused() {
-        for (maps, bytes) in [(-1, 1), (1, -1), (16_385, 1), (16_384, 8_388_608)] {
-            assert!(Room::of(maps, bytes).is_err(), "{maps} {bytes}");
-        }
+    fn silly_rooms_are_refused_in_the_references_words() {
+        let text = |maps, bytes| Room::of("maxinfo", maps, bytes).unwrap_err().message();
+        assert_eq!(text(-1, 1), "internal error: maxinfo must be non-negative");
+        assert_eq!(text(1, -1), "internal error: maplen must be non-negative");
+        assert_eq!(text(16_385, 1), "internal error: maxinfo > REMOTE_VCPUINFO_MAX");
+        assert_eq!(text(16_384, 8000), "internal error: maxinfo * maplen > REMOTE_CPUMAPS_MAX");
     }
 }

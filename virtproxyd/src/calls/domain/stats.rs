@@ -67,7 +67,7 @@ async fn block_stats_flags(c: Ctx, a: DomainBlockStatsFlagsArgs) -> Result<Domai
 
 async fn memory_stats(c: Ctx, a: DomainMemoryStatsArgs) -> Result<DomainMemoryStatsRet> {
     if a.max_stats > DOMAIN_MEMORY_STATS_MAX {
-        return Err(refusal::rpc("maxStats > REMOTE_DOMAIN_MEMORY_STATS_MAX"));
+        return Err(refusal::internal("maxStats > REMOTE_DOMAIN_MEMORY_STATS_MAX"));
     }
     let request = FlagsStatsRequest { domain: to_ref(a.dom), flags: a.flags };
     let stats = rpc!(c, Stats.get_memory_stats(request)).await?.stats.into_iter();
