@@ -1,14 +1,18 @@
 //! The QEMU driver daemon.
 
+pub mod agent;
 pub mod api;
 pub mod command;
 pub mod config;
+pub mod console;
 pub mod definitions;
 pub mod document;
 pub mod driver;
 pub mod emulator;
 pub mod guest;
 pub mod host;
+pub mod keycodes;
 pub mod process;
 pub mod qmp;
+pub mod serve;
 pub mod settings;

@@ -1,2 +1,9 @@
-//! Entry point.
-fn main() {}
+//! The QEMU driver daemon.
+
+use std::process::ExitCode;
+
+use virt_daemon::Daemon;
+
+fn main() -> ExitCode {
+    Daemon::new("virtqemud", "Manages QEMU guests").locks(&["qemu/driver.pid"]).run(virtqemud::serve::start)
+}

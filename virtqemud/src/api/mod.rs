@@ -3,10 +3,16 @@
 //! `DomainService` is one trait for many concerns: its calls are free functions in one file a concern (`define`,
 //! `metadata` ...), and the implementation only passes requests on.
 
+pub mod agent;
 pub mod check;
+pub mod console;
 pub mod define;
 pub mod device;
+pub mod domain;
+pub mod events;
 pub mod host;
+pub mod lifecycle;
+pub mod lookup;
 pub mod metadata;
 pub mod parameters;
 pub mod tuning;

@@ -9,6 +9,7 @@
 //!   watcher (monitor events, end of process) --> job on Work
 //! ```
 
+pub mod adopt;
 pub mod lifecycle;
 pub mod plan;
 pub mod shared;

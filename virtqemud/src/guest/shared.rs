@@ -1,8 +1,10 @@
 //! What a kill and read-only questions may use while a job runs: process and monitor.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 use virt_host::process::Process;
 
 use crate::process::kill::Ended;
@@ -12,6 +14,10 @@ use crate::qmp::Client;
 #[derive(Default)]
 pub struct Shared {
     alive: Mutex<Alive>,
+    /// One agent command at a time.
+    agent: tokio::sync::Mutex<()>,
+    /// Open consoles by alias: dropping a sender closes the console.
+    consoles: Mutex<HashMap<String, oneshot::Sender<()>>>,
 }
 
 #[derive(Default, Clone)]
@@ -65,8 +71,26 @@ impl Shared {
         self.alive.lock().ended
     }
 
+    /// Whose turn it is to talk to the agent.
+    pub fn agent_turn(&self) -> &tokio::sync::Mutex<()> {
+        &self.agent
+    }
+
+    /// Takes the console `alias`; the receiver ends when it is taken away. `None`: somebody has it and `force` is off.
+    pub fn open_console(&self, alias: &str, force: bool) -> Option<oneshot::Receiver<()>> {
+        let mut consoles = self.consoles.lock();
+        let busy = consoles.get(alias).is_some_and(|open| !open.is_closed());
+        if busy && !force {
+            return None;
+        }
+        let (open, closed) = oneshot::channel();
+        consoles.insert(alias.into(), open);
+        Some(closed)
+    }
+
     /// The run has ended.
     pub fn clear(&self) {
         *self.alive.lock() = Alive::default();
+        self.consoles.lock().clear();
     }
 }

@@ -14,7 +14,7 @@ use virt_model::domain::chardev::{ChannelTarget, CharBackend, PortState};
 use virt_object::undo::Undo;
 
 use super::state::{Paused, Running, Shutoff, State};
-use super::work::{Run, Work, first_status};
+use super::work::{Held, Run, Work, first_status};
 use super::{status, watch};
 use crate::process::ended::{blocking, ended};
 use crate::process::log;
@@ -116,16 +116,13 @@ impl Work {
         let vcpus = cpus.iter().map(|c| status::Vcpu { id: c.cpu_index, pid: c.thread_id }).collect();
         let run = Run {
             id,
-            paths,
             process,
             monitor,
             live,
             vcpus,
             fake_reboot: false,
             log_from,
-            group,
-            given,
-            _ports: ports,
+            held: Held { paths, group, given, _ports: ports },
             _busy: self.driver.busy.token(),
         };
         self.run = Some(run);
@@ -156,6 +153,7 @@ impl Work {
     /// Nothing runs any more, and nothing did long enough to be told.
     fn forget_run(&mut self) {
         self.run = None;
+        self.unreached = None;
         self.shared.clear();
         self.driver.guests.set_id(&self.uuid, None);
         self.publish(|p| {

@@ -9,7 +9,7 @@ use virt_object::owner::{Class, Spec};
 
 use super::shared::Shared;
 use super::state::{Kind, Shutdown, Shutoff, State};
-use super::work::{Run, Work};
+use super::work::{Held, Work};
 use super::{Guest, not_running};
 use crate::process::ended::blocking;
 use crate::process::kill::{self, Ended};
@@ -42,7 +42,7 @@ impl Work {
     /// The process was ended by a destroy.
     async fn settle_destroyed(&mut self) -> Result<()> {
         let asked = self.shared.ended() == Some(Ended::Asked);
-        if self.run.is_none() {
+        if self.run.is_none() && self.unreached.is_none() {
             return Ok(());
         }
         if asked && self.state().kind() != Kind::Shutdown {
@@ -71,9 +71,10 @@ impl Work {
 
     /// The process has ended: releases what the run held, publishes, tells. A transient guest is forgotten.
     pub(super) async fn end(&mut self, reason: Shutoff, detail: i32) {
-        let Some(run) = self.run.take() else { return };
+        let run = self.run.take();
+        let Some(held) = run.map(|r| r.held).or(self.unreached.take()) else { return };
         self.shared.clear();
-        release(self, run, reason).await;
+        release(self, held, reason).await;
         self.driver.guests.set_id(&self.uuid, None);
         // Events carry the number the guest had: tell before it is gone from the snapshot.
         let before = self.published();
@@ -96,8 +97,8 @@ impl Work {
 }
 
 /// Gives back what a run held. The status file goes last: a daemon that dies in the middle finds the rest by it.
-async fn release(work: &Work, run: Run, reason: Shutoff) {
-    let Run { paths, group, given, .. } = run;
+async fn release(work: &Work, held: Held, reason: Shutoff) {
+    let Held { paths, group, given, _ports } = held;
     let dac = work.driver.dac;
     let done = blocking(move || {
         if let Err(error) = log::end(&paths.log, reason.name()) {

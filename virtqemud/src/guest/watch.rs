@@ -159,7 +159,11 @@ impl Work {
         }
         self.tell_shutdown(by_guest)?;
         self.save_status()?;
-        let rebooted = event.text("reason") == Some("guest-reset");
+        self.after_shutdown(event.text("reason") == Some("guest-reset")).await
+    }
+
+    /// Does what the document wants after a power off, or after a reset that QEMU was told to stop at.
+    pub(super) async fn after_shutdown(&mut self, rebooted: bool) -> Result<()> {
         let action = self.document_action(|d| if rebooted { d.on_reboot } else { d.on_poweroff });
         match action {
             LifecycleAction::Restart | LifecycleAction::RenameRestart | LifecycleAction::CoredumpRestart => {

@@ -33,14 +33,24 @@ pub struct Work {
     pub(super) shared: Arc<Shared>,
     /// The running process with all that belongs to it.
     pub run: Option<Run>,
+    /// What an adopted guest holds whose monitor was not reached yet.
+    pub(super) unreached: Option<Held>,
+}
+
+/// What is given back when a run ends.
+pub struct Held {
+    /// The run's files.
+    pub paths: RunPaths,
+    pub(super) group: Group,
+    pub(super) given: Given,
+    /// Held while the guest runs.
+    pub(super) _ports: Vec<Port>,
 }
 
 /// One run of a guest: everything that ends with it.
 pub struct Run {
     /// The guest's number.
     pub id: i32,
-    /// Its files.
-    pub paths: RunPaths,
     /// Its process.
     pub process: Arc<Process>,
     /// Its monitor.
@@ -53,10 +63,8 @@ pub struct Run {
     pub fake_reboot: bool,
     /// Where QEMU's words begin in the log.
     pub log_from: u64,
-    pub(super) group: Group,
-    pub(super) given: Given,
-    /// Held while the guest runs.
-    pub(super) _ports: Vec<Port>,
+    /// What it holds on the host.
+    pub held: Held,
     /// The daemon does not leave while a guest runs.
     pub(super) _busy: virt_object::busy::Token,
 }
@@ -68,7 +76,7 @@ impl Work {
         entry: Arc<Entry<Published>>,
         shared: Arc<Shared>,
     ) -> Self {
-        Self { driver, uuid, entry, shared, run: None }
+        Self { driver, uuid, entry, shared, run: None, unreached: None }
     }
 
     /// The newest published state.
@@ -150,9 +158,9 @@ impl Work {
                 start_ticks: run.process.stat().map_or(0, |s| s.start_ticks),
                 log_from: run.log_from,
             }),
-            ..first_status(&run.paths, &run.live, self.driver.settings.remember_owner)
+            ..first_status(&run.held.paths, &run.live, self.driver.settings.remember_owner)
         };
-        status.save(&run.paths.status)
+        status.save(&run.held.paths.status)
     }
 
     /// Notes something that its supporters should know, once a run.
@@ -163,7 +171,7 @@ impl Work {
         self.publish(|p| p.taints.push(what));
         if let Some(run) = &self.run {
             let line = format!("Domain id={} is tainted: {what}", run.id);
-            if let Err(error) = crate::process::log::note(&run.paths.log, &line) {
+            if let Err(error) = crate::process::log::note(&run.held.paths.log, &line) {
                 tracing::warn!(%error, "cannot write to a guest's log");
             }
         }

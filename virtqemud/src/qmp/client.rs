@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::deadline::deadline;
 use super::error::{Error, Result};
 use super::event::{self, Events, Sink, WireEvent};
-use super::line::{self, Ended, Lines};
+use super::lines::{self, Ended, Lines};
 use super::{Command, MAX_EVENT, MAX_EVENTS, MAX_IN_FLIGHT, MAX_LINE};
 
 /// Longest error text that is passed on, in bytes.
@@ -426,7 +426,7 @@ async fn write_loop(
 ) {
     while let Some(frame) = queue.recv().await {
         let stream: &UnixStream = half.as_ref();
-        if let Err(e) = line::write(stream, &frame.bytes, &frame.fds).await {
+        if let Err(e) = lines::write(stream, &frame.bytes, &frame.fds).await {
             let why = match e.kind() {
                 std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset => Error::Closed,
                 _ => socket("write to the monitor", &e),

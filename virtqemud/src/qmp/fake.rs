@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
-use super::line::Lines;
+use super::lines::Lines;
 
 /// What the fake does on a command.
 pub enum Act {

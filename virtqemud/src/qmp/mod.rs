@@ -19,7 +19,7 @@ mod error;
 mod event;
 #[cfg(test)]
 pub(crate) mod fake;
-mod line;
+pub mod lines;
 #[cfg(test)]
 mod tests;
 

@@ -33,6 +33,7 @@ pub enum Ended {
 }
 
 impl Lines {
+    /// Lines of at most `limit` bytes.
     pub fn new(half: OwnedReadHalf, limit: usize) -> Self {
         Self { half, buffer: Vec::new(), scanned: 0, limit }
     }

@@ -1,0 +1,125 @@
+//! From the daemon's frame to a serving driver.
+
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use virt_api::domain::v1alpha1::domain_console_service_server::DomainConsoleServiceServer;
+use virt_api::domain::v1alpha1::domain_device_service_server::DomainDeviceServiceServer;
+use virt_api::domain::v1alpha1::domain_service_server::DomainServiceServer;
+use virt_api::domain::v1alpha1::domain_tuning_service_server::DomainTuningServiceServer;
+use virt_api::domain::v1alpha1::guest_agent_service_server::GuestAgentServiceServer;
+use virt_api::domain::v1alpha1::monitor_service_server::MonitorServiceServer;
+use virt_api::host::v1alpha1::host_service_server::HostServiceServer;
+use virt_daemon::{Conf, Context, Mode, Paths, Running};
+use virt_error::{Code, Domain, Error, Result};
+use virt_host::node::Node;
+use virt_object::blocking;
+use virt_object::events::{Journal, Limits};
+use virt_rpc::server::Services;
+use virt_rpc::service;
+
+use crate::api::device::DeviceApi;
+use crate::api::domain::DomainApi;
+use crate::api::events::JournalSink;
+use crate::api::host::HostApi;
+use crate::api::tuning::TuningApi;
+use crate::command;
+use crate::definitions::Definitions;
+use crate::document::planner::DocumentPlanner;
+use crate::driver::{Driver, Parts};
+use crate::emulator::Emulators;
+use crate::guest::adopt;
+use crate::host::HostFacts;
+use crate::process::paths::Folders;
+use crate::settings::Settings;
+
+/// Folder of port locks: one for all daemons of a host, whatever their root.
+const PORT_LOCKS: &str = "/run/virtd/ports";
+/// Where packages put the launcher.
+const LAUNCHERS: [&str; 2] = ["/usr/libexec/virtd/virt-launch", "/usr/lib/virtd/virt-launch"];
+
+/// Reads the configuration and all definitions, finds running guests again, and offers the services.
+pub async fn start(context: Context) -> Result<Running> {
+    let conf = Conf::load(context.paths.etc.join("qemu.conf"))?;
+    let settings = Settings::read(&conf)?;
+    let folders = folders(&context.paths);
+    let journal = Arc::new(Journal::open(
+        &folders.state.join("virtd-events"),
+        Limits::default(),
+        context.busy.clone(),
+    )?);
+    let emulators = Arc::new(Emulators::new(Some(folders.cache.join("virtd-emulators"))));
+    let line = command::Settings { vnc_listen: settings.vnc_listen.clone(), ..command::Settings::default() };
+    let driver = Driver::new(Parts {
+        settings,
+        folders: folders.clone(),
+        busy: context.busy.clone(),
+        work: context.work.clone(),
+        planner: Arc::new(DocumentPlanner::new(emulators.clone(), line)),
+        events: Arc::new(JournalSink(journal.clone())),
+        launcher: launcher()?,
+        partition: partition(&context.paths),
+        port_locks: port_locks(&context.paths),
+    })?;
+    let definitions = Definitions::new(driver.clone(), emulators.clone());
+    let loader = definitions.clone();
+    let known = blocking::run(move || loader.load()).await?;
+    let running = adopt::all(&driver).await?;
+    tracing::info!(known, running, "guests");
+    let facts = Arc::new(HostFacts::new(Node::real(), emulators, Some(folders.cache.clone()), "/"));
+    let domains = DomainApi::new(definitions.clone(), journal.clone(), context.descriptors.clone());
+    let services = Services::new()
+        .add(service!(DomainServiceServer, domains.clone()))
+        .add(service!(DomainConsoleServiceServer, domains.clone()))
+        .add(service!(GuestAgentServiceServer, domains.clone()))
+        .add(service!(MonitorServiceServer, domains))
+        .add(service!(DomainDeviceServiceServer, DeviceApi::new(definitions.clone())))
+        .add(service!(DomainTuningServiceServer, TuningApi::new(definitions, facts.clone())))
+        .add(service!(HostServiceServer, HostApi::new(facts)));
+    Ok(Running::new(services).epoch(journal.epoch()))
+}
+
+fn folders(paths: &Paths) -> Folders {
+    match paths.mode {
+        Mode::System => Folders {
+            config: paths.etc.join("qemu"),
+            state: paths.run.join("qemu"),
+            lib: paths.lib.join("qemu"),
+            log: paths.log.join("qemu"),
+            cache: paths.cache.join("qemu"),
+        },
+        Mode::Session => Folders::session(&paths.etc, &paths.run, &paths.cache),
+    }
+}
+
+/// A daemon of the host uses libvirt's own partition; one on another root a part of it; a session none.
+fn partition(paths: &Paths) -> Option<String> {
+    match paths.mode {
+        Mode::Session => None,
+        Mode::System if !rustix::process::geteuid().is_root() => None,
+        Mode::System if *paths == Paths::system(None) => Some("/machine".into()),
+        Mode::System => {
+            let mut hasher = std::hash::DefaultHasher::new();
+            paths.run.hash(&mut hasher);
+            Some(format!("/machine/virtd-{:016x}.partition", hasher.finish()))
+        }
+    }
+}
+
+fn port_locks(paths: &Paths) -> PathBuf {
+    match paths.mode {
+        Mode::System if rustix::process::geteuid().is_root() => PORT_LOCKS.into(),
+        Mode::System | Mode::Session => paths.run.join("ports"),
+    }
+}
+
+/// Beside the daemon's own program, or where packages put it.
+fn launcher() -> Result<PathBuf> {
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("virt-launch")));
+    let known = LAUNCHERS.iter().map(|p| Path::new(p).to_path_buf());
+    beside.into_iter().chain(known).find(|p| p.is_file()).ok_or_else(|| {
+        let text = "the program virt-launch is not installed";
+        Error::new(Code::NoSource, Domain::Qemu, text).with("looked for", LAUNCHERS.join(", "))
+    })
+}
