@@ -13,6 +13,14 @@ const FOLDERS: &[&str] = &["usr/share/qemu/firmware", "etc/qemu/firmware"];
 pub struct Firmware {
     /// The image.
     pub path: PathBuf,
+    /// Format of the image: "raw", "qcow2".
+    pub format: String,
+    /// How the image is mapped: "flash" or "memory".
+    pub device: String,
+    /// "split" keeps variables in a file of their own, "stateless" has none, "combined" one file for both.
+    pub mode: String,
+    /// The image that a guest's variables start from, and its format.
+    pub template: Option<(String, String)>,
     /// "uefi" or "bios".
     pub interfaces: Vec<String>,
     /// "secure-boot", "requires-smm" ...
@@ -55,8 +63,16 @@ fn read(text: &[u8]) -> Option<Firmware> {
         v.as_array().into_iter().flatten().filter_map(|s| s.as_str().map(str::to_string)).collect()
     };
     let targets = value["targets"].as_array()?.iter();
+    let text = |v: &Value, default: &str| v.as_str().unwrap_or(default).to_string();
+    let template = &mapping["nvram-template"];
     Some(Firmware {
         path: path.into(),
+        format: text(&mapping["executable"]["format"], "raw"),
+        device: text(&mapping["device"], "memory"),
+        mode: text(&mapping["mode"], "split"),
+        template: template["filename"]
+            .as_str()
+            .map(|file| (file.to_string(), text(&template["format"], "raw"))),
         interfaces: strings(&value["interface-types"]),
         features: strings(&value["features"]),
         targets: targets
