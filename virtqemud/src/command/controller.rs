@@ -182,6 +182,7 @@ impl Builder<'_> {
             "pcie-root-port" | "pcie-switch-downstream-port" => props
                 .opt("port", t.port)
                 .opt("chassis", t.chassis)
+                .with("id", c.info.alias.clone().unwrap_or_default())
                 .opt("hotplug", t.hotplug)
                 .opt("mem-reserve", t.mem_reserve.map(|kib| kib * 1024)),
             "pcie-to-pci-bridge" | "pcie-switch-upstream-port" | "dmi-to-pci-bridge" => props,

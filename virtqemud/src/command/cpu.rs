@@ -105,7 +105,7 @@ impl Builder<'_> {
             let (host, l3) = match cache.mode {
                 CacheMode::Emulate if cache.level == Some(3) => (passthrough.then_some(false), Some(true)),
                 CacheMode::Emulate => (passthrough.then_some(false), None),
-                CacheMode::Passthrough => (Some(true), None),
+                CacheMode::Passthrough => (Some(true), Some(false)),
                 CacheMode::Disable => (passthrough.then_some(false), Some(false)),
             };
             if cache.mode == CacheMode::Emulate {

@@ -77,7 +77,6 @@ impl Builder<'_> {
     /// The properties of a memory object, and whether anything but plain anonymous memory was asked for.
     fn backend(&self, b: &Backend<'_>) -> Result<(Props, bool)> {
         let backing = &self.def.memory_backing;
-        let target = b.device.map(|d| &d.target);
         let source = b.device.map(|d| &d.source);
         let path = source.and_then(|s| s.path.clone());
         let page_kib = source.and_then(|s| s.pagesize).map(|p| p.kib).or_else(|| self.page_size(b.node));
@@ -133,8 +132,7 @@ impl Builder<'_> {
             b.device.is_some_and(|d| matches!(d.model, MemoryModel::VirtioMem | MemoryModel::VirtioPmem));
         let nvdimm = b.device.is_some_and(|d| d.model == MemoryModel::Nvdimm);
         let pmem = source.is_some_and(|s| s.pmem);
-        let readonly = target.is_some_and(|t| t.readonly);
-        let preallocate = (huge || immediate || nvdimm) && !pmem && !readonly && !virtio_memory;
+        let preallocate = (huge || immediate || nvdimm) && !pmem && !virtio_memory;
         if b.device.is_some_and(|d| d.model == MemoryModel::VirtioMem) {
             props = props.with("reserve", false);
         } else if preallocate {
@@ -148,10 +146,7 @@ impl Builder<'_> {
             props.put("policy", policy);
         }
         if let Some(source) = source {
-            props = props
-                .opt("align", source.alignsize.map(|a| a.kib * 1024))
-                .when(pmem, "pmem", true)
-                .when(readonly, "readonly", true);
+            props = props.opt("align", source.alignsize.map(|a| a.kib * 1024)).when(pmem, "pmem", true);
         }
         Ok((props, !plain || nodes.is_some() || immediate))
     }

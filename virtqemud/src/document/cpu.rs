@@ -2,7 +2,7 @@
 
 use virt_error::Result;
 
-use super::types::{Cpu, CpuCheck, CpuFallback, CpuMatch, CpuMode, CpuModel, Domain};
+use super::types::{Cpu, CpuCheck, CpuFallback, CpuMatch, CpuMode, CpuModel, Domain, VirtType};
 use crate::emulator::Emulator;
 
 /// Names the default CPU where the document names none, and fills in how strictly it is checked.
@@ -25,9 +25,18 @@ pub fn complete(def: &mut Domain, emulator: &Emulator) -> Result<()> {
         });
         return Ok(());
     }
+    let emulated = def.virt_type == VirtType::Qemu;
     let Some(cpu) = &mut def.cpu else { return Ok(()) };
+    if let Some(t) = &mut cpu.topology {
+        t.dies.get_or_insert(1);
+        t.clusters.get_or_insert(1);
+    }
     let given = cpu.model.as_ref().is_some_and(|m| m.name.is_some());
-    if cpu.mode.is_none() && !given {
+    let custom = matches!(cpu.mode, None | Some(CpuMode::Custom));
+    if custom && !given && !cpu.features.is_empty() {
+        return Err(super::xml_error("Non-empty feature list specified without CPU model"));
+    }
+    if custom && !given {
         // A CPU element with a topology only: the default model under it.
         cpu.mode = Some(CpuMode::Custom);
         cpu.matching = Some(CpuMatch::Exact);
@@ -43,7 +52,9 @@ pub fn complete(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     match mode {
         CpuMode::Custom => {
             cpu.matching.get_or_insert(CpuMatch::Exact);
-            cpu.check.get_or_insert(CpuCheck::Partial);
+            // Under TCG the host's own CPU does not matter.
+            let check = if emulated { CpuCheck::None } else { CpuCheck::Partial };
+            cpu.check.get_or_insert(check);
             if let Some(model) = &mut cpu.model {
                 model.fallback.get_or_insert(CpuFallback::Allow);
             }
@@ -53,7 +64,10 @@ pub fn complete(def: &mut Domain, emulator: &Emulator) -> Result<()> {
         }
         CpuMode::HostPassthrough | CpuMode::Maximum => {
             cpu.check.get_or_insert(CpuCheck::None);
-            cpu.migratable.get_or_insert(true);
+            if mode == CpuMode::HostPassthrough {
+                cpu.migratable.get_or_insert(true);
+            }
+            cpu.model = None;
         }
     }
     Ok(())
@@ -65,6 +79,19 @@ fn named_by_default(emulator: &Emulator) -> bool {
         emulator.arch.as_str(),
         "x86_64" | "i686" | "s390x" | "aarch64" | "armv7l" | "ppc64" | "ppc64le" | "riscv64" | "loongarch64"
     )
+}
+
+/// What only matters once a guest is to run: the host's own CPU needs KVM.
+pub fn check_live(def: &Domain) -> Result<()> {
+    let passthrough = def.cpu.as_ref().is_some_and(|c| c.mode == Some(CpuMode::HostPassthrough));
+    if passthrough && def.virt_type == VirtType::Qemu {
+        let arch = def.os.kind.arch.clone().unwrap_or_default();
+        return Err(super::unsupported(format!(
+            "CPU mode 'host-passthrough' for {arch} qemu domain on {} host is not supported by hypervisor",
+            crate::emulator::host_arch()
+        )));
+    }
+    Ok(())
 }
 
 /// QEMU's name of a CPU feature: dashes, and a few that libvirt spells otherwise.

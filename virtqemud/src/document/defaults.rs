@@ -96,6 +96,7 @@ impl virt_model::domain::defaults::Fresh for Host {
 pub fn default_devices(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     let name = def.os.kind.machine.clone().unwrap_or_default();
     let arch = emulator.arch.clone();
+    sort_controllers(def);
     let x86 = machine::is_x86(&arch);
     let q35 = machine::is_q35(&name);
     let pcie = machine::has_pcie_root(&arch, &name);
@@ -144,6 +145,28 @@ pub fn default_devices(def: &mut Domain, emulator: &Emulator) -> Result<()> {
         def.devices.panics.push(Panic { model: Some(PanicModel::S390), ..Panic::default() });
     }
     Ok(())
+}
+
+/// Keeps controllers of a kind together, by index; companions of a USB controller follow it and serve its ports.
+fn sort_controllers(def: &mut Domain) {
+    for c in def.devices.controllers.iter_mut().filter(|c| c.kind == ControllerKind::Usb) {
+        let first = match c.model.as_deref() {
+            Some("ich9-uhci1") => 0,
+            Some("ich9-uhci2") => 2,
+            Some("ich9-uhci3") => 4,
+            _ => continue,
+        };
+        c.info.master_startport.get_or_insert(first);
+    }
+    let mut kinds: Vec<ControllerKind> = Vec::new();
+    for c in &def.devices.controllers {
+        if !kinds.contains(&c.kind) {
+            kinds.push(c.kind);
+        }
+    }
+    def.devices.controllers.sort_by_key(|c| {
+        (kinds.iter().position(|k| *k == c.kind), c.index, c.info.master_startport.is_some())
+    });
 }
 
 /// Adds a controller of this kind and index unless there is one.

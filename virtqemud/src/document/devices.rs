@@ -4,8 +4,9 @@ use virt_error::Result;
 
 use super::types::{
     AccessMode, AudioKind, ControllerKind, Domain, Graphics, Input, InputBus, InputKind, Interface,
-    MemoryModel, NetSource, Panic, PanicModel, PciModelName, RngBackend, Shmem, ShmemModel, SmartcardMode,
-    SoundModel, TpmBackend, TpmModel, TpmVersion, Video, VideoKind, VirtioModel, Vsock,
+    IoapicDriver, IommuModel, MemoryModel, NetSource, Panic, PanicModel, PciModelName, RngBackend, Shmem,
+    ShmemModel, SmartcardMode, SoundModel, TpmBackend, TpmModel, TpmVersion, Video, VideoKind, VirtioModel,
+    Vsock,
 };
 use super::{disks, machine, ports, unsupported};
 use crate::emulator::Emulator;
@@ -50,6 +51,7 @@ pub fn complete(def: &mut Domain, emulator: &Emulator) -> Result<()> {
             sound.streams = sound.streams.filter(|n| *n > 0).or(Some(2));
         }
     }
+    many_vcpus(def, &name);
     for shmem in &mut def.devices.shmems {
         complete_shmem(shmem);
     }
@@ -73,6 +75,18 @@ pub fn complete(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     }
     complete_videos(&mut def.devices.videos);
     Ok(())
+}
+
+/// More vcpus than the old interrupt format can name need an IOMMU that remaps interrupts.
+fn many_vcpus(def: &mut Domain, name: &str) {
+    const OLD_FORMAT: u32 = 255;
+    if !machine::is_q35(name) || super::vcpus::most(def) <= OLD_FORMAT {
+        return;
+    }
+    let Some(iommu) = def.devices.iommus.iter_mut().find(|i| i.model == IommuModel::Intel) else { return };
+    iommu.driver.intremap.get_or_insert(true);
+    iommu.driver.eim.get_or_insert(true);
+    def.features.ioapic.get_or_insert(IoapicDriver::Qemu);
 }
 
 /// Before the model's own defaults: what is not configuration goes.

@@ -8,8 +8,8 @@ use std::path::Path;
 use virt_error::{Code, Domain as From, Error, Result};
 
 use super::types::{
-    DiskSource, Domain, Firmware as Kind, FirmwareFeature, FirmwareFeatureName, ImageFormat, Loader, LoaderKind, Nvram,
-    Smm,
+    DiskSource, Domain, Firmware as Kind, FirmwareFeature, FirmwareFeatureName, ImageFormat, Loader,
+    LoaderKind, Nvram, Smm,
 };
 use super::{unsupported, xml_detail};
 use crate::emulator::Emulator;
@@ -91,20 +91,23 @@ fn manual(def: &mut Domain, emulator: &Emulator, root: &Path) {
     let Some(loader) = &mut def.os.loader else { return };
     loader.kind = loader.kind.filter(|k| *k != LoaderKind::None).or(Some(LoaderKind::Rom));
     let path = loader.path.clone().unwrap_or_default().trim().to_string();
-    let wants_variables =
-        loader.kind == Some(LoaderKind::Pflash) && loader.readonly == Some(true) && loader.stateless != Some(true);
+    let wants_variables = loader.kind == Some(LoaderKind::Pflash)
+        && loader.readonly == Some(true)
+        && loader.stateless != Some(true);
     let machine = def.os.kind.machine.clone().unwrap_or_default();
     let known = firmware::all(root)
         .into_iter()
         .find(|f| f.path.to_string_lossy() == path && f.serves(&emulator.target, &machine));
     let template = match &known {
         Some(f) => f.template.clone(),
-        None => LEGACY.iter().find(|(code, _)| *code == path).map(|(_, vars)| ((*vars).to_string(), "raw".to_string())),
+        None => LEGACY
+            .iter()
+            .find(|(code, _)| *code == path)
+            .map(|(_, vars)| ((*vars).to_string(), "raw".to_string())),
     };
-    loader.format = loader.format.or(known.as_ref().and_then(|f| format(&f.format))).or(Some(ImageFormat::Raw));
-    if wants_variables
-        && let Some((file, kind)) = template
-    {
+    loader.format =
+        loader.format.or(known.as_ref().and_then(|f| format(&f.format))).or(Some(ImageFormat::Raw));
+    if wants_variables && let Some((file, kind)) = template {
         let nvram = def.os.nvram.get_or_insert_with(Nvram::default);
         let local = !matches!(nvram.source, Some(DiskSource::Network(_)));
         if local {
@@ -185,8 +188,11 @@ fn fits(def: &Domain, f: &Firmware, target: &str, machine: &str, kind: Kind) -> 
         return false;
     }
     let wanted = loader.format.map_or("raw", |f| f.as_str());
-    let variables = def.os.nvram.as_ref().and_then(|n| n.format.or(n.template_format)).map_or("raw", |f| f.as_str());
-    if f.format != wanted && loader.format.is_some() || f.format != "raw" && loader.format.is_none() && variables == "raw" {
+    let variables =
+        def.os.nvram.as_ref().and_then(|n| n.format.or(n.template_format)).map_or("raw", |f| f.as_str());
+    if f.format != wanted && loader.format.is_some()
+        || f.format != "raw" && loader.format.is_none() && variables == "raw"
+    {
         return false;
     }
     if let Some(path) = def.os.nvram.as_ref().and_then(|n| n.template.as_ref())

@@ -224,13 +224,6 @@ impl PciSet {
         Self { buses: models.iter().map(|m| m.map(Bus::new)).collect(), growing }
     }
 
-    /// Marks a bus as one whose devices cannot be hotplugged.
-    pub fn forbid_hotplug(&mut self, index: usize) {
-        if let Some(Some(bus)) = self.buses.get_mut(index) {
-            bus.offers = Connect(bus.offers.0 & !Connect::HOTPLUG.0);
-        }
-    }
-
     fn bus(&self, place: PciPlace) -> Result<&Bus> {
         if self.buses.is_empty() {
             return Err(Error::new(Code::XmlError, Domain::Domain, "No PCI buses available"));

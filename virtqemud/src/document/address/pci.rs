@@ -22,7 +22,6 @@ pub(super) fn assign(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     let spare_port = express && models.len() <= 1;
     let mut trial = def.clone();
     let mut set = PciSet::new(&buses(def, true)?, true);
-    guest.hotplug_limits(&trial, &mut set);
     guest.collect(&mut trial, &mut set)?;
     let root = matches!(models.first(), Some(Some(BusModel::PciRoot))) && machine::is_i440fx(&guest.name);
     let bridge = BusModel::PciBridge.connect();
@@ -72,7 +71,6 @@ pub(super) fn assign(def: &mut Domain, emulator: &Emulator) -> Result<()> {
         }
         let models = buses(def, false)?;
         set = PciSet::new(&models, false);
-        guest.hotplug_limits(def, &mut set);
         guest.collect(def, &mut set)?;
         guest.chipset(def, &mut set)?;
         guest.place_all(def, &mut set)?;
@@ -154,17 +152,6 @@ fn at(slot: u8, function: u8) -> PciPlace {
 }
 
 impl Guest {
-    fn hotplug_limits(&self, def: &Domain, set: &mut PciSet) {
-        for c in def
-            .devices
-            .controllers
-            .iter()
-            .filter(|c| c.kind == ControllerKind::Pci && c.target.hotplug == Some(false))
-        {
-            set.forbid_hotplug(c.index.unwrap_or(0) as usize);
-        }
-    }
-
     /// Devices that are at a fixed place by design and must not clash with themselves.
     fn is_builtin(&self, c: &Controller, place: PciPlace) -> bool {
         let i440fx = machine::is_i440fx(&self.name);

@@ -145,7 +145,7 @@ pub(super) fn assign(def: &mut Domain) -> Result<()> {
     let needed = wanted(def);
     let free: usize = usb.controllers.values().map(Node::count).sum();
     if needed > free && !none {
-        let hubs = (needed - free).div_ceil(HUB_PORTS - 1);
+        let hubs = (needed - free + 1).div_ceil(HUB_PORTS - 1);
         for _ in 0..hubs {
             let mut hub = Hub { kind: HubKind::Usb, ..Hub::default() };
             if usb.controllers.is_empty() {

@@ -109,10 +109,11 @@ pub fn number_controllers(d: &mut Domain) {
         // USB companions belong to the controller before them.
         let list = &d.devices.controllers;
         let companion = list[i].model.as_deref().is_some_and(|m| m.starts_with("ich9-"));
-        let before = list[..i].iter().rfind(|c| {
-            c.kind == kind && companion && c.model.as_deref().is_some_and(|m| m.starts_with("ich9-"))
+        let ich9 = |c: &&Controller| companion && c.model.as_deref().is_some_and(|m| m.starts_with("ich9-"));
+        let before = list[..i].iter().rfind(|c| c.kind == kind).filter(ich9).and_then(|c| c.index);
+        let shared = before.filter(|n| {
+            !list[..i].iter().any(|c| c.kind == kind && c.index == Some(*n) && c.model == list[i].model)
         });
-        let shared = before.filter(|c| c.model != list[i].model).and_then(|c| c.index);
         let next = list
             .iter()
             .filter(|c| c.kind == kind)
