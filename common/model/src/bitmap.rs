@@ -89,9 +89,6 @@ impl Value for Bitmap {
     fn parse(text: &str) -> Result<Self, Bad> {
         let mut out = Self::default();
         let number = |t: &str| t.trim_ascii().parse::<u32>().ok().filter(|n| *n < MAX).ok_or(FAILED);
-        if text.trim_ascii().is_empty() {
-            return Ok(out);
-        }
         for part in text.split(',') {
             let part = part.trim_ascii();
             match (part.strip_prefix('^'), part.split_once('-')) {

@@ -34,7 +34,7 @@ pub fn scaled(e: El<'_>, unit: u64) -> Result<u64> {
 
 /// `n` times the element's `unit` attribute, in bytes.
 pub(crate) fn times_unit(e: El<'_>, n: u64, unit: u64) -> Result<u64> {
-    let unit = match e.attr("unit") {
+    let unit = match e.attr("unit").filter(|u| !u.is_empty()) {
         None => unit,
         Some(name) => unit_bytes(name).ok_or_else(|| {
             e.error(Code::InvalidArg, Domain::None, format!("unknown suffix '{name}'"))

@@ -201,3 +201,35 @@ fn defaults_are_the_references() {
     }
     verdict("defaults", total, &wrong);
 }
+
+/// What the reference refuses is refused with its code, as far as that needs no emulator; nothing is refused with
+/// another code.
+#[test]
+fn wrong_documents_are_refused_with_the_references_code() {
+    let Some(dir) = cases() else { return };
+    let mut wrong = Vec::new();
+    let (mut total, mut refused) = (0, 0);
+    for suite in ["domain", "domain-cross"] {
+        for (case, text) in files(suite, ".in.xml") {
+            let Ok(err) = std::fs::read_to_string(dir.join(format!("{case}.err.json"))) else { continue };
+            total += 1;
+            let number = |key: &str| -> i32 {
+                let rest = err.split(&format!("\"{key}\": ")).nth(1).unwrap_or_default();
+                rest.split([',', '}']).next().unwrap_or_default().trim().parse().unwrap_or(-1)
+            };
+            let done = Domain::parse(&text, Mode::CONFIG).and_then(|mut d| {
+                complete(&mut d)?;
+                d.validate()
+            });
+            match done {
+                Err(e) if e.code() as i32 == number("code") => refused += 1,
+                Err(e) => wrong.push((case, format!("{e:?} instead of {}", err.trim()))),
+                // The emulator's part.
+                Ok(()) if number("domain") == 10 => {}
+                Ok(()) => println!("  accepted {case}: {}", err.trim()),
+            }
+        }
+    }
+    println!("refused without an emulator: {refused} of {total}");
+    verdict("wrong documents", total, &wrong);
+}

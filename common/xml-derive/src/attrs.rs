@@ -40,6 +40,12 @@ pub struct FieldSpec {
     pub status: bool,
     pub skip_default: bool,
     pub required: bool,
+    /// An empty attribute counts as missing.
+    pub loose: bool,
+    /// libvirt's words when the attribute or element is missing.
+    pub need: Option<TokenStream>,
+    /// libvirt's words when the element is there twice.
+    pub once: Option<TokenStream>,
     /// For an optional flattened part: the attribute that announces it.
     pub when: Option<String>,
     /// `fn(&T, Mode) -> bool`: whether a value is kept, both ways.
@@ -103,6 +109,9 @@ impl FieldSpec {
             status: false,
             skip_default: false,
             required: false,
+            loose: false,
+            need: None,
+            once: None,
             when: None,
             keep_if: None,
         };
@@ -143,8 +152,11 @@ impl FieldSpec {
                     "secure" => spec.secure = true,
                     "status" => spec.status = true,
                     "skip_default" => spec.skip_default = true,
+                    "loose" => spec.loose = true,
                     "required" => spec.required = true,
                     "say" => spec.say = parse_say(&meta)?,
+                    "need" => spec.need = Some(parse_say(&meta)?),
+                    "once" => spec.once = Some(parse_say(&meta)?),
                     "when" => spec.when = Some(meta.value()?.parse::<LitStr>()?.value()),
                     "keep_if" => spec.keep_if = Some(meta.value()?.parse()?),
                     _ => return Err(meta.error("unknown xml attribute")),

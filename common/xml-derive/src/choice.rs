@@ -88,7 +88,7 @@ pub fn derive(input: &DeriveInput, data: &DataEnum) -> Result<TokenStream> {
         #[automatically_derived]
         impl ::virt_xml::Xml for #name {
             fn read(e: ::virt_xml::El<'_>) -> ::virt_xml::rt_error::Result<Self> {
-                Ok(match ::virt_xml::rt::tag(e, #tag_attr, #default)? {
+                Ok(match ::virt_xml::rt::tag(e, #tag_attr, #default, #say)? {
                     #(#reads)*
                     other => return Err(::virt_xml::rt::bad_tag(e, #tag_attr, other, #say)),
                 })

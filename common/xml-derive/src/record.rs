@@ -74,6 +74,10 @@ fn read(f: &FieldSpec) -> TokenStream {
         (Kind::Attr, Shape::One) => {
             quote!(::virt_xml::rt::attr::<#codec, #ty>(#from, #name, #say)?.unwrap_or_default())
         }
+        (Kind::Attr, _) if f.required => {
+            quote!(::virt_xml::rt::attr_when_there::<#codec, #ty>(#from, #name, #say)?)
+        }
+        (Kind::Attr, _) if f.loose => quote!(::virt_xml::rt::attr_loose::<#codec, #ty>(#from, #name, #say)?),
         (Kind::Attr, _) => quote!(::virt_xml::rt::attr::<#codec, #ty>(#from, #name, #say)?),
         (Kind::Leaf, Shape::One) => {
             quote!(::virt_xml::rt::leaf::<#codec, #ty>(#from, #name, #say)?.unwrap_or_default())
@@ -99,6 +103,15 @@ fn read(f: &FieldSpec) -> TokenStream {
     let value = match &f.keep_if {
         Some(keep) => quote!(#value.filter(|v| #keep(v, e.mode()))),
         None => value,
+    };
+    let need = f.need.as_ref().map(|say| {
+        let kind = if f.kind == Kind::Attr { quote!(need_attr) } else { quote!(need_child) };
+        quote!(::virt_xml::rt::#kind(#from, #name, #say)?;)
+    });
+    let once = f.once.as_ref().map(|say| quote!(::virt_xml::rt::once(#from, #name, #say)?;));
+    let value = match (&need, &once) {
+        (None, None) => value,
+        _ => quote!({ #need #once #value }),
     };
     if f.live {
         quote!(#id: if e.mode().inactive { ::std::default::Default::default() } else { #value },)

@@ -219,7 +219,7 @@ impl<'d> El<'d> {
     pub fn bad_attr(&self, name: &str, value: &str, bad: Bad) -> Error {
         let start = format!("Invalid value for attribute '{name}' in element '{}'", self.name());
         let text = match bad {
-            Bad::Unknown => format!("{start}: '{value}'."),
+            Bad::Unknown | Bad::Missing => format!("{start}: '{value}'."),
             Bad::Expected(what) => format!("{start}: '{value}'. {what}"),
             Bad::Whole(what) => format!("{start}: {what}"),
             Bad::Own(say) => return self.say(say, value).with("attribute", name),
@@ -241,7 +241,7 @@ impl<'d> El<'d> {
         let text = format!("Invalid value '{value}' for element or attribute './{}[1]'", self.name());
         let e = self.error(Code::XmlError, Domain::Xml, text).with("value", value);
         match bad {
-            Bad::Unknown | Bad::Own(_) => e,
+            Bad::Unknown | Bad::Missing | Bad::Own(_) => e,
             Bad::Expected(what) | Bad::Whole(what) => e.with("expected", what),
         }
     }

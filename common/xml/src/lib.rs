@@ -22,7 +22,10 @@ pub use element::{Element, Node};
 pub use field::{Say, Xml};
 pub use mode::Mode;
 pub use shape::Shape;
-pub use value::{Bad, Base0, Codec, Hex, HexPlain, HexUpper, NonZero, OnOff, Plain, Value, YesNo, parse_int};
+pub use value::{
+    Bad, Base0, Codec, Hex, HexPlain, HexUpper, Lenient, NonZero, OnOff, Plain, Value, Wrapping, YesElse,
+    YesNo, parse_int,
+};
 pub use virt_xml_derive::Xml;
 pub use write::Writer;
 

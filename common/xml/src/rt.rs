@@ -25,8 +25,18 @@ pub fn attr<C: Codec<T>, T>(e: Option<El<'_>>, name: &str, say: Option<&Say>) ->
     let Some(e) = e else { return Ok(None) };
     match e.attr(name) {
         None => Ok(None),
-        Some(text) => C::parse(text).map(Some).map_err(|bad| refused(e, name, text, bad, say)),
+        Some(text) => match C::parse(text) {
+            Ok(value) => Ok(Some(value)),
+            Err(Bad::Missing) => Ok(None),
+            Err(bad) => Err(refused(e, name, text, bad, say)),
+        },
     }
+}
+
+/// An attribute that counts as missing when it is empty.
+pub fn attr_loose<C: Codec<T>, T>(e: Option<El<'_>>, name: &str, say: Option<&Say>) -> Result<Option<T>> {
+    let filled = e.filter(|e| e.attr(name).is_some_and(|v| !v.is_empty()));
+    attr::<C, T>(filled, name, say)
 }
 
 /// An attribute that must be there when its element is.
@@ -39,6 +49,43 @@ pub fn attr_required<C: Codec<T>, T>(
     match attr::<C, T>(e, name, say)? {
         Some(v) => Ok(v),
         None => Err(e.unwrap_or(within).missing_attr(name)),
+    }
+}
+
+/// An attribute that must be there when its element is.
+pub fn attr_when_there<C: Codec<T>, T>(
+    e: Option<El<'_>>,
+    name: &str,
+    say: Option<&Say>,
+) -> Result<Option<T>> {
+    match e {
+        None => Ok(None),
+        Some(inner) => attr_required::<C, T>(e, inner, name, say).map(Some),
+    }
+}
+
+/// Refuses an element without this attribute, in libvirt's own words.
+pub fn need_attr(e: Option<El<'_>>, name: &str, say: Option<&Say>) -> Result<()> {
+    match (e, say) {
+        (Some(e), Some(say)) if e.attr(name).is_none() => Err(e.say(say, "").with("attribute", name)),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses an element without this child, in libvirt's own words.
+pub fn need_child(e: Option<El<'_>>, name: &str, say: Option<&Say>) -> Result<()> {
+    match (e, say) {
+        (Some(e), Some(say)) if e.child(name).is_none() => Err(e.say(say, "").with("missing", name)),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a second child of this name, in libvirt's own words.
+pub fn once(e: Option<El<'_>>, name: &str, say: Option<&Say>) -> Result<()> {
+    let second = e.and_then(|e| e.children().filter(|c| c.name() == name).nth(1));
+    match (second, say) {
+        (Some(second), Some(say)) => Err(second.say(say, "")),
+        _ => Ok(()),
     }
 }
 
@@ -62,7 +109,11 @@ pub fn text<C: Codec<T>, T>(e: El<'_>, say: Option<&Say>) -> Result<Option<T>> {
     if text.is_empty() {
         return Ok(None);
     }
-    C::parse(&text).map(Some).map_err(|bad| refused_text(e, &text, bad, say))
+    match C::parse(&text) {
+        Ok(value) => Ok(Some(value)),
+        Err(Bad::Missing) => Ok(None),
+        Err(bad) => Err(refused_text(e, &text, bad, say)),
+    }
 }
 
 /// A child element that may be missing.
@@ -95,11 +146,14 @@ pub fn flatten_when<T: Xml>(e: El<'_>, when: Option<&str>) -> Result<Option<T>> 
 }
 
 /// The name that chooses an enum's variant.
-pub fn tag<'d>(e: El<'d>, name: &str, default: Option<&'static str>) -> Result<&'d str> {
+pub fn tag<'d>(e: El<'d>, name: &str, default: Option<&'static str>, say: Option<&Say>) -> Result<&'d str> {
     match (e.attr(name), default) {
         (Some(tag), _) => Ok(tag),
         (None, Some(tag)) => Ok(tag),
-        (None, None) => Err(e.missing_attr(name)),
+        (None, None) => Err(match say {
+            Some(say) => e.say(say, "(null)").with("attribute", name),
+            None => e.missing_attr(name),
+        }),
     }
 }
 

@@ -13,6 +13,8 @@ pub enum Bad {
     Expected(&'static str),
     /// A sentence in place of the value: "Zero is not permitted".
     Whole(&'static str),
+    /// No error: the value stands for a missing one.
+    Missing,
     /// An error of its own, without attribute and element; `{}` stands for the value.
     Own(&'static Say),
 }
@@ -122,6 +124,23 @@ macro_rules! integers {
                 let _ = write!(out, "{value:0WIDTH$x}");
             }
         }
+        impl Codec<$t> for Lenient {
+            fn parse(text: &str) -> Result<$t, Bad> {
+                <$t as Value>::parse(text).map_err(|_| Bad::Missing)
+            }
+            fn put(value: &$t, out: &mut String) {
+                let _ = write!(out, "{value}");
+            }
+        }
+        impl Codec<$t> for Wrapping {
+            fn parse(text: &str) -> Result<$t, Bad> {
+                let n = parse_int(text, 10).and_then(|n| i64::try_from(n).ok()).ok_or($bad)?;
+                <$t>::try_from(n).or_else(|_| if n < 0 { Ok(n as $t) } else { Err($bad) })
+            }
+            fn put(value: &$t, out: &mut String) {
+                let _ = write!(out, "{value}");
+            }
+        }
         impl Codec<$t> for NonZero {
             fn parse(text: &str) -> Result<$t, Bad> {
                 match <$t as Value>::parse(text)? {
@@ -146,6 +165,10 @@ pub struct HexUpper<const WIDTH: usize>;
 pub struct HexPlain<const WIDTH: usize>;
 /// A decimal that may not be 0.
 pub struct NonZero;
+/// A decimal where a negative one wraps around, as C's parser lets it.
+pub struct Wrapping;
+/// A decimal that counts as missing when it is no number: the caller looks again where it matters.
+pub struct Lenient;
 
 integers!(u8: UNSIGNED, u16: UNSIGNED, u32: UNSIGNED, u64: UNSIGNED, i32: SIGNED, i64: SIGNED);
 
@@ -164,6 +187,18 @@ impl Codec<bool> for OnOff {
     }
     fn put(value: &bool, out: &mut String) {
         out.push_str(if *value { "on" } else { "off" });
+    }
+}
+
+/// `yes` is true and anything else false: fields the reference reads without a look at the word.
+pub struct YesElse;
+
+impl Codec<bool> for YesElse {
+    fn parse(text: &str) -> Result<bool, Bad> {
+        Ok(text == "yes")
+    }
+    fn put(value: &bool, out: &mut String) {
+        YesNo::put(value, out);
     }
 }
 

@@ -174,7 +174,7 @@ pub struct IsaAddress {
 /// A memory slot.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct DimmAddress {
-    #[xml(attr, with = Base0)]
+    #[xml(attr, with = Base0, required)]
     pub slot: u32,
     #[xml(attr, with = Hex<1>)]
     pub base: Option<u64>,

@@ -80,14 +80,43 @@ pub struct FileSource {
     pub seclabels: Vec<DeviceSeclabel>,
 }
 
+/// A port number where -1 is as good as none.
+pub struct PortNumber;
+
+const BAD_PORT: virt_xml::Say =
+    virt_xml::Say { code: Code::XmlError, domain: Domain::Domain, text: "Invalid port number: {}" };
+
+impl virt_xml::Codec<u32> for PortNumber {
+    fn parse(text: &str) -> Result<u32, virt_xml::Bad> {
+        let port = virt_xml::parse_int(text, 10).and_then(|n| i32::try_from(n).ok());
+        match port {
+            None => Err(virt_xml::Bad::Own(&BAD_PORT)),
+            Some(port) => u32::try_from(port).map_err(|_| virt_xml::Bad::Missing),
+        }
+    }
+    fn put(value: &u32, out: &mut String) {
+        out.push_str(&value.to_string());
+    }
+}
+
 /// Whether a lost connection is made anew, and after how many seconds.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Reconnect::check)]
 pub struct Reconnect {
     #[xml(attr, with = YesNo)]
     pub enabled: Option<bool>,
     /// Seconds.
     #[xml(attr)]
     pub timeout: Option<u32>,
+}
+
+impl Reconnect {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        match (self.enabled, self.timeout) {
+            (Some(true), None) => Err(e.missing_attr("timeout")),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A unix socket. Without a path the driver makes one.
@@ -106,9 +135,12 @@ pub struct UnixSource {
 /// A TCP socket.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct TcpBackend {
-    #[xml(child)]
+    #[xml(child, once(XmlError, "only one source element is allowed for character device"))]
     pub source: TcpSource,
-    #[xml(attr = "protocol@type")]
+    #[xml(
+        attr = "protocol@type",
+        once(XmlError, "only one protocol element is allowed for character device")
+    )]
     pub protocol: Option<TcpProtocol>,
 }
 
@@ -183,9 +215,9 @@ pub struct NmdmSource {
 /// QEMU's own SPICE agent.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct VdagentSource {
-    #[xml(attr = "clipboard@copypaste", with = YesNo)]
+    #[xml(attr = "clipboard@copypaste", with = YesNo, required)]
     pub clipboard: Option<bool>,
-    #[xml(attr = "mouse@mode")]
+    #[xml(attr = "mouse@mode", required)]
     pub mouse: Option<MouseMode>,
 }
 
@@ -210,29 +242,21 @@ impl CharBackend {
         }
     }
 
-    /// What must be given with each type, and the reference's words when it is not.
-    pub fn check(&self, e: El<'_>) -> Result<()> {
-        let missing = |what: &str| {
-            let text = format!("Missing source {what} attribute for char device");
-            Err(e.error(Code::InternalError, Domain::Domain, text))
+    /// How many sources the element may have.
+    pub(super) fn check(&self, e: El<'_>) -> Result<()> {
+        let (most, text) = match self {
+            Self::Udp(_) => (2, "only two source elements are allowed for character device"),
+            Self::Tcp(_) => return Ok(()),
+            _ => (1, "only one source element is allowed for character device"),
         };
-        match self {
-            Self::Dev(s) | Self::Pipe(s) if s.path.is_none() => missing("path"),
-            Self::File(s) if s.path.is_none() => missing("path"),
-            Self::Tcp(t) if t.source.host.is_none() => missing("host"),
-            Self::Tcp(t) if t.source.service.is_none() => missing("service"),
-            Self::Udp(u)
-                if u.sources.iter().all(|s| s.mode == Some(SocketMode::Bind) || s.service.is_none()) =>
-            {
-                missing("service")
-            }
-            Self::Udp(u) if u.sources.len() > 2 => Err(e.error(
-                Code::XmlError,
-                Domain::Domain,
-                "only two source elements are allowed for character device",
-            )),
-            _ => Ok(()),
+        if e.children_named("source").count() > most {
+            return Err(e.error(Code::XmlError, Domain::Domain, text));
         }
+        if e.children_named("protocol").nth(1).is_some() {
+            let text = "only one protocol element is allowed for character device";
+            return Err(e.error(Code::XmlError, Domain::Domain, text));
+        }
+        Ok(())
     }
 }
 
@@ -262,9 +286,12 @@ names! {
 pub struct SerialTargetSpec {
     #[xml(attr = "type", say(ConfigUnsupported, "unknown target type '{}' specified for character device"))]
     pub kind: Option<SerialTarget>,
-    #[xml(attr, say(InternalError, "Invalid port number: {}"))]
+    #[xml(attr, with = PortNumber)]
     pub port: Option<u32>,
-    #[xml(attr = "model@name", say(XmlError, "unknown target model '{}' specified for character device"))]
+    #[xml(
+        attr = "model@name",
+        say(ConfigUnsupported, "unknown target model '{}' specified for character device")
+    )]
     pub model: Option<SerialModel>,
 }
 
@@ -296,7 +323,7 @@ pub struct Parallel {
     pub backend: CharBackend,
     #[xml(child)]
     pub log: CharLog,
-    #[xml(attr = "target@port", say(InternalError, "Invalid port number: {}"))]
+    #[xml(attr = "target@port", with = PortNumber)]
     pub port: Option<u32>,
     #[xml(flatten)]
     pub info: DeviceInfo,
@@ -313,7 +340,7 @@ impl Parallel {
 pub struct ConsoleTargetSpec {
     #[xml(attr = "type", say(ConfigUnsupported, "unknown target type '{}' specified for character device"))]
     pub kind: Option<ConsoleTarget>,
-    #[xml(attr, say(InternalError, "Invalid port number: {}"))]
+    #[xml(attr, with = PortNumber)]
     pub port: Option<u32>,
 }
 
@@ -354,7 +381,7 @@ pub enum ChannelTarget {
 pub struct GuestfwdTarget {
     #[xml(attr)]
     pub address: Option<String>,
-    #[xml(attr)]
+    #[xml(attr, required)]
     pub port: Option<u16>,
 }
 

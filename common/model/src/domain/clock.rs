@@ -20,10 +20,25 @@ names! {
     pub enum TscMode { Auto = "auto", Native = "native", Emulate = "emulate", Paravirt = "paravirt", Smpsafe = "smpsafe" }
 }
 
+/// A clock's offset; an empty one counts as missing.
+pub struct OffsetText;
+
+impl virt_xml::Codec<ClockOffset> for OffsetText {
+    fn parse(text: &str) -> Result<ClockOffset, virt_xml::Bad> {
+        match text {
+            "" => Err(virt_xml::Bad::Missing),
+            _ => ClockOffset::from_name(text).ok_or(virt_xml::Bad::Unknown),
+        }
+    }
+    fn put(value: &ClockOffset, out: &mut String) {
+        out.push_str(value.as_str());
+    }
+}
+
 /// `<clock>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct Clock {
-    #[xml(attr, say(ConfigUnsupported, "unknown clock offset '{}'"))]
+    #[xml(attr, with = OffsetText, say(ConfigUnsupported, "unknown clock offset '{}'"))]
     pub offset: ClockOffset,
     /// Seconds, or `reset`.
     #[xml(attr)]

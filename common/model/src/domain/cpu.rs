@@ -1,6 +1,6 @@
 //! The guest's CPU and its NUMA nodes.
 
-use virt_xml::{OnOff, Xml, YesNo, names};
+use virt_xml::{NonZero, OnOff, Xml, YesNo, names};
 
 use crate::Bitmap;
 
@@ -48,7 +48,7 @@ pub struct Cpu {
     pub vendor: Option<String>,
     #[xml(child)]
     pub topology: Option<Topology>,
-    #[xml(child)]
+    #[xml(child, once(XmlError, "at most one CPU cache element may be specified", Cpu))]
     pub cache: Option<CpuCache>,
     #[xml(child)]
     pub maxphysaddr: Option<MaxPhysAddr>,
@@ -61,7 +61,7 @@ pub struct Cpu {
 /// The named CPU.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct CpuModel {
-    #[xml(attr, say(XmlError, "Invalid fallback attribute", Cpu))]
+    #[xml(attr, loose, say(ConfigUnsupported, "Invalid fallback attribute", Cpu))]
     pub fallback: Option<CpuFallback>,
     #[xml(attr)]
     pub vendor_id: Option<String>,
@@ -72,15 +72,15 @@ pub struct CpuModel {
 /// How vcpus are spread over sockets.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct Topology {
-    #[xml(attr)]
+    #[xml(attr, with = NonZero, required)]
     pub sockets: Option<u32>,
-    #[xml(attr)]
+    #[xml(attr, with = NonZero)]
     pub dies: Option<u32>,
-    #[xml(attr)]
+    #[xml(attr, with = NonZero)]
     pub clusters: Option<u32>,
-    #[xml(attr)]
+    #[xml(attr, with = NonZero, required)]
     pub cores: Option<u32>,
-    #[xml(attr)]
+    #[xml(attr, with = NonZero, required)]
     pub threads: Option<u32>,
 }
 
@@ -107,9 +107,9 @@ pub struct MaxPhysAddr {
 /// A CPU feature.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct CpuFeature {
-    #[xml(attr, say(XmlError, "Invalid CPU feature policy", Cpu))]
+    #[xml(attr, say(ConfigUnsupported, "Invalid CPU feature policy", Cpu))]
     pub policy: Option<FeaturePolicy>,
-    #[xml(attr)]
+    #[xml(attr, need(XmlError, "Invalid CPU feature name", Cpu))]
     pub name: Option<String>,
 }
 
@@ -166,16 +166,16 @@ pub struct NumaCache {
     pub associativity: CacheAssociativity,
     #[xml(attr, required)]
     pub policy: CachePolicy,
-    #[xml(child)]
+    #[xml(child, need(XmlError, "missing element or attribute './size/@value'", Xml))]
     pub size: ScaledValue,
-    #[xml(child)]
+    #[xml(child, need(XmlError, "missing element or attribute './line/@value'", Xml))]
     pub line: ScaledValue,
 }
 
 /// A number and its unit, kept as given.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct ScaledValue {
-    #[xml(attr)]
+    #[xml(attr, need(XmlError, "missing element or attribute './@value'", Xml))]
     pub value: u64,
     #[xml(attr)]
     pub unit: Option<String>,

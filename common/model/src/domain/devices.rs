@@ -60,17 +60,17 @@ pub struct Devices {
     pub hostdevs: Vec<Hostdev>,
     #[xml(child = "redirdev")]
     pub redirdevs: Vec<Redirdev>,
-    #[xml(child)]
+    #[xml(child, once(InternalError, "only one set of redirection filter rule is supported"))]
     pub redirfilter: Option<Redirfilter>,
     #[xml(child = "hub")]
     pub hubs: Vec<Hub>,
     #[xml(child = "watchdog")]
     pub watchdogs: Vec<Watchdog>,
-    #[xml(child)]
+    #[xml(child, once(InternalError, "only a single memory balloon device is supported"))]
     pub memballoon: Option<Memballoon>,
     #[xml(child = "rng")]
     pub rngs: Vec<Rng>,
-    #[xml(child)]
+    #[xml(child, once(InternalError, "only a single nvram device is supported"))]
     pub nvram: Option<NvramDevice>,
     #[xml(child = "panic")]
     pub panics: Vec<Panic>,
@@ -80,7 +80,7 @@ pub struct Devices {
     pub memories: Vec<MemoryDevice>,
     #[xml(child = "iommu")]
     pub iommus: Vec<Iommu>,
-    #[xml(child)]
+    #[xml(child, once(XmlError, "only a single vsock device is supported"))]
     pub vsock: Option<Vsock>,
     #[xml(child = "crypto")]
     pub cryptos: Vec<Crypto>,

@@ -105,7 +105,7 @@ pub struct Disk {
 
 impl Disk {
     fn check(&mut self, e: El<'_>) -> Result<()> {
-        if self.target.dev.as_deref().unwrap_or_default().is_empty() {
+        if self.target.dev.is_none() {
             return Err(e.error(Code::NoTarget, Domain::Domain, self.source.path().unwrap_or_default()));
         }
         Ok(())
@@ -156,6 +156,7 @@ pub struct DiskDriver {
 
 /// An image under another one. `<backingStore/>` ends a chain; a missing one leaves it to be found out.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = BackingStore::check)]
 pub struct BackingStore {
     #[xml(child)]
     pub format: Option<FormatElement>,
@@ -167,6 +168,20 @@ pub struct BackingStore {
     pub index: Option<u32>,
     #[xml(child = "backingStore")]
     pub backing: Option<Box<BackingStore>>,
+}
+
+impl BackingStore {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        if self.source.is_none() {
+            return Ok(());
+        }
+        let missing = match (&self.format, e.child("source")) {
+            (f, _) if f.as_ref().is_none_or(|f| f.kind.is_none()) => "format",
+            (_, None) => "source",
+            _ => return Ok(()),
+        };
+        Err(e.error(Code::XmlError, Domain::Domain, format!("missing disk backing store {missing}")))
+    }
 }
 
 /// The format of an image.

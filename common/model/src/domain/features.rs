@@ -16,7 +16,7 @@ names! {
     /// Which capabilities a container keeps.
     pub enum CapabilitiesPolicy { Default = "default", Allow = "allow", Deny = "deny" }
     /// Interrupt controller of Arm.
-    pub enum GicVersion { None = "none", V2 = "2", V3 = "3", Host = "host" }
+    pub enum GicVersion { V2 = "2", V3 = "3", Host = "host" }
     /// PowerPC workarounds.
     pub enum Mitigation { None = "none", Broken = "broken", Workaround = "workaround", Fixed = "fixed" }
     /// PowerPC indirect branches.
@@ -149,7 +149,12 @@ pub struct Switch {
 }
 
 impl Switch {
-    fn check(&mut self, _: El<'_>) -> Result<()> {
+    /// Features of the machine are on when the word is missing; those of a hypervisor must say.
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        let machine = e.parent().is_some_and(|p| p.name() == "features") && e.name() != "ps2";
+        if self.state.is_none() && !machine {
+            return Err(e.missing_attr("state"));
+        }
         self.state.get_or_insert(true);
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Folders shared with the guest.
 
-use virt_xml::{OnOff, Xml, names};
+use virt_xml::rt_error::{Code, Domain, Result};
+use virt_xml::{El, OnOff, Xml, names};
 
 use super::disk::VirtioModel;
 use super::info::{DeviceInfo, VirtioOptions};
@@ -36,7 +37,7 @@ pub struct Filesystem {
     /// Writes the `type` attribute too.
     #[xml(flatten)]
     pub source: FsSource,
-    #[xml(attr)]
+    #[xml(attr, loose)]
     pub accessmode: Option<AccessMode>,
     /// Octal permissions of new files.
     #[xml(attr)]
@@ -145,7 +146,7 @@ pub struct FsDriver {
     pub name: Option<String>,
     #[xml(attr)]
     pub wrpolicy: Option<WritePolicy>,
-    #[xml(attr)]
+    #[xml(attr, loose)]
     pub queue: Option<u64>,
     #[xml(flatten)]
     pub virtio: VirtioOptions,
@@ -181,11 +182,21 @@ pub struct FsLock {
 
 /// Ranges of user and group numbers.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = IdMap::check)]
 pub struct IdMap {
     #[xml(child = "uid")]
     pub uids: Vec<IdRange>,
     #[xml(child = "gid")]
     pub gids: Vec<IdRange>,
+}
+
+impl IdMap {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        if self.uids.iter().chain(&self.gids).any(|r| r.count == 0) {
+            return Err(e.error(Code::XmlError, Domain::Domain, "invalid idmap start/target/count settings"));
+        }
+        Ok(())
+    }
 }
 
 /// `count` numbers from `start` in the guest, from `target` on the host.

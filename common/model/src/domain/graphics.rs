@@ -1,6 +1,6 @@
 //! Graphical consoles.
 
-use virt_xml::{OnOff, Xml, YesNo, names};
+use virt_xml::{NonZero, OnOff, Xml, YesElse, YesNo, names};
 
 /// `<graphics>`.
 #[derive(Debug, Clone, PartialEq, Xml)]
@@ -48,7 +48,7 @@ pub struct GraphicsAuth {
     /// `2011-05-31T16:11:22`, UTC.
     #[xml(attr = "passwdValidTo", secure)]
     pub passwd_valid_to: Option<String>,
-    #[xml(attr)]
+    #[xml(attr, say(ConfigUnsupported, "unknown connected value {}"))]
     pub connected: Option<Connected>,
 }
 
@@ -78,9 +78,9 @@ pub struct Vnc {
     pub socket: Option<String>,
     #[xml(attr, say(InternalError, "cannot parse vnc port {}"))]
     pub port: Option<i32>,
-    #[xml(attr, with = YesNo)]
+    #[xml(attr, with = YesElse)]
     pub autoport: Option<bool>,
-    #[xml(attr, say(InternalError, "cannot parse vnc WebSocket port {}"))]
+    #[xml(attr)]
     pub websocket: Option<i32>,
     #[xml(attr = "websocketGenerated", with = YesNo, status)]
     pub websocket_generated: Option<bool>,
@@ -99,7 +99,7 @@ pub struct Vnc {
     pub auth: GraphicsAuth,
     #[xml(child = "listen")]
     pub listens: Vec<Listen>,
-    #[xml(attr = "audio@id")]
+    #[xml(attr = "audio@id", with = NonZero, required)]
     pub audio: Option<u32>,
 }
 
@@ -110,7 +110,7 @@ pub struct Spice {
     pub port: Option<i32>,
     #[xml(attr = "tlsPort", say(InternalError, "cannot parse spice tlsPort {}"))]
     pub tls_port: Option<i32>,
-    #[xml(attr, with = YesNo)]
+    #[xml(attr, with = YesElse)]
     pub autoport: Option<bool>,
     #[xml(attr)]
     pub listen: Option<String>,
@@ -142,7 +142,7 @@ pub struct Spice {
     pub filetransfer: Option<bool>,
     #[xml(child)]
     pub gl: Gl,
-    #[xml(attr = "audio@id")]
+    #[xml(attr = "audio@id", with = NonZero, required)]
     pub audio: Option<u32>,
 }
 
@@ -158,7 +158,7 @@ pub struct SpiceChannel {
 /// OpenGL and the host's render node.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct Gl {
-    #[xml(attr, with = YesNo)]
+    #[xml(attr, with = YesNo, required)]
     pub enable: Option<bool>,
     #[xml(attr)]
     pub rendernode: Option<String>,
@@ -175,7 +175,7 @@ pub struct Sdl {
     pub fullscreen: Option<bool>,
     #[xml(child)]
     pub gl: Gl,
-    #[xml(attr = "audio@id")]
+    #[xml(attr = "audio@id", with = NonZero, required)]
     pub audio: Option<u32>,
 }
 
@@ -184,7 +184,7 @@ pub struct Sdl {
 pub struct Rdp {
     #[xml(attr, say(InternalError, "cannot parse rdp port {}"))]
     pub port: Option<i32>,
-    #[xml(attr, with = YesNo)]
+    #[xml(attr, with = YesElse)]
     pub autoport: Option<bool>,
     #[xml(attr = "replaceUser", with = YesNo)]
     pub replace_user: Option<bool>,
@@ -227,7 +227,7 @@ pub struct DbusDisplay {
     pub from_config: Option<u32>,
     #[xml(child)]
     pub gl: Gl,
-    #[xml(attr = "audio@id")]
+    #[xml(attr = "audio@id", with = NonZero, required)]
     pub audio: Option<u32>,
 }
 

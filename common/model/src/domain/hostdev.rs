@@ -1,6 +1,7 @@
 //! Host devices handed to the guest.
 
-use virt_xml::{Hex, OnOff, Xml, YesNo, names};
+use virt_xml::rt_error::{Code, Domain, Result};
+use virt_xml::{El, Hex, OnOff, Xml, YesElse, YesNo, names};
 
 use super::address::PciAddress;
 use super::disk::Sgio;
@@ -18,12 +19,15 @@ names! {
         Default = "default", VfioPci = "vfio-pci", VfioCcw = "vfio-ccw", VfioAp = "vfio-ap", Virtio = "virtio",
         VirtioTransitional = "virtio-transitional", VirtioNonTransitional = "virtio-non-transitional"
     }
+    /// How a SCSI host is reached.
+    pub enum ScsiHostProtocol { None = "none", Vhost = "vhost" }
     /// How a SCSI device is reached.
     pub enum ScsiProtocol { None = "adapter", Iscsi = "iscsi" }
 }
 
 /// `<hostdev>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Hostdev::check)]
 pub struct Hostdev {
     #[xml(attr)]
     pub mode: HostdevMode,
@@ -32,7 +36,7 @@ pub struct Hostdev {
     /// Writes the `type` attribute too.
     #[xml(flatten)]
     pub source: HostdevSource,
-    #[xml(attr, with = YesNo)]
+    #[xml(attr, with = YesElse)]
     pub managed: Option<bool>,
     #[xml(attr)]
     pub sgio: Option<Sgio>,
@@ -58,6 +62,19 @@ pub struct Hostdev {
     pub info: DeviceInfo,
 }
 
+impl Hostdev {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        if e.child("source").is_none() {
+            return Err(e.error(
+                Code::XmlError,
+                Domain::Domain,
+                "Missing <source> element in hostdev device",
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// How a PCI device is given over.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct HostdevDriver {
@@ -69,7 +86,7 @@ pub struct HostdevDriver {
 
 /// The host's device.
 #[derive(Debug, Clone, PartialEq, Xml)]
-#[xml(tag = "type", say(ConfigUnsupported, "unknown host device source address type '{}'"))]
+#[xml(tag = "type")]
 pub enum HostdevSource {
     #[xml("usb", child = "source")]
     Usb(UsbHostdev),
@@ -149,20 +166,20 @@ pub struct ScsiHostdev {
 /// A unit of a SCSI adapter.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct ScsiUnit {
-    #[xml(attr)]
+    #[xml(attr, required)]
     pub bus: u32,
-    #[xml(attr)]
+    #[xml(attr, required)]
     pub target: u32,
-    #[xml(attr)]
+    #[xml(attr, required)]
     pub unit: u64,
 }
 
 /// A vhost SCSI target.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct ScsiHostHostdev {
-    #[xml(attr)]
-    pub protocol: Option<String>,
-    #[xml(attr)]
+    #[xml(attr, required)]
+    pub protocol: Option<ScsiHostProtocol>,
+    #[xml(attr, need(XmlError, "missing vhost-scsi hostdev source wwpn"))]
     pub wwpn: Option<String>,
 }
 

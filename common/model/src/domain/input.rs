@@ -22,7 +22,11 @@ names! {
 /// `<input>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct Input {
-    #[xml(attr = "type", required, say(ConfigUnsupported, "unknown input device type '{}'"))]
+    #[xml(
+        attr = "type",
+        need(InternalError, "missing input device type"),
+        say(ConfigUnsupported, "unknown input device type '{}'")
+    )]
     pub kind: InputKind,
     #[xml(attr, say(ConfigUnsupported, "unknown input bus type '{}'"))]
     pub bus: Option<InputBus>,

@@ -1,7 +1,7 @@
 //! Network cards.
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{Base0, El, Mode, OnOff, Xml, YesNo, names};
+use virt_xml::{Base0, El, Mode, NonZero, OnOff, Xml, YesNo, names};
 
 use super::address::PciAddress;
 use super::chardev::Reconnect;
@@ -125,7 +125,7 @@ pub struct SocketEnd {
 /// A libvirt network; what it resolved to is known while the guest runs.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct NetworkNet {
-    #[xml(attr)]
+    #[xml(attr, required)]
     pub network: Option<String>,
     #[xml(attr)]
     pub portgroup: Option<String>,
@@ -144,7 +144,7 @@ pub struct NetworkNet {
 /// A host bridge.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct BridgeNet {
-    #[xml(attr)]
+    #[xml(attr, required)]
     pub bridge: Option<String>,
     #[xml(attr = "macTableManager", live)]
     pub mac_table_manager: Option<String>,
@@ -160,7 +160,7 @@ pub struct InternalNet {
 /// macvtap over a host device.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct DirectNet {
-    #[xml(attr)]
+    #[xml(attr, required)]
     pub dev: Option<String>,
     #[xml(attr)]
     pub mode: Option<DirectMode>,
@@ -184,9 +184,9 @@ pub enum HostdevNetAddress {
 /// A host USB device by bus and number.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct HostUsbAddress {
-    #[xml(attr, with = Base0)]
+    #[xml(attr, with = Base0, required)]
     pub bus: Option<u32>,
-    #[xml(attr, with = Base0)]
+    #[xml(attr, with = Base0, required)]
     pub device: Option<u32>,
     #[xml(attr)]
     pub port: Option<String>,
@@ -264,7 +264,7 @@ pub struct Interface {
     pub teaming: Option<Teaming>,
     #[xml(child)]
     pub tune: Tune,
-    #[xml(attr = "link@state")]
+    #[xml(attr = "link@state", say(ConfigUnsupported, "unknown interface link state '{}'"))]
     pub link: Option<LinkState>,
     #[xml(attr = "mtu@size")]
     pub mtu: Option<u32>,
@@ -290,13 +290,24 @@ impl Interface {
             Err(e.error(Code::InternalError, Domain::Domain, text))
         };
         match &self.source {
-            NetSource::Network(s) if s.network.is_none() => missing("network", "network"),
-            NetSource::Bridge(s) if s.bridge.is_none() => missing("bridge", "bridge"),
-            NetSource::Direct(s) if s.dev.is_none() => missing("dev", "direct"),
+            source if needs_source(source) && e.child("source").is_none() => {
+                let text = format!("interface type='{}' requires a 'source' element", source.tag());
+                Err(e.error(Code::XmlError, Domain::Domain, text))
+            }
             NetSource::Internal(s) if s.name.is_none() => missing("name", "internal"),
             NetSource::Vdpa(s) if s.dev.is_none() => missing("dev", "vdpa"),
             _ => Ok(()),
         }
+    }
+}
+
+/// Cards that are nothing without a source.
+fn needs_source(source: &NetSource) -> bool {
+    use NetSource as S;
+    match source {
+        S::User(_) | S::Ethernet(_) | S::VhostUser(_) | S::Hostdev(_) | S::Null => false,
+        S::Server(_) | S::Client(_) | S::Mcast(_) | S::Udp(_) | S::Network(_) | S::Bridge(_) => true,
+        S::Internal(_) | S::Direct(_) | S::Vdpa(_) | S::Vds(_) => true,
     }
 }
 
@@ -407,11 +418,11 @@ pub struct PortForward {
 /// A range of forwarded ports.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct PortRange {
-    #[xml(attr)]
+    #[xml(attr, with = NonZero)]
     pub start: Option<u32>,
-    #[xml(attr)]
+    #[xml(attr, with = NonZero)]
     pub end: Option<u32>,
-    #[xml(attr)]
+    #[xml(attr, with = NonZero)]
     pub to: Option<u32>,
     #[xml(attr, with = YesNo)]
     pub exclude: Option<bool>,
@@ -438,7 +449,11 @@ pub struct FilterParameter {
 /// One half of a failover pair.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct Teaming {
-    #[xml(attr = "type", required)]
+    #[xml(
+        attr = "type",
+        need(ConfigUnsupported, "unknown teaming type '(null)'"),
+        say(ConfigUnsupported, "unknown teaming type '{}'")
+    )]
     pub kind: TeamingKind,
     /// Alias of the half that stays.
     #[xml(attr)]

@@ -20,7 +20,7 @@ pub struct Memory {
 /// `<maxMemory>`: room for memory devices.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct MaxMemory {
-    #[xml(attr, say(XmlError, "Failed to parse memory slot count"))]
+    #[xml(attr, say(XmlError, "Failed to parse memory slot count"), loose)]
     pub slots: Option<u32>,
     #[xml(flatten)]
     pub size: Size,
@@ -35,7 +35,9 @@ pub struct CellMemory {
 
 impl Xml for CellMemory {
     fn read(e: El<'_>) -> Result<Self> {
-        let Some(text) = e.attr("memory") else { return Ok(Self::default()) };
+        let Some(text) = e.attr("memory") else {
+            return Err(e.error(Code::XmlError, Domain::Xml, "missing element or attribute './@memory'"));
+        };
         let number = parse_int(text, 10).and_then(|n| u64::try_from(n).ok());
         let n = number.ok_or_else(|| {
             e.bad_attr("memory", text, virt_xml::Bad::Expected("Expected non-negative integer value"))
@@ -72,9 +74,9 @@ pub struct MemoryBacking {
     pub nosharepages: bool,
     #[xml(flag)]
     pub locked: bool,
-    #[xml(attr = "source@type")]
+    #[xml(attr = "source@type", loose, say(ConfigUnsupported, "unknown memoryBacking/source/type '{}'"))]
     pub source: Option<MemorySource>,
-    #[xml(attr = "access@mode")]
+    #[xml(attr = "access@mode", loose, say(ConfigUnsupported, "unknown memoryBacking/access/mode '{}'"))]
     pub access: Option<MemoryAccess>,
     #[xml(child)]
     pub allocation: Allocation,
@@ -85,7 +87,7 @@ pub struct MemoryBacking {
 /// When memory is taken, and by how many threads.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct Allocation {
-    #[xml(attr)]
+    #[xml(attr, loose, say(ConfigUnsupported, "unknown memoryBacking/allocation/mode '{}'"))]
     pub mode: Option<MemoryAllocation>,
     #[xml(attr)]
     pub threads: Option<u32>,
@@ -117,7 +119,7 @@ pub struct PageSize {
 impl Xml for PageSize {
     fn read(e: El<'_>) -> Result<Self> {
         let Some(text) = e.attr("size") else {
-            return Err(e.error(Code::XmlDetail, Domain::Domain, "Unable to parse size"));
+            return Err(e.error(Code::XmlError, Domain::Xml, "missing element or attribute './@size'"));
         };
         let number = parse_int(text, 10).and_then(|n| u64::try_from(n).ok());
         let n = number.ok_or_else(|| {
@@ -170,7 +172,7 @@ pub struct MemoryDevice {
     pub uuid: Option<Uuid>,
     #[xml(child)]
     pub source: MemoryDeviceSource,
-    #[xml(child)]
+    #[xml(child, need(XmlError, "missing <target> element for <memory> device"))]
     pub target: MemoryDeviceTarget,
     #[xml(flatten)]
     pub info: DeviceInfo,
@@ -196,7 +198,7 @@ pub struct MemoryDeviceSource {
 pub struct MemoryDeviceTarget {
     #[xml(attr = "dynamicMemslots", with = YesNo)]
     pub dynamic_memslots: Option<bool>,
-    #[xml(child)]
+    #[xml(child, need(XmlError, "missing element or attribute './size'", Xml))]
     pub size: Option<Size>,
     #[xml(leaf)]
     pub node: Option<u32>,

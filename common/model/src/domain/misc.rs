@@ -70,7 +70,11 @@ pub struct Rng {
     pub model: RngModel,
     #[xml(child)]
     pub rate: Option<RngRate>,
-    #[xml(child)]
+    #[xml(
+        child,
+        once(XmlError, "only one RNG backend is supported"),
+        need(XmlError, "only one RNG backend is supported")
+    )]
     pub backend: Option<RngBackend>,
     #[xml(child)]
     pub driver: VirtioOptions,
@@ -88,7 +92,7 @@ names! {
 pub struct RngRate {
     #[xml(attr, required)]
     pub bytes: u32,
-    #[xml(attr)]
+    #[xml(attr, loose)]
     pub period: Option<u32>,
 }
 
@@ -122,7 +126,7 @@ pub struct Watchdog {
 /// `<panic>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct Panic {
-    #[xml(attr)]
+    #[xml(attr, say(ConfigUnsupported, "unknown panic model '{}'"))]
     pub model: Option<PanicModel>,
     #[xml(flatten)]
     pub info: DeviceInfo,
@@ -131,7 +135,11 @@ pub struct Panic {
 /// `<hub>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct Hub {
-    #[xml(attr = "type", required)]
+    #[xml(
+        attr = "type",
+        need(InternalError, "missing hub device type"),
+        say(ConfigUnsupported, "unknown hub device type '{}'")
+    )]
     pub kind: HubKind,
     #[xml(flatten)]
     pub info: DeviceInfo,
@@ -151,7 +159,7 @@ pub struct Lease {
     pub lockspace: Option<String>,
     #[xml(leaf)]
     pub key: Option<String>,
-    #[xml(attr = "target@path")]
+    #[xml(attr = "target@path", need(XmlError, "Missing 'path' attribute to 'target' element for lease"))]
     pub path: Option<String>,
     #[xml(attr = "target@offset", skip_default)]
     pub offset: u64,
@@ -159,8 +167,9 @@ pub struct Lease {
 
 /// `<redirdev>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Redirdev::check)]
 pub struct Redirdev {
-    #[xml(attr)]
+    #[xml(attr, say(ConfigUnsupported, "unknown redirdev bus '{}'"))]
     pub bus: RedirBus,
     #[xml(flatten)]
     pub backend: CharBackend,
@@ -168,6 +177,15 @@ pub struct Redirdev {
     pub log: CharLog,
     #[xml(flatten)]
     pub info: DeviceInfo,
+}
+
+impl Redirdev {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        if e.attr("type").is_none() {
+            return Err(e.error(Code::InternalError, Domain::Domain, "missing type in redirdev"));
+        }
+        self.backend.check(e)
+    }
 }
 
 /// `<redirfilter>`: which USB devices may be redirected.
@@ -311,11 +329,23 @@ pub struct Pstore {
 
 /// `<smartcard>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Smartcard::check)]
 pub struct Smartcard {
     #[xml(flatten)]
     pub mode: SmartcardMode,
     #[xml(flatten)]
     pub info: DeviceInfo,
+}
+
+impl Smartcard {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        let SmartcardMode::Passthrough(backend) = &self.mode else { return Ok(()) };
+        if e.attr("type").is_none() {
+            let text = "passthrough mode requires a character device type attribute";
+            return Err(e.error(Code::XmlError, Domain::Domain, text));
+        }
+        backend.check(e)
+    }
 }
 
 /// Where the smartcard is.

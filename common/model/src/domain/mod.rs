@@ -33,6 +33,7 @@ pub mod source;
 pub mod sysinfo;
 pub mod tpm;
 pub mod tuning;
+mod validate;
 pub mod vcpu;
 pub mod video;
 
@@ -77,7 +78,7 @@ pub struct Domain {
     pub name: Option<String>,
     #[xml(leaf, with = UuidText, say(InternalError, "malformed uuid element"))]
     pub uuid: Option<Uuid>,
-    #[xml(child)]
+    #[xml(child, once(XmlError, "element 'genid' can only appear once"))]
     pub genid: Option<GenId>,
     #[xml(leaf = "hwuuid", with = UuidText)]
     pub hwuuid: Option<Uuid>,
@@ -111,9 +112,9 @@ pub struct Domain {
     pub defaultiothread: Option<DefaultIothread>,
     #[xml(child)]
     pub cputune: CpuTune,
-    #[xml(child)]
+    #[xml(child, once(XmlError, "only one numatune is supported"))]
     pub numatune: NumaTune,
-    #[xml(child)]
+    #[xml(child, once(XmlError, "only one resource element is supported"))]
     pub resource: Resource,
     #[xml(child = "sysinfo")]
     pub sysinfo: Vec<Sysinfo>,
@@ -198,6 +199,9 @@ impl Domain {
                 return refuse(Code::XmlError, &format!("name {name} cannot contain '/'"));
             }
             Some(_) => {}
+        }
+        if self.seclabels.len() > 1 && self.seclabels.iter().any(|l| l.model.is_none()) {
+            return refuse(Code::XmlError, "missing security model when using multiple labels");
         }
         if self.title.as_ref().is_some_and(|t| t.contains('\n')) {
             return refuse(Code::XmlError, "Domain title can't contain newlines");

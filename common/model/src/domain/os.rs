@@ -1,7 +1,7 @@
 //! How the guest boots.
 
-use virt_xml::rt_error::Result;
-use virt_xml::{El, Xml, YesNo, names};
+use virt_xml::rt_error::{Code, Domain, Result};
+use virt_xml::{Bad, El, Lenient, Xml, YesNo, names};
 
 use super::source::{DiskSource, ImageFormat};
 
@@ -65,7 +65,7 @@ pub struct Os {
     pub bootmenu: Option<BootMenu>,
     #[xml(child)]
     pub bios: Bios,
-    #[xml(attr = "smbios@mode", say(XmlError, "unknown smbios mode '{}'"))]
+    #[xml(attr = "smbios@mode", say(ConfigUnsupported, "unknown smbios mode '{}'"))]
     pub smbios: Option<SmbiosMode>,
 }
 
@@ -175,11 +175,33 @@ pub struct Boot {
 
 /// The firmware's menu; its time in milliseconds.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = BootMenu::check)]
 pub struct BootMenu {
     #[xml(attr, with = YesNo)]
     pub enable: Option<bool>,
-    #[xml(attr, say(ConfigUnsupported, "invalid value for boot menu timeout, must be in range [0,65535]"))]
-    pub timeout: Option<u16>,
+    #[xml(attr, with = Lenient)]
+    pub timeout: Option<u32>,
+}
+
+impl BootMenu {
+    /// Only a menu that is shown has a time.
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        if self.enable != Some(true) {
+            self.timeout = None;
+            return Ok(());
+        }
+        let text = e.attr("timeout").filter(|t| !t.is_empty());
+        match (text, self.timeout) {
+            (Some(text), None) => {
+                Err(e.bad_attr("timeout", text, Bad::Expected("Expected non-negative integer value")))
+            }
+            (_, Some(n)) if n > 65535 => {
+                let text = "invalid value for boot menu timeout, must be in range [0,65535]";
+                Err(e.error(Code::ConfigUnsupported, Domain::Domain, text).with("value", n))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Settings of a BIOS.

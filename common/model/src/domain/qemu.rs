@@ -26,7 +26,7 @@ pub struct QemuNamespace {
     pub capabilities_del: Vec<String>,
     /// Properties of devices, by alias.
     pub overrides: Vec<DeviceOverride>,
-    /// What happens on deprecated use.
+    /// What happens on deprecated use. As in the reference, an unknown word counts as none.
     pub deprecation: Option<DeprecationBehavior>,
 }
 
@@ -97,11 +97,10 @@ impl Xml for QemuNamespace {
             }
             out.overrides.push(DeviceOverride { alias: alias.to_string(), properties });
         }
-        if let Some(d) = named(e, "deprecation").next() {
-            let value = d.attr("behavior").ok_or_else(|| d.missing_attr("behavior"))?;
-            out.deprecation =
-                Some(DeprecationBehavior::from_name(value).ok_or_else(|| unknown(d, "behavior", value))?);
-        }
+        out.deprecation = named(e, "deprecation")
+            .next()
+            .and_then(|d| d.attr("behavior"))
+            .and_then(DeprecationBehavior::from_name);
         Ok(out)
     }
 

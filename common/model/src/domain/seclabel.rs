@@ -1,6 +1,7 @@
 //! Security labels, of the whole guest and of single images and sockets.
 
-use virt_xml::{Xml, YesNo, names};
+use virt_xml::rt_error::{Code, Domain, Result};
+use virt_xml::{El, Xml, YesNo, names};
 
 names! {
     /// Who chooses the label.
@@ -27,6 +28,7 @@ pub struct Seclabel {
 
 /// `<seclabel>` of one image or socket.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = DeviceSeclabel::check)]
 pub struct DeviceSeclabel {
     #[xml(attr)]
     pub model: Option<String>,
@@ -37,4 +39,15 @@ pub struct DeviceSeclabel {
     pub relabel: Option<bool>,
     #[xml(leaf)]
     pub label: Option<String>,
+}
+
+impl DeviceSeclabel {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        let model = self.model.as_deref().unwrap_or("(null)");
+        if self.label.is_none() && self.relabel == Some(true) {
+            let text = format!("Cannot specify relabel if label is missing. model={model}");
+            return Err(e.error(Code::XmlError, Domain::Domain, text));
+        }
+        Ok(())
+    }
 }

@@ -1,6 +1,6 @@
 //! Sound cards and the host's audio.
 
-use virt_xml::{Xml, YesNo, names};
+use virt_xml::{NonZero, Xml, YesNo, names};
 
 use super::info::{DeviceInfo, VirtioOptions};
 
@@ -36,7 +36,7 @@ pub struct Sound {
     pub streams: Option<u32>,
     #[xml(child = "codec")]
     pub codecs: Vec<Codec>,
-    #[xml(attr = "audio@id")]
+    #[xml(attr = "audio@id", with = NonZero, required)]
     pub audio: Option<u32>,
     #[xml(flatten)]
     pub info: DeviceInfo,
@@ -54,12 +54,12 @@ pub struct Codec {
 /// `<audio>`: where sound comes from and goes to on the host. Which attributes count depends on the kind.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct Audio {
-    #[xml(attr, required)]
+    #[xml(attr, required, with = NonZero)]
     pub id: u32,
     #[xml(attr = "type", required)]
     pub kind: AudioKind,
     /// Microseconds.
-    #[xml(attr = "timerPeriod")]
+    #[xml(attr = "timerPeriod", with = NonZero)]
     pub timer_period: Option<u32>,
     /// A WAV file (`file`).
     #[xml(attr)]
@@ -92,14 +92,14 @@ pub struct AudioIo {
     pub mixing_engine: Option<bool>,
     #[xml(attr = "fixedSettings", with = YesNo)]
     pub fixed_settings: Option<bool>,
-    #[xml(attr)]
+    #[xml(attr, with = NonZero)]
     pub voices: Option<u32>,
     /// Microseconds.
-    #[xml(attr = "bufferLength")]
+    #[xml(attr = "bufferLength", with = NonZero)]
     pub buffer_length: Option<u32>,
     #[xml(attr)]
     pub dev: Option<String>,
-    #[xml(attr = "bufferCount")]
+    #[xml(attr = "bufferCount", with = NonZero)]
     pub buffer_count: Option<u32>,
     #[xml(attr = "tryPoll", with = YesNo)]
     pub try_poll: Option<bool>,
@@ -116,7 +116,7 @@ pub struct AudioIo {
     #[xml(attr = "streamName")]
     pub stream_name: Option<String>,
     /// Microseconds.
-    #[xml(attr)]
+    #[xml(attr, with = NonZero)]
     pub latency: Option<u32>,
     #[xml(child)]
     pub settings: AudioSettings,
@@ -126,9 +126,9 @@ pub struct AudioIo {
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct AudioSettings {
     /// Hertz.
-    #[xml(attr)]
+    #[xml(attr, with = NonZero)]
     pub frequency: Option<u32>,
-    #[xml(attr)]
+    #[xml(attr, with = NonZero)]
     pub channels: Option<u32>,
     #[xml(attr)]
     pub format: Option<SampleFormat>,

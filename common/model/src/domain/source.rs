@@ -1,6 +1,7 @@
 //! Where an image lies: files, block devices, folders, network protocols, pool volumes, NVMe, vhost-user, vhost-vdpa.
 
-use virt_xml::{NonZero, Xml, YesNo, names};
+use virt_xml::rt_error::{Code, Domain, Result};
+use virt_xml::{El, NonZero, Xml, YesNo, names};
 
 use super::address::PciAddress;
 use super::chardev::Reconnect;
@@ -85,11 +86,28 @@ pub struct ImageCommon {
 
 /// A raw file or block device beside the image that holds the data.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = DataStore::check)]
 pub struct DataStore {
     #[xml(attr = "format@type", say(XmlError, "unknown disk backing store format '{}'"))]
     pub format: Option<ImageFormat>,
     #[xml(flatten)]
     pub source: DiskSource,
+}
+
+impl DataStore {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        let refuse = |text: &str| Err(e.error(Code::XmlError, Domain::Domain, text));
+        if e.attr("type").is_none() {
+            return Err(e.missing_attr("type"));
+        }
+        if self.format.is_none() {
+            return refuse("missing data file store format");
+        }
+        if e.child("source").is_none() {
+            return refuse("missing disk data file store source");
+        }
+        Ok(())
+    }
 }
 
 /// Parts of an image that are used.
@@ -170,6 +188,7 @@ pub struct NvmeImage {
 
 /// A disk another process serves over a unix socket.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = VhostUserImage::check)]
 pub struct VhostUserImage {
     #[xml(attr = "type")]
     pub kind: Option<String>,
@@ -179,6 +198,24 @@ pub struct VhostUserImage {
     pub common: ImageCommon,
     #[xml(child)]
     pub reconnect: Option<Reconnect>,
+}
+
+impl VhostUserImage {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        match self.kind.as_deref() {
+            Some("unix") => Ok(()),
+            None => Err(e.error(
+                Code::XmlError,
+                Domain::Domain,
+                "missing 'type' attribute for vhostuser disk source",
+            )),
+            Some(_) => Err(e.error(
+                Code::XmlError,
+                Domain::Domain,
+                "invalid 'type' attribute for vhostuser disk source",
+            )),
+        }
+    }
 }
 
 /// A vhost-vdpa device.
@@ -192,8 +229,9 @@ pub struct VhostVdpaImage {
 
 /// An image behind a network protocol.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = NetworkImage::check)]
 pub struct NetworkImage {
-    #[xml(attr, required)]
+    #[xml(attr, required, skip_default)]
     pub protocol: NetworkProtocol,
     #[xml(attr)]
     pub name: Option<String>,
@@ -221,7 +259,7 @@ pub struct NetworkImage {
     pub readahead: Option<u64>,
     #[xml(attr = "timeout@seconds")]
     pub timeout: Option<u64>,
-    #[xml(attr = "knownHosts@path")]
+    #[xml(attr = "knownHosts@path", required)]
     pub known_hosts: Option<String>,
     #[xml(child)]
     pub identity: Identity,
@@ -229,6 +267,20 @@ pub struct NetworkImage {
     pub initiator: Option<String>,
     #[xml(flatten)]
     pub common: ImageCommon,
+}
+
+impl NetworkImage {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        let refuse = |text: String| Err(e.error(Code::XmlError, Domain::Domain, text));
+        match (self.protocol, self.name.as_deref()) {
+            (NetworkProtocol::Nbd, _) => Ok(()),
+            (_, None) => refuse("missing name for disk source".to_string()),
+            (NetworkProtocol::Gluster, Some(name)) if !name.trim_start_matches('/').contains('/') => {
+                refuse(format!("can't split path '{name}' into pool name and image name"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// After how many seconds an NBD client connects anew.
@@ -240,28 +292,56 @@ pub struct ImageReconnect {
 
 /// One server of a network image.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = NetworkHost::check)]
 pub struct NetworkHost {
     #[xml(attr, say(ConfigUnsupported, "unknown protocol transport type '{}'"))]
     pub transport: Option<HostTransport>,
     #[xml(attr)]
     pub name: Option<String>,
-    #[xml(attr)]
+    #[xml(attr, say(InvalidArg, "failed to parse port number '{}'", None))]
     pub port: Option<u32>,
     #[xml(attr)]
     pub socket: Option<String>,
 }
 
+impl NetworkHost {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        let refuse = |text: String| Err(e.error(Code::XmlError, Domain::Domain, text));
+        let transport = self.transport.unwrap_or_default();
+        match (transport, &self.socket) {
+            (HostTransport::Unix, None) => refuse("missing socket for unix transport".to_string()),
+            (HostTransport::Unix, Some(_)) => Ok(()),
+            (other, Some(_)) => refuse(format!("transport '{other}' does not support socket attribute")),
+            (_, None) if self.name.is_none() => refuse("missing name for host".to_string()),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// HTTP cookies sent with each request.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Cookies::check)]
 pub struct Cookies {
     #[xml(child = "cookie")]
     pub cookies: Vec<Cookie>,
 }
 
+impl Cookies {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        for (i, cookie) in self.cookies.iter().enumerate() {
+            if self.cookies[..i].iter().any(|c| c.name == cookie.name) {
+                let text = format!("duplicate cookie '{}'", cookie.name.as_deref().unwrap_or_default());
+                return Err(e.error(Code::XmlError, Domain::Domain, text));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// One HTTP cookie; its value is a secret.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct Cookie {
-    #[xml(attr)]
+    #[xml(attr, need(XmlError, "missing cookie name"))]
     pub name: Option<String>,
     #[xml(text, secure)]
     pub value: Option<String>,
@@ -284,11 +364,26 @@ pub struct Identity {
 
 /// A user name and the secret that proves it.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Auth::check)]
 pub struct Auth {
-    #[xml(attr)]
+    #[xml(attr, need(XmlError, "missing username for auth", Storage))]
     pub username: Option<String>,
-    #[xml(child)]
+    #[xml(child, need(XmlError, "Missing <secret> element in auth", Storage))]
     pub secret: SecretRef,
+}
+
+impl Auth {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        let kind = self.secret.kind.as_deref();
+        if kind.and_then(SecretKind::from_name).is_none() {
+            let text = format!("unknown secret type '{}'", kind.unwrap_or("(null)"));
+            return Err(e.error(Code::ConfigUnsupported, Domain::Storage, text));
+        }
+        if self.secret.uuid.is_none() && self.secret.usage.is_none() {
+            return Err(e.error(Code::XmlError, Domain::None, "missing secret uuid or usage attribute"));
+        }
+        Ok(())
+    }
 }
 
 /// A secret, by UUID or by what it is used for.
@@ -304,8 +399,13 @@ pub struct SecretRef {
 
 /// How an image is encrypted and what unlocks it.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Encryption::check)]
 pub struct Encryption {
-    #[xml(attr, required, say(XmlError, "unknown volume encryption format type {}"))]
+    #[xml(
+        attr,
+        need(XmlError, "unknown volume encryption format", Storage),
+        say(ConfigUnsupported, "unknown volume encryption format type {}", Storage)
+    )]
     pub format: EncryptionFormat,
     #[xml(attr)]
     pub engine: Option<EncryptionEngine>,
@@ -315,6 +415,21 @@ pub struct Encryption {
     pub cipher: Option<Cipher>,
     #[xml(child)]
     pub ivgen: Option<IvGen>,
+}
+
+impl Encryption {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        for (secret, at) in self.secrets.iter().zip(e.children_named("secret")) {
+            if !matches!(secret.kind.as_deref(), Some("passphrase" | "volume")) {
+                let text = match secret.kind.as_deref() {
+                    None => "unknown volume encryption secret type".to_string(),
+                    Some(other) => format!("unknown volume encryption secret type {other}"),
+                };
+                return Err(at.error(Code::XmlError, Domain::Storage, text));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The cipher a volume is created with.
@@ -433,7 +548,7 @@ pub struct ByteSize {
 pub struct DriverFormat;
 
 impl virt_xml::Codec<ImageFormat> for DriverFormat {
-    fn parse(text: &str) -> Result<ImageFormat, virt_xml::Bad> {
+    fn parse(text: &str) -> std::result::Result<ImageFormat, virt_xml::Bad> {
         let name = if text == "aio" { "raw" } else { text };
         ImageFormat::from_name(name).ok_or(virt_xml::Bad::Unknown)
     }

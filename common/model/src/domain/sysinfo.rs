@@ -4,7 +4,7 @@ use virt_xml::Xml;
 
 /// `<sysinfo>`.
 #[derive(Debug, Clone, PartialEq, Xml)]
-#[xml(tag = "type", say(ConfigUnsupported, "unknown sysinfo type '{}'"))]
+#[xml(tag = "type")]
 pub enum Sysinfo {
     Smbios(Smbios),
     Fwcfg(FwCfg),

@@ -21,7 +21,11 @@ names! {
 pub struct Tpm {
     #[xml(attr)]
     pub model: Option<TpmModel>,
-    #[xml(child)]
+    #[xml(
+        child,
+        need(XmlError, "missing TPM device backend"),
+        once(XmlError, "only one TPM backend is supported")
+    )]
     pub backend: Option<TpmBackend>,
     #[xml(flatten)]
     pub info: DeviceInfo,
@@ -52,7 +56,7 @@ pub struct TpmEmulator {
     pub persistent_state: Option<bool>,
     #[xml(attr)]
     pub debug: Option<u32>,
-    #[xml(attr = "encryption@secret", with = UuidText)]
+    #[xml(attr = "encryption@secret", with = UuidText, say(InternalError, "Unable to parse secret uuid '{}'"))]
     pub encryption: Option<Uuid>,
     #[xml(child)]
     pub active_pcr_banks: Option<PcrBanks>,

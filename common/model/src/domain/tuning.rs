@@ -1,6 +1,6 @@
 //! Host resources of the guest: block I/O weights, partition, key wrapping, launch security, power management, events.
 
-use virt_xml::{Hex, OnOff, Xml, YesNo, names};
+use virt_xml::{Hex, OnOff, Wrapping, Xml, YesNo, names};
 
 /// `<blkiotune>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
@@ -16,15 +16,15 @@ pub struct BlkioTune {
 pub struct BlkioDevice {
     #[xml(leaf)]
     pub path: Option<String>,
-    #[xml(leaf, skip_default)]
+    #[xml(leaf, skip_default, with = Wrapping, say(ConfigUnsupported, "could not parse weight {}"))]
     pub weight: u32,
-    #[xml(leaf, skip_default)]
+    #[xml(leaf, skip_default, with = Wrapping, say(ConfigUnsupported, "could not parse read iops sec {}"))]
     pub read_iops_sec: u32,
-    #[xml(leaf, skip_default)]
+    #[xml(leaf, skip_default, with = Wrapping, say(ConfigUnsupported, "could not parse write iops sec {}"))]
     pub write_iops_sec: u32,
-    #[xml(leaf, skip_default)]
+    #[xml(leaf, skip_default, with = Wrapping, say(ConfigUnsupported, "could not parse read bytes sec {}"))]
     pub read_bytes_sec: u64,
-    #[xml(leaf, skip_default)]
+    #[xml(leaf, skip_default, with = Wrapping, say(ConfigUnsupported, "could not parse write bytes sec {}"))]
     pub write_bytes_sec: u64,
 }
 
@@ -94,7 +94,7 @@ pub struct Perf {
 /// One performance event.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct PerfEvent {
-    #[xml(attr, required, say(ConfigUnsupported, "Unknown perf event name '{}'"))]
+    #[xml(attr, required)]
     pub name: PerfEventName,
     #[xml(attr, with = YesNo, required)]
     pub enabled: bool,

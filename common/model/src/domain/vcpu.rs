@@ -1,6 +1,7 @@
 //! vCPUs, I/O threads, and how they are placed and scheduled.
 
-use virt_xml::{NonZero, Xml, YesNo, names};
+use virt_xml::rt_error::Result;
+use virt_xml::{El, NonZero, Xml, YesNo, names};
 
 use crate::Bitmap;
 
@@ -112,7 +113,7 @@ pub struct CpuTune {
     pub iothread_quota: Option<i64>,
     #[xml(child = "vcpupin")]
     pub vcpupins: Vec<VcpuPin>,
-    #[xml(attr = "emulatorpin@cpuset")]
+    #[xml(attr = "emulatorpin@cpuset", need(InternalError, "missing cpuset for emulatorpin"))]
     pub emulatorpin: Option<Bitmap>,
     #[xml(child = "iothreadpin")]
     pub iothreadpins: Vec<IothreadPin>,
@@ -133,7 +134,7 @@ pub struct CpuTune {
 pub struct VcpuPin {
     #[xml(attr, required)]
     pub vcpu: u32,
-    #[xml(attr, required)]
+    #[xml(attr, required, need(InternalError, "missing cpuset for vcpupin"))]
     pub cpuset: Bitmap,
 }
 
@@ -148,6 +149,7 @@ pub struct IothreadPin {
 
 /// Scheduling of vcpus.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = VcpuSched::check)]
 pub struct VcpuSched {
     #[xml(attr, required)]
     pub vcpus: Bitmap,
@@ -159,6 +161,7 @@ pub struct VcpuSched {
 
 /// Scheduling of I/O threads.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = IothreadSched::check)]
 pub struct IothreadSched {
     #[xml(attr, required)]
     pub iothreads: Bitmap,
@@ -170,11 +173,39 @@ pub struct IothreadSched {
 
 /// Scheduling of the emulator.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = EmulatorSched::check)]
 pub struct EmulatorSched {
     #[xml(attr, required)]
     pub scheduler: Scheduler,
     #[xml(attr)]
     pub priority: Option<i32>,
+}
+
+/// The real-time classes need a priority; the others have none.
+fn priority(class: Scheduler, priority: &mut Option<i32>, e: El<'_>) -> Result<()> {
+    if !matches!(class, Scheduler::Fifo | Scheduler::Rr) {
+        *priority = None;
+        return Ok(());
+    }
+    if priority.is_none() { Err(e.missing_attr("priority")) } else { Ok(()) }
+}
+
+impl VcpuSched {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        priority(self.scheduler, &mut self.priority, e)
+    }
+}
+
+impl IothreadSched {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        priority(self.scheduler, &mut self.priority, e)
+    }
+}
+
+impl EmulatorSched {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        priority(self.scheduler, &mut self.priority, e)
+    }
 }
 
 /// Shares of the host's CPU caches for some vcpus.
@@ -246,9 +277,9 @@ pub struct NumaTune {
 /// The host nodes of the guest's memory.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct NumaMemory {
-    #[xml(attr)]
+    #[xml(attr, say(ConfigUnsupported, "Unsupported NUMA memory tuning mode '{}'"))]
     pub mode: Option<NumaMode>,
-    #[xml(attr)]
+    #[xml(attr, loose, say(ConfigUnsupported, "Unsupported NUMA memory placement mode '{}'"))]
     pub placement: Option<Placement>,
     #[xml(attr)]
     pub nodeset: Option<Bitmap>,

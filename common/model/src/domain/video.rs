@@ -1,6 +1,6 @@
 //! Video cards.
 
-use virt_xml::{OnOff, Xml, YesNo, names};
+use virt_xml::{OnOff, Xml, YesElse, YesNo, names};
 
 use super::info::{DeviceInfo, VirtioOptions};
 
@@ -53,7 +53,7 @@ pub struct VideoModel {
     pub vgamem: Option<u32>,
     #[xml(attr)]
     pub heads: Option<u32>,
-    #[xml(attr, with = YesNo)]
+    #[xml(attr, with = YesElse)]
     pub primary: Option<bool>,
     #[xml(attr, with = OnOff)]
     pub blob: Option<bool>,
@@ -79,8 +79,8 @@ pub struct Acceleration {
 /// The first screen's size in pixels.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct Resolution {
-    #[xml(attr)]
+    #[xml(attr, required)]
     pub x: Option<u32>,
-    #[xml(attr)]
+    #[xml(attr, required)]
     pub y: Option<u32>,
 }

@@ -36,9 +36,6 @@ pub fn guest(d: &mut Domain, fresh: &mut dyn Fresh) -> Result<(), Error> {
     d.on_reboot.get_or_insert(LifecycleAction::Restart);
     d.on_crash.get_or_insert(LifecycleAction::Destroy);
     boot(d)?;
-    if d.seclabels.len() > 1 && d.seclabels.iter().any(|l| l.model.is_none()) {
-        return Err(xml_error("missing security model when using multiple labels"));
-    }
     d.seclabels.iter_mut().try_for_each(|l| seclabel(l, fresh.security_model()))?;
     Ok(())
 }

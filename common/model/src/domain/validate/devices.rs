@@ -1,0 +1,198 @@
+//! Controllers and the devices with little to say.
+
+use virt_error::{Code, Result};
+
+use super::super::Domain;
+use super::super::address::Address;
+use super::super::controller::{Controller, ControllerKind, models};
+use super::super::filesystem::FsSource;
+use super::super::input::InputBus;
+use super::super::memory::{MemoryDevice, MemoryModel};
+use super::super::misc::{IommuDriver, IommuModel};
+use super::super::sound::AudioIo;
+use super::{detail, fail, twice, unsupported, xml};
+
+pub(super) fn check(d: &Domain) -> Result<()> {
+    let dev = &d.devices;
+    dev.controllers.iter().try_for_each(controller)?;
+    usb(d)?;
+    if d.features.ps2.as_ref().is_some_and(|s| !s.on())
+        && dev.inputs.iter().any(|i| i.bus == Some(InputBus::Ps2))
+    {
+        return unsupported("ps2 bus inputs require the ps2 feature not to be disabled");
+    }
+    for shmem in &dev.shmems {
+        if shmem.msi.is_some() && shmem.server.is_none() {
+            return xml("msi option is only supported with a server");
+        }
+    }
+    if dev.iommus.len() > 1 {
+        return xml("only a single IOMMU device is supported");
+    }
+    for iommu in &dev.iommus {
+        if iommu.model == IommuModel::Virtio && iommu.driver != IommuDriver::default() {
+            return xml("iommu model 'virtio' doesn't support additional attributes");
+        }
+    }
+    if let Some(model) = twice(dev.panics.iter().filter_map(|p| p.model)) {
+        return xml(format!("Multiple panic devices with model '{model}'"));
+    }
+    if let Some(id) = twice(dev.audios.iter().map(|a| a.id)) {
+        return xml(format!("audio ID {id} is used multiple times"));
+    }
+    for io in dev.audios.iter().flat_map(|a| [&a.input, &a.output]) {
+        audio(io)?;
+    }
+    for fs in &dev.filesystems {
+        let dir = match &fs.source {
+            FsSource::Mount(m) => m.dir.as_deref().or(m.socket.as_deref()),
+            _ => Some(""),
+        };
+        let target = fs.target.as_deref().filter(|t| !t.is_empty());
+        match (target, dir) {
+            (Some(t), None) => return fail(Code::NoSource, t),
+            (None, dir) => return fail(Code::NoTarget, dir.unwrap_or_default()),
+            _ => {}
+        }
+    }
+    for rule in dev.redirfilter.iter().flat_map(|f| &f.usbdevs) {
+        if let Some(version) = rule.version.as_deref().filter(|v| *v != "-1") {
+            usb_version(version)?;
+        }
+    }
+    if let Some(pstore) = &dev.pstore {
+        if pstore.size.is_some_and(|s| s.kib == 0) {
+            return xml("invalid size of ACPI ERST pstore device");
+        }
+    }
+    dev.memories.iter().try_for_each(memory)?;
+    memory_overlap(&dev.memories)
+}
+
+fn controller(c: &Controller) -> Result<()> {
+    if let Some(model) = c.model.as_deref() {
+        let known: &[&str] = match c.kind {
+            ControllerKind::Pci => models::PCI,
+            ControllerKind::Scsi => models::SCSI,
+            ControllerKind::Usb => models::USB,
+            ControllerKind::Ide => models::IDE,
+            ControllerKind::VirtioSerial => models::VIRTIO_SERIAL,
+            _ => &[],
+        };
+        if !known.contains(&model) {
+            return unsupported(format!("Unknown model type '{model}'"));
+        }
+    }
+    let virtio_scsi = c.kind == ControllerKind::Scsi
+        && matches!(
+            c.model.as_deref(),
+            None | Some("auto" | "virtio-scsi" | "virtio-transitional" | "virtio-non-transitional")
+        );
+    if (c.driver.iothread.is_some() || !c.driver.iothreads.iothreads.is_empty()) && !virtio_scsi {
+        return xml("'iothread' attribute only supported for virtio scsi controllers");
+    }
+    if c.kind == ControllerKind::Pci && matches!(c.model.as_deref(), Some("pci-root" | "pcie-root")) {
+        if c.info.address.is_some() {
+            return unsupported("pci-root and pcie-root controllers should not have an address");
+        }
+        if let Some(target) = c.target.index.filter(|t| (*t == 0) != (c.index == Some(0))) {
+            let _ = target;
+            return unsupported(
+                "Only the PCI controller with index 0 can have target index 0, and vice versa",
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A guest without USB has no USB devices.
+fn usb(d: &Domain) -> Result<()> {
+    let dev = &d.devices;
+    let usb: Vec<_> = dev.controllers.iter().filter(|c| c.kind == ControllerKind::Usb).collect();
+    let none = usb.iter().any(|c| c.model.as_deref() == Some("none"));
+    if none && usb.len() > 1 {
+        return detail("Can't add another USB controller: USB is disabled for this domain");
+    }
+    if none && !dev.hubs.is_empty() {
+        return unsupported("Can't add USB hub: USB is disabled for this domain");
+    }
+    let on_usb = dev.inputs.iter().any(|i| i.bus == Some(InputBus::Usb)) || !dev.redirdevs.is_empty();
+    if none && on_usb {
+        return unsupported("Device requires USB, but USB is disabled for this domain");
+    }
+    Ok(())
+}
+
+fn audio(io: &AudioIo) -> Result<()> {
+    if io.fixed_settings == Some(true) && io.mixing_engine != Some(true) {
+        return unsupported("fixed audio settings requires mixing engine");
+    }
+    if io.settings != Default::default() && io.fixed_settings != Some(true) {
+        return unsupported("audio settings specified without fixed settings flag");
+    }
+    Ok(())
+}
+
+/// `2.0`, `1.10`: two numbers with a dot between.
+fn usb_version(text: &str) -> Result<()> {
+    let number = |t: &str| !t.is_empty() && t.len() <= 2 && t.bytes().all(|b| b.is_ascii_digit());
+    match text.split_once('.') {
+        Some((a, b)) if number(a) && number(b) => Ok(()),
+        _ => xml(format!("Cannot parse USB device version {text}")),
+    }
+}
+
+fn memory(m: &MemoryDevice) -> Result<()> {
+    let size = m.target.size.map_or(0, |s| s.kib);
+    match m.model {
+        MemoryModel::Nvdimm | MemoryModel::VirtioPmem if m.source.path.is_none() => {
+            detail(format!("path is required for model '{}'", m.model))
+        }
+        MemoryModel::Nvdimm => {
+            if let Some(label) = &m.target.label
+                && label.size.kib >= size
+            {
+                return xml("label size must be smaller than NVDIMM size");
+            }
+            Ok(())
+        }
+        MemoryModel::VirtioMem => {
+            let block = m.target.block.map_or(0, |b| b.kib);
+            let requested = m.target.requested.map_or(0, |r| r.kib);
+            if !block.is_power_of_two() {
+                return detail("block size must be a power of two");
+            }
+            if requested > size {
+                return detail("requested size must be smaller than or equal to @size");
+            }
+            if requested % block != 0 {
+                return detail("requested size must be an integer multiple of block size");
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Places in the guest's memory that were given do not overlap.
+fn memory_overlap(devices: &[MemoryDevice]) -> Result<()> {
+    let place = |m: &MemoryDevice| {
+        let base = match &m.info.address {
+            Some(Address::Dimm(a)) => a.base.or(m.target.base),
+            _ => m.target.base,
+        };
+        base.filter(|b| *b > 0)
+            .map(|b| (b, b.saturating_add(m.target.size.map_or(0, |s| s.kib).saturating_mul(1024))))
+    };
+    let places: Vec<_> = devices.iter().filter_map(place).collect();
+    for (i, (from, to)) in places.iter().enumerate() {
+        for (other, end) in places.iter().skip(i + 1) {
+            if from < end && other < to {
+                return unsupported(format!(
+                    "memory device address [0x{from:x}:0x{to:x}] overlaps with other memory device (0x{other:x})"
+                ));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,247 @@
+//! Boot, CPU, NUMA, memory backing, labels and what the guest reads of its make.
+
+use virt_error::{Code, Domain as From, Error, Result};
+
+use super::super::Domain;
+use super::super::os::{AcpiTableKind, Firmware, LoaderKind, Os};
+use super::super::source::ImageFormat;
+use super::super::sysinfo::{Smbios, Sysinfo};
+use super::super::vcpu::NumaMode;
+use super::{detail, internal, twice, unsupported, xml};
+
+pub(super) fn check(d: &Domain) -> Result<()> {
+    firmware(&d.os)?;
+    for boot in boot_orders(d) {
+        loadparm(boot)?;
+    }
+    if let Some(kind) = twice(d.os.acpi.tables.iter().map(|t| t.kind).filter(|k| *k != AcpiTableKind::Raw)) {
+        return xml(format!("ACPI table type '{kind}' may only appear once"));
+    }
+    cpu(d)?;
+    numatune(d)?;
+    hugepages(d)?;
+    if let Some(model) = twice(d.seclabels.iter().filter_map(|l| l.model.as_deref())) {
+        return detail(format!("seclabel for model {model} is already provided"));
+    }
+    if let Some(event) = twice(d.perf.events.iter().map(|e| e.name)) {
+        return xml(format!("perf event '{event}' was already specified"));
+    }
+    for info in &d.sysinfo {
+        if let Sysinfo::Smbios(s) = info {
+            smbios(d, s)?;
+        }
+    }
+    let map = &d.idmap;
+    if map.uids.is_empty() != map.gids.is_empty() {
+        return unsupported("uid and gid should be mapped both");
+    }
+    Ok(())
+}
+
+fn boot_orders(d: &Domain) -> impl Iterator<Item = &str> {
+    let dev = &d.devices;
+    let infos = dev.disks.iter().map(|x| &x.info).chain(dev.interfaces.iter().map(|x| &x.info));
+    let infos =
+        infos.chain(dev.hostdevs.iter().map(|x| &x.info)).chain(dev.redirdevs.iter().map(|x| &x.info));
+    infos.filter_map(|i| i.boot.as_ref()).filter_map(|b| b.loadparm.as_deref())
+}
+
+fn loadparm(parm: &str) -> Result<()> {
+    if parm.is_empty() || parm.len() > 8 {
+        return internal(format!("loadparm value '{parm}' must be between 1 and 8 characters"));
+    }
+    if !parm.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b' ') {
+        return internal(format!(
+            "invalid loadparm value '{parm}', expecting chars in set of [a-zA-Z0-9.] and blank spaces"
+        ));
+    }
+    Ok(())
+}
+
+fn firmware(os: &Os) -> Result<()> {
+    let auto = os.firmware.is_some_and(|f| f != Firmware::None);
+    let loader = os.loader.as_ref();
+    let stateless = loader.and_then(|l| l.stateless);
+    if !auto {
+        if !os.firmware_features.features.is_empty() {
+            return detail(
+                "cannot use feature-based firmware autoselection when firmware autoselection is disabled",
+            );
+        }
+        if loader.is_some_and(|l| l.path.is_none()) || (loader.is_none() && os.nvram.is_some()) {
+            return detail("no loader path specified and firmware auto selection disabled");
+        }
+    }
+    if os.nvram.is_some() || stateless == Some(false) {
+        if auto && os.firmware != Some(Firmware::Efi) {
+            return detail("Only EFI firmware permits NVRAM");
+        }
+        if !auto && loader.is_some_and(|l| l.kind != Some(LoaderKind::Pflash)) {
+            return detail("Only pflash loader type permits NVRAM");
+        }
+    }
+    if let Some(nvram) = os.nvram.as_ref().filter(|_| stateless == Some(true)) {
+        if nvram.template.is_some() {
+            return detail("NVRAM template is not permitted when loader is stateless");
+        }
+        if nvram.path.is_some() || nvram.source.is_some() {
+            return detail("NVRAM is not permitted when loader is stateless");
+        }
+    }
+    let known = [ImageFormat::Raw, ImageFormat::Qcow2];
+    if let Some(format) = loader.and_then(|l| l.format).filter(|f| !known.contains(f)) {
+        return unsupported(format!("Unsupported loader format '{format}'"));
+    }
+    if let Some(format) = os.nvram.as_ref().and_then(|n| n.format).filter(|f| !known.contains(f)) {
+        return unsupported(format!("Unsupported nvram format '{format}'"));
+    }
+    Ok(())
+}
+
+fn cpu(d: &Domain) -> Result<()> {
+    let Some(cpu) = &d.cpu else { return Ok(()) };
+    if let Some(name) = twice(cpu.features.iter().filter_map(|f| f.name.as_deref())) {
+        let text = format!("CPU feature '{name}' specified more than once");
+        return Err(Error::new(Code::XmlError, From::Cpu, text));
+    }
+    let Some(numa) = &cpu.numa else { return Ok(()) };
+    let max = d.vcpu.as_ref().and_then(|v| v.max).unwrap_or(1);
+    if numa.cells.iter().filter_map(|c| c.cpus.as_ref()).filter_map(|c| c.last()).any(|last| last >= max) {
+        return internal("CPU IDs in <numa> exceed the <vcpu> count");
+    }
+    for (i, a) in numa.cells.iter().enumerate() {
+        for b in &numa.cells[i + 1..] {
+            if let (Some(x), Some(y)) = (&a.cpus, &b.cpus)
+                && x.overlaps(y)
+            {
+                let text = format!(
+                    "NUMA cells {} and {} have overlapping vCPU ids",
+                    b.id.unwrap_or(0),
+                    a.id.unwrap_or(0)
+                );
+                return unsupported(text);
+            }
+        }
+        for sibling in &a.distances.siblings {
+            if !(10..=255).contains(&sibling.value) {
+                return xml(format!(
+                    "'value {}' is invalid for 'sibling id {}' under NUMA 'cell id {}'",
+                    sibling.value,
+                    sibling.id,
+                    a.id.unwrap_or(0)
+                ));
+            }
+        }
+    }
+    let twins = |list: &[super::super::cpu::Interconnect]| {
+        twice(list.iter().map(|l| (l.initiator, l.target, l.cache, l.kind))).is_some()
+    };
+    if twins(&numa.interconnects.latencies) {
+        return xml("Duplicate info for NUMA latencies");
+    }
+    if twins(&numa.interconnects.bandwidths) {
+        return xml("Duplicate info for NUMA bandwidth");
+    }
+    Ok(())
+}
+
+fn cell_count(d: &Domain) -> u32 {
+    d.cpu.as_ref().and_then(|c| c.numa.as_ref()).map_or(0, |n| n.cells.len() as u32)
+}
+
+fn numatune(d: &Domain) -> Result<()> {
+    let nodes = &d.numatune.memnodes;
+    let cells = cell_count(d);
+    if let Some(memory) = &d.numatune.memory
+        && memory.nodeset.as_ref().is_some_and(crate::Bitmap::is_empty)
+    {
+        return unsupported("Invalid value of 'nodeset': ");
+    }
+    if nodes.is_empty() {
+        return Ok(());
+    }
+    if cells == 0 {
+        return xml("Element 'memnode' is invalid without any guest NUMA cells");
+    }
+    let strictness = |m: Option<NumaMode>| m.unwrap_or_default() == NumaMode::Restrictive;
+    let memory = d.numatune.memory.as_ref();
+    for node in nodes {
+        if node.cellid >= cells {
+            return xml("Argument 'cellid' in memnode element must correspond to existing guest's NUMA cell");
+        }
+        let whole = memory.is_some_and(|m| strictness(m.mode));
+        if strictness(node.mode) && memory.is_some() && !whole {
+            return xml(
+                "'restrictive' mode is required in memory element when mode is 'restrictive' in memnode element",
+            );
+        }
+        if whole && !strictness(node.mode) {
+            return xml(
+                "'restrictive' mode is required in memnode element when mode is 'restrictive' in memory element",
+            );
+        }
+    }
+    match twice(nodes.iter().map(|n| n.cellid)) {
+        Some(id) => xml(format!("Multiple memnode elements with cellid {id}")),
+        None => Ok(()),
+    }
+}
+
+fn hugepages(d: &Domain) -> Result<()> {
+    let Some(huge) = &d.memory_backing.hugepages else { return Ok(()) };
+    let cells = cell_count(d);
+    let mut master: Option<u64> = None;
+    for (i, page) in huge.pages.iter().enumerate() {
+        if page.size.kib == 0 {
+            return detail("hugepage size can't be zero");
+        }
+        if let Some(set) = &page.nodeset {
+            for other in huge.pages[..i].iter().filter_map(|p| p.nodeset.as_ref()) {
+                if other.overlaps(set) {
+                    let node = set.iter().find(|n| other.contains(*n)).unwrap_or(0);
+                    let other =
+                        huge.pages[..i].iter().find(|p| p.nodeset.as_ref().is_some_and(|s| s.contains(node)));
+                    let other = other.map_or(0, |p| p.size.kib);
+                    return detail(format!(
+                        "nodeset attribute: {node} is in both sizes {other} and {}",
+                        page.size.kib
+                    ));
+                }
+            }
+            // A guest without nodes has one, number 0, and then the set names all of it.
+            if let Some(missing) = set.iter().find(|n| *n >= cells.max(1)) {
+                return detail(format!("hugepages: node {missing} not found"));
+            }
+        }
+        if page.nodeset.is_none() || cells == 0 {
+            if let Some(first) = master {
+                return detail(format!("two master hugepages detected: {} and {first}", page.size.kib));
+            }
+            master = Some(page.size.kib);
+        }
+    }
+    Ok(())
+}
+
+fn smbios(d: &Domain, s: &Smbios) -> Result<()> {
+    if let Some(date) = s.bios.get("date") {
+        let parts: Vec<_> = date.split('/').collect();
+        let number =
+            |t: &str, range: std::ops::RangeInclusive<u32>| t.parse().is_ok_and(|n| range.contains(&n));
+        let year = |t: &str| (t.len() == 2 && number(t, 0..=99)) || number(t, 1900..=9999);
+        let fine = matches!(parts[..], [m, day, y] if number(m, 1..=12) && number(day, 1..=31) && year(y));
+        if !fine {
+            return detail("Invalid BIOS 'date' format");
+        }
+    }
+    if let Some(text) = s.system.get("uuid") {
+        match <crate::UuidText as virt_xml::Codec<crate::Uuid>>::parse(text) {
+            Err(_) => return detail("malformed <sysinfo> uuid element"),
+            Ok(uuid) if d.uuid.is_some_and(|u| u != uuid) => {
+                return detail("UUID mismatch between <uuid> and <sysinfo>");
+            }
+            Ok(_) => {}
+        }
+    }
+    Ok(())
+}

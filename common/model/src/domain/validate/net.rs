@@ -1,0 +1,118 @@
+//! Network cards.
+
+use virt_error::{Code, Result};
+
+use super::super::Domain;
+use super::super::interface::{Interface, NetBackendKind, NetSource, TeamingKind};
+use super::super::net::{Bandwidth, VirtualPort};
+use super::{detail, fail, unsupported, xml};
+
+pub(super) fn check(d: &Domain) -> Result<()> {
+    d.devices.interfaces.iter().try_for_each(one)
+}
+
+fn one(card: &Interface) -> Result<()> {
+    if let NetSource::Server(s) | NetSource::Client(s) | NetSource::Mcast(s) | NetSource::Udp(s) =
+        &card.source
+    {
+        if s.port.is_none() {
+            return xml("Missing required attribute 'port' in element 'source'");
+        }
+        if s.address.is_none() && !matches!(card.source, NetSource::Server(_)) {
+            return xml("Missing required attribute 'address' in element 'source'");
+        }
+    }
+    if let NetSource::Hostdev(h) = &card.source
+        && h.address.is_none()
+    {
+        return unsupported("unknown host device source address type '(null)'");
+    }
+    if let Some(mac) = card.mac.as_ref().and_then(|m| m.address).filter(|m| m.0[0] & 1 == 1) {
+        return xml(format!("expected unicast mac address, found multicast '{mac}'"));
+    }
+    if let Some(model) = &card.model
+        && !model.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    {
+        return fail(Code::InvalidArg, "Model name contains invalid characters");
+    }
+    let virtio = card.model.as_deref().is_some_and(|m| m == "virtio" || m.starts_with("virtio-"));
+    if !virtio {
+        super::disk::no_virtio_options(&card.driver.virtio)?;
+    }
+    if let Some(teaming) = &card.teaming
+        && teaming.kind == TeamingKind::Transient
+        && teaming.persistent.is_none()
+    {
+        return unsupported("teaming persistent attribute must be set if teaming type is 'transient'");
+    }
+    if let Some(vlan) = &card.vlan
+        && vlan.tags.is_empty()
+    {
+        return xml("missing tag id - each <vlan> must have at least one <tag id='n'/> subelement");
+    }
+    if let Some(bandwidth) = &card.bandwidth {
+        limits(bandwidth)?;
+    }
+    if let Some(port) = &card.virtualport {
+        virtual_port(port)?;
+    }
+    for route in card.routes.iter().chain(match &card.source {
+        NetSource::Ethernet(e) => &e.routes[..],
+        _ => &[],
+    }) {
+        if route.gateway.is_none() {
+            return xml("interface host IP: Missing required gateway attribute in route definition");
+        }
+    }
+    let passt = card.backend.kind == Some(NetBackendKind::Passt);
+    if !card.port_forwards.is_empty() && !passt {
+        return unsupported(
+            "The <portForward> element can only be used with <interface type='user'> or type='vhostuser' and its <backend type='passt'>",
+        );
+    }
+    for forward in &card.port_forwards {
+        for r in &forward.ranges {
+            if r.start.is_none() && (r.end.is_some() || r.to.is_some() || r.exclude.is_some()) {
+                return unsupported(
+                    "The 'range' of a 'portForward' requires 'start' attribute if 'end', 'to', or 'exclude' is specified",
+                );
+            }
+        }
+        if let Some(a) = forward.address.as_deref().filter(|a| a.parse::<std::net::IpAddr>().is_err()) {
+            return xml(format!("Invalid address '{a}' in <portForward>"));
+        }
+    }
+    Ok(())
+}
+
+fn limits(b: &Bandwidth) -> Result<()> {
+    if b.inbound.as_ref().is_some_and(|r| r.average.is_none() && r.floor.is_none()) {
+        return detail("Missing mandatory average or floor attributes");
+    }
+    if let Some(out) = &b.outbound {
+        if out.average.is_none() {
+            return detail("Missing mandatory average or floor attributes");
+        }
+        if out.floor.is_some() {
+            return detail("'floor' attribute allowed only in <inbound> element");
+        }
+    }
+    Ok(())
+}
+
+/// What each kind of switch must know.
+fn virtual_port(port: &VirtualPort) -> Result<()> {
+    let p = &port.parameters;
+    let Some(kind) = port.kind.as_deref() else { return Ok(()) };
+    let missing = |what: &str| xml(format!("missing {what} in <virtualport type='{kind}'>"));
+    match kind {
+        "none" | "openvswitch" => Ok(()),
+        "802.1Qbg" if p.managerid.is_none() => missing("managerid"),
+        "802.1Qbg" if p.typeid.is_none() => missing("typeid"),
+        "802.1Qbg" if p.typeidversion.is_none() => missing("typeidversion"),
+        "802.1Qbh" if p.profileid.is_none() => missing("profileid"),
+        "midonet" if p.interfaceid.is_none() => missing("interfaceid"),
+        "802.1Qbg" | "802.1Qbh" | "midonet" => Ok(()),
+        other => unsupported(format!("unknown virtualport type {other}")),
+    }
+}
