@@ -1,0 +1,158 @@
+//! Statistics.
+
+use futures_util::StreamExt;
+use tonic::{Request, Response, Status};
+use virt_api::domain::v1alpha1::domain_stats_service_server::DomainStatsService;
+use virt_api::domain::v1alpha1::*;
+use virt_consts::*;
+use virt_error::{Code, Domain as From, Error, Result};
+use virt_model::domain::disk::Disk;
+use virt_object::blocking;
+use virt_rpc::answer;
+
+use super::check::{flags, flags_of};
+use super::{lookup, parameters};
+use crate::config::params::{Param, Value};
+use crate::definitions::Definitions;
+use crate::guest::not_running;
+use crate::stats::{self, balloon, block};
+
+/// How many guests are asked at the same time.
+const AT_ONCE: usize = 64;
+
+/// Answers [`DomainStatsService`].
+#[derive(Clone)]
+pub struct StatsApi {
+    definitions: Definitions,
+}
+
+impl StatsApi {
+    /// A service for these guests.
+    pub fn new(definitions: Definitions) -> Self {
+        Self { definitions }
+    }
+
+    async fn all(&self, r: GetAllStatsRequest) -> Result<GetAllStatsResponse> {
+        let filter = r.flags & lookup::FILTER_BITS;
+        let known = lookup::FILTER_BITS
+            | VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
+            | VIR_CONNECT_GET_ALL_DOMAINS_STATS_BACKING
+            | VIR_CONNECT_GET_ALL_DOMAINS_STATS_ENFORCE_STATS;
+        flags(r.flags, known, "qemuConnectGetAllDomainStats")?;
+        let strange = r.stats & !stats::GROUPS;
+        if r.flags & VIR_CONNECT_GET_ALL_DOMAINS_STATS_ENFORCE_STATS != 0 && strange != 0 {
+            let text = format!("Stats types bits 0x{strange:x} are not supported by this daemon");
+            return Err(Error::new(Code::ArgumentUnsupported, From::Qemu, text));
+        }
+        let driver = self.definitions.driver();
+        let guests = if r.domains.is_empty() {
+            driver.guests.list().to_vec()
+        } else {
+            r.domains.iter().map(|d| driver.find(Some(d))).collect::<Result<Vec<_>>>()?
+        };
+        let chosen = guests.into_iter().filter(|g| lookup::fits(&g.published().value, filter));
+        let collect = chosen.map(|guest| async move {
+            let sample = stats::of(&guest, r.stats).await;
+            let params = sample.params.into_iter().map(parameters::to_message).collect();
+            DomainStatsRecord { domain: Some(guest.reference()), params, stale: sample.stale }
+        });
+        let records = futures_util::stream::iter(collect).buffered(AT_ONCE).collect().await;
+        Ok(GetAllStatsResponse { records })
+    }
+
+    async fn block_info(&self, r: DeviceStatsRequest) -> Result<BlockInfoResponse> {
+        flags(r.flags, 0, "qemuDomainGetBlockInfo")?;
+        let guest = self.definitions.driver().find(r.domain.as_ref())?;
+        let published = guest.published();
+        let disk = find(&published.value.document().map(|d| d.devices.disks.clone()).unwrap_or_default(), &r.device)
+            .ok_or_else(|| invalid(format!("invalid path {} not assigned to domain", r.device)))?;
+        let Some(path) = disk.source.path().map(str::to_string) else {
+            return Err(invalid(format!("disk '{}' does not currently have a source assigned", r.device)));
+        };
+        let highest = match guest.shared().monitor() {
+            Some(monitor) => block::Counters::ask(&monitor).await.of(&disk).and_then(|t| t.highest),
+            None => None,
+        };
+        let sizes = blocking::run(move || block::sizes(&path, &disk, highest)).await?;
+        Ok(BlockInfoResponse {
+            allocation: sizes.allocation,
+            capacity: sizes.capacity,
+            physical: sizes.physical,
+        })
+    }
+
+    async fn block_stats(&self, r: DeviceStatsRequest) -> Result<StatsResponse> {
+        flags(r.flags, VIR_TYPED_PARAM_STRING_OKAY, "qemuDomainBlockStatsFlags")?;
+        let guest = self.definitions.driver().find(r.domain.as_ref())?;
+        let published = guest.published();
+        let (Some(monitor), Some(live)) = (guest.shared().monitor(), &published.value.live) else {
+            return Err(not_running());
+        };
+        let disks: Vec<Disk> = if r.device.is_empty() {
+            live.devices.disks.clone()
+        } else {
+            vec![find(&live.devices.disks, &r.device).ok_or_else(|| invalid(format!("invalid path: {}", r.device)))?]
+        };
+        let counters = block::Counters::ask(&monitor).await;
+        let sum = |of: fn(&block::Traffic) -> u64| disks.iter().filter_map(|d| counters.of(d)).map(|t| of(&t)).sum();
+        let row = |name: &str, value: u64| Param {
+            name: name.to_string(),
+            value: Value::Llong(i64::try_from(value).unwrap_or(i64::MAX)),
+        };
+        let rows = [
+            row(VIR_DOMAIN_BLOCK_STATS_WRITE_BYTES, sum(|t| t.wr_bytes)),
+            row(VIR_DOMAIN_BLOCK_STATS_WRITE_REQ, sum(|t| t.wr_reqs)),
+            row(VIR_DOMAIN_BLOCK_STATS_READ_BYTES, sum(|t| t.rd_bytes)),
+            row(VIR_DOMAIN_BLOCK_STATS_READ_REQ, sum(|t| t.rd_reqs)),
+            row(VIR_DOMAIN_BLOCK_STATS_FLUSH_REQ, sum(|t| t.fl_reqs)),
+            row(VIR_DOMAIN_BLOCK_STATS_WRITE_TOTAL_TIMES, sum(|t| t.wr_times)),
+            row(VIR_DOMAIN_BLOCK_STATS_READ_TOTAL_TIMES, sum(|t| t.rd_times)),
+            row(VIR_DOMAIN_BLOCK_STATS_FLUSH_TOTAL_TIMES, sum(|t| t.fl_times)),
+        ];
+        Ok(StatsResponse { params: rows.into_iter().map(parameters::to_message).collect() })
+    }
+
+    async fn memory_stats(&self, r: FlagsStatsRequest) -> Result<MemoryStatsResponse> {
+        flags_of(From::Qemu, r.flags, 0, "qemuDomainMemoryStats")?;
+        let guest = self.definitions.driver().find(r.domain.as_ref())?;
+        let published = guest.published();
+        let Some(monitor) = guest.shared().monitor() else { return Err(not_running()) };
+        let late = |_| Error::new(Code::OperationTimeout, From::Qemu, "the guest's monitor does not answer");
+        let figures = tokio::time::timeout(stats::DEADLINE, balloon::live(&published.value, Some(&monitor)));
+        let figures = figures.await.map_err(late)?;
+        let stats = figures.into_iter().map(|(_, tag, value)| MemoryStat { tag, value }).collect();
+        Ok(MemoryStatsResponse { stats })
+    }
+}
+
+/// A disk by target name or source.
+fn find(disks: &[Disk], device: &str) -> Option<Disk> {
+    let by_target = disks.iter().find(|d| d.target.dev.as_deref() == Some(device));
+    by_target.or_else(|| disks.iter().find(|d| d.source.path() == Some(device))).cloned()
+}
+
+fn invalid(text: String) -> Error {
+    Error::new(Code::InvalidArg, From::Qemu, text)
+}
+
+#[tonic::async_trait]
+impl DomainStatsService for StatsApi {
+    async fn get_all(&self, request: Request<GetAllStatsRequest>) -> Result<Response<GetAllStatsResponse>, Status> {
+        answer(self.all(request.into_inner())).await
+    }
+
+    async fn get_block_info(&self, request: Request<DeviceStatsRequest>) -> Result<Response<BlockInfoResponse>, Status> {
+        answer(self.block_info(request.into_inner())).await
+    }
+
+    async fn get_block_stats(&self, request: Request<DeviceStatsRequest>) -> Result<Response<StatsResponse>, Status> {
+        answer(self.block_stats(request.into_inner())).await
+    }
+
+    async fn get_memory_stats(
+        &self,
+        request: Request<FlagsStatsRequest>,
+    ) -> Result<Response<MemoryStatsResponse>, Status> {
+        answer(self.memory_stats(request.into_inner())).await
+    }
+}
