@@ -16,3 +16,4 @@ pub mod process;
 pub mod qmp;
 pub mod serve;
 pub mod settings;
+pub mod stats;

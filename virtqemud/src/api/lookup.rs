@@ -54,7 +54,8 @@ fn bits(p: &Published) -> u32 {
         )
 }
 
-fn fits(p: &Published, filter: u32) -> bool {
+/// Whether a guest is among those a filter names; no bits name all.
+pub(super) fn fits(p: &Published, filter: u32) -> bool {
     if filter == 0 {
         return true;
     }
@@ -70,8 +71,7 @@ fn fits(p: &Published, filter: u32) -> bool {
 /// # Errors
 /// Code 8 for unknown filter bits.
 pub fn list(driver: &Driver, request: ListRequest) -> Result<ListResponse> {
-    let known = GROUPS.iter().flat_map(|g| g.iter()).fold(0, |a, b| a | b);
-    flags(request.filter, known, "qemuConnectListAllDomains")?;
+    flags(request.filter, ALL_CONNECT_LIST_ALL_DOMAINS_FLAGS, "qemuConnectListAllDomains")?;
     let guests = driver.guests.list();
     let mut domains = Vec::with_capacity(if request.count_only { 0 } else { guests.len() });
     let mut count = 0;

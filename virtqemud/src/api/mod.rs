@@ -15,4 +15,5 @@ pub mod lifecycle;
 pub mod lookup;
 pub mod metadata;
 pub mod parameters;
+pub mod stats;
 pub mod tuning;

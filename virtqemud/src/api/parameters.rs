@@ -162,7 +162,7 @@ fn set_in(d: &mut Document, family: ParameterFamily, device: &str, rows: &[Param
     }
 }
 
-fn to_message(param: Param) -> TypedParam {
+pub(super) fn to_message(param: Param) -> TypedParam {
     use typed_param::Value as V;
     let value = match param.value {
         Value::Int(v) => V::I(v),

@@ -17,6 +17,15 @@ use crate::definitions::Definitions;
 use crate::guest::not_running;
 use crate::stats::{self, balloon, block};
 
+/// The filter bits of lists that statistics take too: activity, persistence, state.
+const FILTER: u32 = VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE
+    | VIR_CONNECT_GET_ALL_DOMAINS_STATS_INACTIVE
+    | VIR_CONNECT_GET_ALL_DOMAINS_STATS_PERSISTENT
+    | VIR_CONNECT_GET_ALL_DOMAINS_STATS_TRANSIENT
+    | VIR_CONNECT_GET_ALL_DOMAINS_STATS_RUNNING
+    | VIR_CONNECT_GET_ALL_DOMAINS_STATS_PAUSED
+    | VIR_CONNECT_GET_ALL_DOMAINS_STATS_SHUTOFF
+    | VIR_CONNECT_GET_ALL_DOMAINS_STATS_OTHER;
 /// How many guests are asked at the same time.
 const AT_ONCE: usize = 64;
 
@@ -33,8 +42,8 @@ impl StatsApi {
     }
 
     async fn all(&self, r: GetAllStatsRequest) -> Result<GetAllStatsResponse> {
-        let filter = r.flags & lookup::FILTER_BITS;
-        let known = lookup::FILTER_BITS
+        let filter = r.flags & FILTER;
+        let known = FILTER
             | VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
             | VIR_CONNECT_GET_ALL_DOMAINS_STATS_BACKING
             | VIR_CONNECT_GET_ALL_DOMAINS_STATS_ENFORCE_STATS;
@@ -64,8 +73,9 @@ impl StatsApi {
         flags(r.flags, 0, "qemuDomainGetBlockInfo")?;
         let guest = self.definitions.driver().find(r.domain.as_ref())?;
         let published = guest.published();
-        let disk = find(&published.value.document().map(|d| d.devices.disks.clone()).unwrap_or_default(), &r.device)
-            .ok_or_else(|| invalid(format!("invalid path {} not assigned to domain", r.device)))?;
+        let disk =
+            find(&published.value.document().map(|d| d.devices.disks.clone()).unwrap_or_default(), &r.device)
+                .ok_or_else(|| invalid(format!("invalid path {} not assigned to domain", r.device)))?;
         let Some(path) = disk.source.path().map(str::to_string) else {
             return Err(invalid(format!("disk '{}' does not currently have a source assigned", r.device)));
         };
@@ -91,10 +101,15 @@ impl StatsApi {
         let disks: Vec<Disk> = if r.device.is_empty() {
             live.devices.disks.clone()
         } else {
-            vec![find(&live.devices.disks, &r.device).ok_or_else(|| invalid(format!("invalid path: {}", r.device)))?]
+            vec![
+                find(&live.devices.disks, &r.device)
+                    .ok_or_else(|| invalid(format!("invalid path: {}", r.device)))?,
+            ]
         };
         let counters = block::Counters::ask(&monitor).await;
-        let sum = |of: fn(&block::Traffic) -> u64| disks.iter().filter_map(|d| counters.of(d)).map(|t| of(&t)).sum();
+        let sum = |of: fn(&block::Traffic) -> u64| {
+            disks.iter().filter_map(|d| counters.of(d)).map(|t| of(&t)).sum()
+        };
         let row = |name: &str, value: u64| Param {
             name: name.to_string(),
             value: Value::Llong(i64::try_from(value).unwrap_or(i64::MAX)),
@@ -137,15 +152,24 @@ fn invalid(text: String) -> Error {
 
 #[tonic::async_trait]
 impl DomainStatsService for StatsApi {
-    async fn get_all(&self, request: Request<GetAllStatsRequest>) -> Result<Response<GetAllStatsResponse>, Status> {
+    async fn get_all(
+        &self,
+        request: Request<GetAllStatsRequest>,
+    ) -> Result<Response<GetAllStatsResponse>, Status> {
         answer(self.all(request.into_inner())).await
     }
 
-    async fn get_block_info(&self, request: Request<DeviceStatsRequest>) -> Result<Response<BlockInfoResponse>, Status> {
+    async fn get_block_info(
+        &self,
+        request: Request<DeviceStatsRequest>,
+    ) -> Result<Response<BlockInfoResponse>, Status> {
         answer(self.block_info(request.into_inner())).await
     }
 
-    async fn get_block_stats(&self, request: Request<DeviceStatsRequest>) -> Result<Response<StatsResponse>, Status> {
+    async fn get_block_stats(
+        &self,
+        request: Request<DeviceStatsRequest>,
+    ) -> Result<Response<StatsResponse>, Status> {
         answer(self.block_stats(request.into_inner())).await
     }
 

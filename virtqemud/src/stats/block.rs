@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::Value as Json;
 use virt_error::{Domain as From, Error, Result};
 use virt_model::domain::disk::Disk;
+use virt_model::domain::source::ImageFormat;
 use virt_object::blocking;
 
 use super::{Rows, ask};
@@ -135,8 +136,10 @@ pub fn sizes(path: &str, disk: &Disk, highest: Option<u64>) -> Result<Sizes> {
         (length, highest.unwrap_or(length))
     };
     let mut head = [0u8; 32];
-    let capacity = match disk.driver.format.as_deref() {
-        Some("qcow2") if file.read_exact(&mut head).is_ok() => qcow2_size(&head).unwrap_or(physical),
+    let capacity = match disk.driver.format {
+        Some(ImageFormat::Qcow2) if file.read_exact(&mut head).is_ok() => {
+            qcow2_size(&head).unwrap_or(physical)
+        }
         _ => physical,
     };
     Ok(Sizes { capacity, allocation: given, physical })
@@ -186,7 +189,7 @@ mod tests {
         image.resize(65536, 0);
         std::fs::write(&path, &image).unwrap();
         assert_eq!(sizes(&path, &disk, None).unwrap().capacity, 65536);
-        disk.driver.format = Some("qcow2".into());
+        disk.driver.format = Some(ImageFormat::Qcow2);
         let found = sizes(&path, &disk, None).unwrap();
         assert_eq!((found.capacity, found.physical), (67_108_864, 65536));
         std::fs::write(&path, b"short").unwrap();

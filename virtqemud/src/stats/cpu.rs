@@ -1,9 +1,9 @@
 //! Processor time of a guest and of its vCPUs.
 
+use serde_json::Value as Json;
 use virt_host::files::{Files, KernelFiles};
 use virt_host::process;
 use virt_object::blocking;
-use serde_json::Value as Json;
 
 use super::{Rows, ask, vcpus_of};
 use crate::config::params::{Param, Value};
