@@ -5,7 +5,8 @@ PREFIX     ?= /usr
 DESTDIR    ?=
 SBINDIR    ?= $(PREFIX)/sbin
 UNITDIR    ?= $(PREFIX)/lib/systemd/system
-LIBEXECDIR ?= $(PREFIX)/libexec
+USERUNITDIR ?= $(PREFIX)/lib/systemd/user
+LIBEXECDIR ?= $(PREFIX)/libexec/virtd
 BINDIR     ?= $(or $(CARGO_TARGET_DIR),target)/release
 DAEMONS    := virtproxyd virtqemud
 HELPERS    := virt-launch
@@ -34,10 +35,11 @@ bench:
 
 # Units, users and daemons, under DESTDIR. Builds nothing: run `make` first.
 install:
-	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(UNITDIR) $(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
+	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(UNITDIR) $(DESTDIR)$(USERUNITDIR) $(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
 	install -m 755 $(addprefix $(BINDIR)/,$(DAEMONS)) $(DESTDIR)$(SBINDIR)/
 	install -m 755 $(addprefix $(BINDIR)/,$(HELPERS)) $(DESTDIR)$(LIBEXECDIR)/
 	install -m 644 systemd/*.socket systemd/*.service $(DESTDIR)$(UNITDIR)/
+	install -m 644 systemd/user/*.socket systemd/user/*.service $(DESTDIR)$(USERUNITDIR)/
 	install -m 644 systemd/virtd.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/virtd.conf
 	install -m 644 systemd/virtd.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/virtd.conf
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
@@ -176,15 +177,15 @@ fn check(host: &Host, bystander: &Bystander, when: &str) {
 fn grouped_victims() -> BTreeSet<String> {
     let mark = format!("{VICTIM}-{}-", std::process::id());
     let mut found = BTreeSet::new();
-    for top in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/cpu"] {
-        for partition in ["machine", "machine.slice"] {
-            let Ok(entries) = fs::read_dir(format!("{top}/{partition}")) else { continue };
-            for entry in entries.flatten() {
-                let name = entry.file_name().to_string_lossy().replace("\\x2d", "-");
-                if let Some(at) = name.find(&mark) {
-                    found.insert(name[at..].split('.').next().unwrap_or_default().to_owned());
-                }
+    let mut folders = vec![PathBuf::from("/sys/fs/cgroup")];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(folder) else { continue };
+        for entry in entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
+            let name = entry.file_name().to_string_lossy().replace("\\x2d", "-");
+            if let Some(at) = name.find(&mark) {
+                found.insert(name[at..].split('.').next().unwrap_or_default().to_owned());
             }
+            folders.push(entry.path());
         }
     }
     found

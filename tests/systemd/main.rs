@@ -13,14 +13,15 @@ fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
 }
 
-fn units() -> Vec<PathBuf> {
-    let mut units: Vec<_> = fs::read_dir(top().join("systemd"))
+/// The units in `systemd` or, for those of users, in `systemd/user`.
+fn units(folder: &str) -> Vec<PathBuf> {
+    let mut units: Vec<_> = fs::read_dir(top().join(folder))
         .unwrap()
         .map(|e| e.unwrap().path())
         .filter(|p| p.extension().is_some_and(|e| e == "socket" || e == "service"))
         .collect();
     units.sort();
-    assert!(units.len() >= 8, "{units:?}");
+    assert!(units.len() >= 6, "{units:?}");
     units
 }
 
@@ -30,9 +31,15 @@ fn systemd_understands_every_unit() {
         println!("skipped: systemd-analyze is not installed");
         return;
     }
+    for (folder, manager) in [("systemd", "--system"), ("systemd/user", "--user")] {
+        verify(folder, manager);
+    }
+}
+
+fn verify(folder: &str, manager: &str) {
     let dir = tempfile::tempdir().unwrap();
     let mut copies = Vec::new();
-    for unit in units() {
+    for unit in units(folder) {
         let copy = dir.path().join(unit.file_name().unwrap());
         // The daemons are not installed here, and verify wants programs it can run.
         let text = fs::read_to_string(&unit).unwrap();
@@ -40,7 +47,8 @@ fn systemd_understands_every_unit() {
         fs::write(&copy, text.replace("ExecStart=/usr/sbin/virtqemud", "ExecStart=/bin/true")).unwrap();
         copies.push(copy);
     }
-    let output = Command::new("systemd-analyze").args(["verify", "--man=no"]).args(&copies).output().unwrap();
+    let output =
+        Command::new("systemd-analyze").args(["verify", "--man=no", manager]).args(&copies).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     // Units of the machine itself are read along; only what is said of ours counts.
     let ours: Vec<_> = said.lines().filter(|l| l.contains("virt") && !l.contains("SystemCall")).collect();
@@ -50,7 +58,7 @@ fn systemd_understands_every_unit() {
 /// What design and QEMU need, whatever else changes in the units.
 #[test]
 fn units_keep_guests_and_sockets_alive() {
-    for unit in units() {
+    for unit in [units("systemd"), units("systemd/user")].concat() {
         let text = fs::read_to_string(&unit).unwrap();
         let has = |line: &str| text.lines().any(|l| l == line);
         let name = unit.file_name().unwrap().to_string_lossy().into_owned();
@@ -90,14 +98,16 @@ fn install_puts_everything_under_destdir() {
         .status()
         .unwrap();
     assert!(status.success());
-    let installed: BTreeSet<_> =
-        fs::read_dir(dest.join("usr/lib/systemd/system")).unwrap().map(|e| e.unwrap().file_name()).collect();
-    let expected: BTreeSet<_> = units().iter().map(|u| u.file_name().unwrap().to_owned()).collect();
-    assert_eq!(installed, expected);
+    for (folder, place) in [("systemd", "system"), ("systemd/user", "user")] {
+        let entries = fs::read_dir(dest.join("usr/lib/systemd").join(place)).unwrap();
+        let installed: BTreeSet<_> = entries.map(|e| e.unwrap().file_name()).collect();
+        let expected: BTreeSet<_> = units(folder).iter().map(|u| u.file_name().unwrap().to_owned()).collect();
+        assert_eq!(installed, expected);
+    }
     for file in [
         "usr/sbin/virtproxyd",
         "usr/sbin/virtqemud",
-        "usr/libexec/virt-launch",
+        "usr/libexec/virtd/virt-launch",
         "usr/lib/sysusers.d/virtd.conf",
         "usr/lib/tmpfiles.d/virtd.conf",
     ] {
