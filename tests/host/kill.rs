@@ -33,8 +33,8 @@ impl Act {
     fn window(self) -> Duration {
         Duration::from_millis(match self {
             Self::Define | Self::Undefine => 6,
-            Self::Start => 400,
-            Self::Destroy => 60,
+            Self::Start => 130,
+            Self::Destroy => 10,
         })
     }
 }
