@@ -38,6 +38,8 @@ use crate::settings::Settings;
 
 /// Folder of port locks: one for all daemons of a host, whatever their root.
 const PORT_LOCKS: &str = "/run/virtd/ports";
+/// libvirt's partition of guests.
+const MACHINE: &str = "/machine";
 /// Where packages put the launcher.
 const LAUNCHERS: [&str; 2] = ["/usr/libexec/virtd/virt-launch", "/usr/lib/virtd/virt-launch"];
 
@@ -80,7 +82,12 @@ pub async fn start(context: Context) -> Result<Running> {
         .add(service!(DomainStatsServiceServer, StatsApi::new(definitions.clone())))
         .add(service!(DomainTuningServiceServer, TuningApi::new(definitions, facts.clone())))
         .add(service!(HostServiceServer, HostApi::new(facts)));
-    Ok(Running::new(services).epoch(journal.epoch()))
+    Ok(Running::new(services).epoch(journal.epoch()).on_stop(async move {
+        // A partition of our own goes when no guest is left in it; the host's shared one stays.
+        if let Some(partition) = driver.partition.as_deref().filter(|p| *p != MACHINE) {
+            driver.cgroups.remove_partition(partition);
+        }
+    }))
 }
 
 fn folders(paths: &Paths) -> Folders {
@@ -101,11 +108,11 @@ fn partition(paths: &Paths) -> Option<String> {
     match paths.mode {
         Mode::Session => None,
         Mode::System if !rustix::process::geteuid().is_root() => None,
-        Mode::System if *paths == Paths::system(None) => Some("/machine".into()),
+        Mode::System if *paths == Paths::system(None) => Some(MACHINE.into()),
         Mode::System => {
             let mut hasher = std::hash::DefaultHasher::new();
             paths.run.hash(&mut hasher);
-            Some(format!("/machine/virtd-{:016x}.partition", hasher.finish()))
+            Some(format!("{MACHINE}/virtd-{:016x}.partition", hasher.finish()))
         }
     }
 }

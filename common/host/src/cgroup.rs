@@ -81,6 +81,14 @@ impl Layout {
         Group { dirs, controllers }
     }
 
+    /// Removes a partition that holds no group any more. One that does stays, and is no fault.
+    pub fn remove_partition(&self, partition: &str) {
+        for (_, mount) in self.mounts() {
+            // Busy, missing, or gone now.
+            let _ = fs::remove_dir(mount.join(partition.trim_start_matches('/')));
+        }
+    }
+
     /// `None` marks version 2.
     fn mounts(&self) -> impl Iterator<Item = (Option<&[String]>, &Path)> {
         let v1 = self.v1.iter().map(|(c, m)| (Some(c.as_slice()), m.as_path()));

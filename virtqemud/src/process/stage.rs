@@ -15,6 +15,7 @@ use virt_host::process::Process;
 use virt_launch::{Keep, Limit, Request, Resource, Step, User};
 use virt_model::domain::Domain;
 use virt_model::domain::graphics::Graphics;
+use virt_model::domain::seclabel::{Seclabel, SeclabelKind};
 use virt_object::undo::Undo;
 
 use super::dac::{Given, Owner};
@@ -69,6 +70,7 @@ pub fn stage(
     };
     let mut live = driver.planner.prepare(config, &place)?;
     live.id = Some(id);
+    place_and_label(driver, &mut live);
     let ports = assign_ports(driver, &mut live)?;
     let command = driver.planner.command(&live, &place)?;
 
@@ -90,6 +92,26 @@ pub fn stage(
     let kill = process.clone();
     undo.add_async("process", move || async move { super::kill::now(&kill).await });
     Ok(Staged { live, paths, process, group, given, ports, log_from })
+}
+
+/// What a running guest's document tells of its place on the host: partition and owner.
+fn place_and_label(driver: &Driver, live: &mut Domain) {
+    if driver.partition.is_some() && live.resource.partition.is_none() {
+        // The reference's own name, also where a daemon on another root has a part of it.
+        live.resource.partition = Some("/machine".into());
+    }
+    let dac = live.seclabels.iter().any(|l| l.model.as_deref() == Some("dac"));
+    if let (Some(user), false) = (&driver.settings.user, dac) {
+        let label = format!("+{}:+{}", user.owner.uid, user.owner.gid);
+        live.seclabels.push(Seclabel {
+            kind: Some(SeclabelKind::Dynamic),
+            model: Some("dac".into()),
+            relabel: Some(driver.settings.dynamic_ownership),
+            label: Some(label.clone()),
+            imagelabel: driver.settings.dynamic_ownership.then_some(label),
+            baselabel: None,
+        });
+    }
 }
 
 fn system(what: impl std::fmt::Display, e: io::Error) -> Error {
