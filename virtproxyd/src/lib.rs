@@ -16,8 +16,9 @@
 //! ```
 //!
 //! - [`route`]: which daemon serves a URI and an object. - [`house`]: what all connections share. - [`server`]: sockets.
-//! - `client`, `gate`, `link`: one connection. - `calls`: the tables. - `events`, `streams`: what outlives a call.
+//! - `client`, `gate`, `link`: one connection. - `calls`: the tables. - `api`: the gRPC side. - `events`, `streams`: what outlives a call.
 
+mod api;
 mod calls;
 pub mod client;
 mod events;

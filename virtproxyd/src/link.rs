@@ -6,24 +6,22 @@
 //!                                  +------ a second OPEN ------+
 //! ```
 
-use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tonic::{Code as Grpc, Response, Status};
 use virt_consts::VIR_CONNECT_CLOSE_REASON_ERROR;
-use virt_error::{Code, Domain, Error, Result};
-use virt_rpc::client::{Client, ClientSession, Unreachable};
-use virt_rpc::status::from_status;
+use virt_error::Result;
+use virt_rpc::client::{Client, ClientSession};
 use virt_wire::conn::Outbox;
 use virt_wire::frame::OutFrame;
-use virt_wire::program::{ProcInfo, ReadOnly};
+use virt_wire::program::ProcInfo;
 use virt_wire::remote::{ConnectEventConnectionClosedMsg, events as wire_events};
 use virt_wire::xdr::Uuid;
 
+use crate::api::Sessions;
 use crate::events::{self, Events, Interest};
 use crate::house::House;
 use crate::refusal;
@@ -69,24 +67,6 @@ struct Opened {
     route: Route,
     sessions: Sessions,
     events: Arc<Events>,
-}
-
-/// The sessions with daemons; each is opened by the first call that needs it and again when the daemon has ended it.
-#[derive(Default)]
-struct Sessions {
-    open: Mutex<HashMap<Daemon, Arc<ClientSession>>>,
-    opening: tokio::sync::Mutex<()>,
-}
-
-impl Sessions {
-    fn live(&self, daemon: Daemon) -> Option<Arc<ClientSession>> {
-        self.open.lock().get(&daemon).filter(|s| !s.is_closed()).cloned()
-    }
-
-    /// Forgets a session that the daemon does not know any more.
-    fn forget(&self, session: &Arc<ClientSession>) {
-        self.open.lock().retain(|_, s| !Arc::ptr_eq(s, session));
-    }
 }
 
 impl Link {
@@ -204,72 +184,20 @@ impl Link {
     pub async fn session(&self, info: &'static ProcInfo, object: Object) -> Result<Arc<ClientSession>> {
         let opened = self.opened()?;
         let daemon = opened.route.daemon(object).ok_or_else(|| refusal::no_support(info))?;
-        if let Some(session) = opened.sessions.live(daemon) {
-            return Ok(session);
-        }
-        let _one_at_a_time = opened.sessions.opening.lock().await;
-        if let Some(session) = opened.sessions.live(daemon) {
-            return Ok(session);
-        }
-        let behind =
-            self.house.daemon(daemon).filter(|d| d.installed()).ok_or_else(|| refusal::no_support(info))?;
-        let client = Client {
+        let client = || Client {
             socket: Some(self.socket.as_fd()),
             asserted: None,
             read_only: self.read_only(),
             label: format!("virtproxyd {}", self.entry.name),
         };
-        let session = Arc::new(ClientSession::open(behind, client).await?);
-        opened.sessions.open.lock().insert(daemon, session.clone());
-        Ok(session)
+        opened.sessions.get(daemon, self.house.daemon(daemon), client, info).await
     }
 
-    /// Makes one gRPC call in the session. A session that the daemon has lost is opened again, and a call that only
-    /// reads is made again when the daemon went away under it.
-    pub async fn call<T, W>(
-        &self,
-        info: &'static ProcInfo,
-        object: Object,
-        work: impl Fn(Arc<ClientSession>) -> W,
-    ) -> Result<T>
-    where
-        W: Future<Output = Result<Response<T>, Status>>,
-    {
-        let mut again = true;
-        loop {
-            let session = self.session(info, object).await?;
-            let status = match work(session.clone()).await {
-                Ok(answer) => return Ok(answer.into_inner()),
-                Err(status) => status,
-            };
-            let never_ran = is_unknown_session(&status);
-            let harmless = is_broken(&status) && info.readonly != ReadOnly::Refused;
-            if !again || !(never_ran || harmless) {
-                return Err(self.error(info, &session, &status));
-            }
-            again = false;
-            if let Ok(opened) = self.opened() {
-                opened.sessions.forget(&session);
-            }
+    /// Forgets a session that its daemon does not know any more.
+    pub fn forget(&self, session: &Arc<ClientSession>) {
+        if let Ok(opened) = self.opened() {
+            opened.sessions.forget(session);
         }
-    }
-
-    /// A failed gRPC call as the client's error.
-    pub fn error(&self, info: &'static ProcInfo, session: &ClientSession, status: &Status) -> Error {
-        if Unreachable::cause_of(status).is_some_and(|u| !u.installed()) {
-            return refusal::no_support(info);
-        }
-        if is_bare(status) {
-            if status.code() == Grpc::Unimplemented {
-                return refusal::no_support(info);
-            }
-            if is_broken(status) {
-                let path = session.daemon().paths().grpc.display();
-                let text = format!("Cannot recv data from '{path}': Connection reset by peer");
-                return Error::new(Code::SystemError, Domain::Rpc, text).with("status", status.message());
-            }
-        }
-        from_status(status)
     }
 
     // --- events
@@ -290,22 +218,4 @@ impl Link {
         events::start(self, &events, info).await?;
         events.add(interest, dom)
     }
-}
-
-/// Whether the status was made without our error details: by the transport, or by a server without the method.
-fn is_bare(status: &Status) -> bool {
-    use tonic_types::StatusExt;
-    status.get_details_error_info().is_none() && Unreachable::cause_of(status).is_none()
-}
-
-/// The connection to the daemon broke during the call.
-fn is_broken(status: &Status) -> bool {
-    let transport =
-        matches!(status.code(), Grpc::Unavailable | Grpc::Unknown | Grpc::Internal | Grpc::Cancelled);
-    transport && is_bare(status)
-}
-
-/// The daemon has no such session: it was restarted since.
-fn is_unknown_session(status: &Status) -> bool {
-    status.code() == Grpc::Unauthenticated && from_status(status).domain() == Domain::Rpc
 }

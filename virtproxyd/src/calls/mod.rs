@@ -97,7 +97,7 @@ macro_rules! rpc {
             let mut client = virt_rpc::client!($client, session.daemon());
             async move { client.$method(request).await }
         };
-        $ctx.link.call($ctx.info, crate::route::Object::Domain, work)
+        crate::api::call(&$ctx.link, $ctx.info, crate::route::Object::Domain, work)
     }};
 }
 use {calls, rpc};

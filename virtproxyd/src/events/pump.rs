@@ -4,17 +4,15 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
-use tonic::{Code as Grpc, Status, Streaming};
 use virt_api::common::v1alpha1::Cursor;
-use virt_api::domain::v1alpha1::domain_service_client::DomainServiceClient;
-use virt_api::domain::v1alpha1::{WatchRequest, WatchResponse, watch_response::Event};
-use virt_error::{Error, Result};
+use virt_api::domain::v1alpha1::WatchResponse;
+use virt_error::Result;
 use virt_wire::program::ProcInfo;
 
 use super::Events;
+use crate::api::watch::{Lost, Watch};
 use crate::link::Link;
 use crate::refusal;
-use crate::route::Object;
 
 /// How long a daemon may take to begin a watch.
 const BEGIN: Duration = Duration::from_secs(10);
@@ -22,20 +20,6 @@ const BEGIN: Duration = Duration::from_secs(10);
 const AWAY: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// A running watch and where it stands.
-struct Watch {
-    stream: Streaming<WatchResponse>,
-    cursor: Cursor,
-}
-
-/// Why a watch cannot go on.
-enum Lost {
-    /// The daemon no longer has the events after the cursor.
-    Gap,
-    /// Worth another try.
-    Away(Error),
-}
 
 /// Makes sure that events flow; returns when every later event will be seen.
 pub(crate) async fn start(link: &Arc<Link>, events: &Arc<Events>, info: &'static ProcInfo) -> Result<()> {
@@ -55,43 +39,20 @@ pub(crate) async fn start(link: &Arc<Link>, events: &Arc<Events>, info: &'static
 }
 
 async fn begin(link: &Arc<Link>, info: &'static ProcInfo, after: Option<Cursor>) -> Result<Watch, Lost> {
-    let begin = async {
-        let session = link.session(info, Object::Domain).await.map_err(Lost::Away)?;
-        let failed = |status: Status| match status.code() {
-            Grpc::OutOfRange => Lost::Gap,
-            _ => Lost::Away(link.error(info, &session, &status)),
-        };
-        let mut client = virt_rpc::client!(DomainServiceClient, session.daemon());
-        let request = session.request(WatchRequest { after, domain: None });
-        let mut stream = client.watch(request).await.map_err(failed)?.into_inner();
-        let first = stream.message().await.map_err(failed)?;
-        let Some(WatchResponse { cursor: Some(cursor), event: Some(Event::Ready(_)), .. }) = first else {
-            return Err(Lost::Away(refusal::rpc("the daemon began a watch without saying where")));
-        };
-        Ok(Watch { stream, cursor })
-    };
     let late = |_| Lost::Away(refusal::rpc("the daemon did not begin a watch in time"));
-    timeout(BEGIN, begin).await.map_err(late)?
+    timeout(BEGIN, Watch::begin(link, info, after)).await.map_err(late)?
 }
 
 async fn pump(link: Weak<Link>, events: Weak<Events>, info: &'static ProcInfo, mut watch: Watch) {
     loop {
-        match watch.stream.message().await {
-            Ok(Some(event)) => {
-                if let Some(cursor) = event.cursor {
-                    watch.cursor = cursor;
-                }
-                if !deliver(&link, &events, &event).await {
-                    return;
-                }
+        while let Some(event) = watch.next().await {
+            if !deliver(&link, &events, &event).await {
+                return;
             }
-            ended => {
-                tracing::info!(?ended, "the watch for events ended, resuming");
-                match resume(&link, info, watch.cursor).await {
-                    Some(resumed) => watch = resumed,
-                    None => return,
-                }
-            }
+        }
+        match resume(&link, info, watch.cursor).await {
+            Some(resumed) => watch = resumed,
+            None => return,
         }
     }
 }

@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+use tokio::net::unix::OwnedReadHalf;
 use virt_wire::client::Client;
+use virt_wire::conn::FrameReader;
+use virt_wire::frame::OutFrame;
 use virt_wire::remote::{self, procs, *};
 use virt_wire::xdr::to_bytes;
 use virtproxyd::limits::Limits;
@@ -165,19 +170,54 @@ async fn a_full_house_lets_clients_wait() {
     waiting.await.unwrap().unwrap();
 }
 
+/// Opens by hand, without anything that answers pings.
+async fn open_mute(bed: &Bed, keepalive: bool) -> FrameReader<OwnedReadHalf> {
+    let stream = UnixStream::connect(bed.socket()).await.unwrap();
+    let (read, mut write) = stream.into_split();
+    let open = ConnectOpenArgs { name: Some("qemu:///system".into()), flags: 0 };
+    let feature = ConnectSupportsFeatureArgs { feature: if keepalive { 10 } else { 14 } };
+    let calls = [
+        OutFrame::call::<procs::AuthList>(0, &()),
+        OutFrame::call::<procs::ConnectOpen>(1, &open),
+        OutFrame::call::<procs::ConnectSupportsFeature>(2, &feature),
+    ];
+    for call in calls {
+        write.write_all(&call.unwrap().into_bytes()).await.unwrap();
+    }
+    // Dropping this half would close the connection.
+    write.forget();
+    let mut reader = FrameReader::new(read);
+    for _ in 0..3 {
+        assert_eq!(reader.next().await.unwrap().unwrap().header.status.0, 0);
+    }
+    reader
+}
+
 #[tokio::test]
-async fn the_server_pings_only_who_asked() {
-    let limits = Limits {
-        keepalive_interval: Some(Duration::from_millis(20)),
-        keepalive_count: 3,
-        ..Limits::default()
-    };
+async fn a_client_that_asked_and_does_not_answer_is_dropped() {
+    let interval = Duration::from_millis(20);
+    let limits = Limits { keepalive_interval: Some(interval), keepalive_count: 3, ..Limits::default() };
     let bed = Bed::with_limits(limits);
-    let quiet = bed.client().await;
-    let asked = bed.client().await;
-    // The wire client answers pings, so the link lives on past several intervals.
-    asked.call::<procs::ConnectSupportsFeature>(&ConnectSupportsFeatureArgs { feature: 10 }).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(!asked.is_closed() && !quiet.is_closed());
-    asked.call::<procs::ConnectGetLibVersion>(&()).await.unwrap();
+    let mut never_asked = open_mute(&bed, false).await;
+    let mut asked = open_mute(&bed, true).await;
+    for _ in 0..3 {
+        let ping = asked.next().await.unwrap().expect("a ping");
+        let h = ping.header;
+        assert_eq!((h.prog, h.proc, h.kind.0, h.serial), (0x6b65_6570, 1, 2, 0));
+    }
+    assert!(asked.next().await.unwrap().is_none(), "it is dropped after the last ping");
+    assert!(tokio::time::timeout(interval, never_asked.next()).await.is_err(), "who did not ask gets none");
+}
+
+#[tokio::test]
+async fn a_client_that_answers_lives_on() {
+    let interval = Duration::from_millis(10);
+    let limits = Limits { keepalive_interval: Some(interval), keepalive_count: 1, ..Limits::default() };
+    let bed = Bed::with_limits(limits);
+    let client = bed.client().await;
+    let keepalive = ConnectSupportsFeatureArgs { feature: 10 };
+    client.call::<procs::ConnectSupportsFeature>(&keepalive).await.unwrap();
+    let begin = std::time::Instant::now();
+    until("many intervals are over", || begin.elapsed() > 20 * interval).await;
+    client.call::<procs::ConnectGetLibVersion>(&()).await.unwrap();
 }
