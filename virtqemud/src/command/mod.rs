@@ -36,6 +36,7 @@ use crate::emulator::Emulator;
 use boot::BootOrder;
 use controller::Buses;
 
+pub use graphics::VNC_PORT_BASE;
 pub use launch::{LaunchContext, Monitor, NetFds, Sealed, Settings, TlsSettings};
 pub use line::CommandLine;
 pub use native::native;

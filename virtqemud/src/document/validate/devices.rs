@@ -1,0 +1,317 @@
+//! All other devices that QEMU or the machine cannot have.
+
+use virt_error::{Domain as From, Error, Result};
+
+use super::{Checker, unsupported};
+use crate::document::types::{
+    Address, ChannelTarget, CharBackend, FsDriverType, FsSource, Graphics, Hostdev, HostdevModel,
+    HostdevSource, InputBus, InputKind, IommuModel, PanicModel, SerialModel, SerialTarget, ShmemModel,
+    SoundModel, TpmModel, WatchdogModel,
+};
+use crate::document::{machine, xml_error};
+
+/// ISA serial ports of a PC.
+const ISA_SERIALS: u32 = 4;
+
+impl Checker<'_> {
+    pub(super) fn devices(&self) -> Result<()> {
+        self.ports()?;
+        self.inputs()?;
+        self.shmems()?;
+        self.hostdevs()?;
+        self.filesystems()?;
+        self.machine_devices()
+    }
+
+    pub(super) fn iommus(&self) -> Result<()> {
+        for iommu in &self.def.devices.iommus {
+            let model = iommu.model;
+            let q35 = machine::is_q35(self.machine);
+            let arm = machine::is_arm_virt(self.arch(), self.machine);
+            match model {
+                IommuModel::Intel if !q35 => {
+                    return Err(unsupported(format!(
+                        "IOMMU device: '{model}' is only supported with Q35 machines"
+                    )));
+                }
+                IommuModel::Smmuv3 if !arm => {
+                    return Err(unsupported(format!(
+                        "IOMMU device: '{model}' is only supported with ARM Virt machines"
+                    )));
+                }
+                IommuModel::Virtio if !q35 && !arm => {
+                    return Err(unsupported(format!(
+                        "IOMMU device: '{model}' is only supported with Q35 and ARM Virt machines"
+                    )));
+                }
+                IommuModel::Virtio if !self.def.features.acpi => {
+                    return Err(unsupported(format!("IOMMU device: '{model}' requires ACPI")));
+                }
+                _ => {}
+            }
+            let d = &iommu.driver;
+            let split = self.def.features.ioapic == Some(crate::document::types::IoapicDriver::Qemu);
+            if d.intremap == Some(true) && !split {
+                return Err(unsupported(
+                    "IOMMU interrupt remapping requires split I/O APIC (ioapic driver='qemu')",
+                ));
+            }
+            if d.eim == Some(true) && d.intremap != Some(true) {
+                return Err(unsupported("IOMMU eim requires interrupt remapping to be enabled"));
+            }
+        }
+        Ok(())
+    }
+
+    fn ports(&self) -> Result<()> {
+        let arch = self.arch();
+        for serial in &self.def.devices.serials {
+            let (kind, model) =
+                (serial.target.kind.unwrap_or_default(), serial.target.model.unwrap_or_default());
+            let fits = match model {
+                SerialModel::IsaSerial | SerialModel::IsaDebugcon => machine::is_x86(arch),
+                SerialModel::SpaprVty => machine::is_pseries(self.machine),
+                SerialModel::Pl011 => machine::is_arm(arch),
+                SerialModel::Uart16550a => arch.starts_with("riscv") || arch == "loongarch64",
+                SerialModel::SclpConsole | SerialModel::SclpLmConsole => arch == "s390x",
+                SerialModel::None | SerialModel::UsbSerial | SerialModel::PciSerial => true,
+            };
+            let pair = match kind {
+                SerialTarget::Isa => model == SerialModel::IsaSerial,
+                SerialTarget::Usb => model == SerialModel::UsbSerial,
+                SerialTarget::Pci => model == SerialModel::PciSerial,
+                SerialTarget::SpaprVio => model == SerialModel::SpaprVty,
+                SerialTarget::System => matches!(model, SerialModel::Pl011 | SerialModel::Uart16550a),
+                SerialTarget::Sclp => matches!(model, SerialModel::SclpConsole | SerialModel::SclpLmConsole),
+                SerialTarget::IsaDebug => model == SerialModel::IsaDebugcon,
+                SerialTarget::None => true,
+            };
+            if !fits || !pair {
+                return Err(unsupported(format!(
+                    "Serial device with target type '{kind}' and target model '{model}' not compatible with guest architecture or machine type"
+                )));
+            }
+            if kind == SerialTarget::Isa && serial.target.port.is_some_and(|p| p >= ISA_SERIALS) {
+                return Err(unsupported(format!(
+                    "Maximum supported number of ISA serial ports is '{ISA_SERIALS}'"
+                )));
+            }
+        }
+        let spice = self.def.devices.graphics.iter().any(|g| matches!(g, Graphics::Spice(_)));
+        let needs_spice = |b: &CharBackend| matches!(b, CharBackend::Spicevmc | CharBackend::Spiceport(_));
+        let d = &self.def.devices;
+        let backends = d.channels.iter().map(|c| &c.backend).chain(d.redirdevs.iter().map(|r| &r.backend));
+        if !spice && backends.clone().any(needs_spice) {
+            return Err(unsupported("chardev 'spicevmc' not supported without spice graphics"));
+        }
+        if backends.chain(d.serials.iter().map(|s| &s.backend)).any(|b| matches!(b, CharBackend::Nmdm(_))) {
+            return Err(unsupported("unsupported chardev 'nmdm'"));
+        }
+        if d.channels.iter().any(|c| matches!(c.target, Some(ChannelTarget::Xen(_)))) {
+            return Err(unsupported("channel target type 'xen' is not supported by QEMU"));
+        }
+        if d.smartcards.len() > 1 {
+            return Err(unsupported("this QEMU binary lacks multiple smartcard support"));
+        }
+        Ok(())
+    }
+
+    fn inputs(&self) -> Result<()> {
+        let off = self.def.features.ps2.as_ref().is_some_and(|s| s.state == Some(false));
+        for input in &self.def.devices.inputs {
+            match input.bus.unwrap_or_default() {
+                InputBus::Ps2 if off => {
+                    return Err(unsupported("ps2 bus inputs require the ps2 feature not to be disabled"));
+                }
+                InputBus::Ps2 if !matches!(input.kind, InputKind::Mouse | InputKind::Keyboard) => {
+                    return Err(unsupported(format!("ps2 bus does not support {} input device", input.kind)));
+                }
+                bus @ (InputBus::Xen | InputBus::Parallels) => {
+                    return Err(unsupported(format!("unsupported input bus {bus}")));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn shmems(&self) -> Result<()> {
+        for shmem in &self.def.devices.shmems {
+            if !matches!(shmem.info.address, None | Some(Address::Pci(_))) {
+                return Err(unsupported("only 'pci' addresses are supported for the shared memory device"));
+            }
+            if let Some(size) = shmem.size
+                && (!size.bytes.is_power_of_two() || size.bytes < 1 << 20)
+            {
+                return Err(xml_error("shmem size must be a power of 2 and at least 1 MiB (1024 KiB)"));
+            }
+            if shmem.msi.is_some() && shmem.server.is_none() {
+                return Err(xml_error("msi option is only supported with a server"));
+            }
+            match shmem.model.unwrap_or_default() {
+                ShmemModel::Ivshmem => {
+                    return Err(unsupported("shmem model 'ivshmem' is not supported by this QEMU binary"));
+                }
+                ShmemModel::Doorbell if shmem.server.is_none() => {
+                    return Err(unsupported("shmem model 'ivshmem-doorbell' requires a server"));
+                }
+                ShmemModel::Plain if shmem.server.is_some() => {
+                    return Err(unsupported("shmem model 'ivshmem-plain' can't have a server"));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn hostdevs(&self) -> Result<()> {
+        let all = &self.def.devices.hostdevs;
+        if all.iter().filter(|h| h.ramfb == Some(true)).count() > 1 {
+            return Err(unsupported("Only one vgpu device can have 'ramfb' enabled"));
+        }
+        all.iter().try_for_each(|dev| self.hostdev(dev))
+    }
+
+    fn hostdev(&self, dev: &Hostdev) -> Result<()> {
+        if let Some(Address::Pci(a)) = &dev.info.address
+            && (a.zpci.uid.is_some() || a.zpci.fid.is_some())
+            && !machine::is_s390(self.machine)
+        {
+            return Err(unsupported("This QEMU binary doesn't support zPCI"));
+        }
+        if dev.display == Some(true) && self.def.devices.graphics.is_empty() {
+            return Err(unsupported(
+                "graphics device is needed for attribute value 'display=on' in <hostdev>",
+            ));
+        }
+        if dev.ramfb == Some(true) && dev.display != Some(true) {
+            return Err(unsupported("'ramfb' requires that 'display' is enabled"));
+        }
+        match &dev.source {
+            HostdevSource::Mdev(_) => {
+                let model = dev.model.unwrap_or_default();
+                let fits = match (&dev.info.address, model) {
+                    (None, _) => true,
+                    (Some(Address::Pci(_)), HostdevModel::VfioPci) => true,
+                    (Some(Address::Ccw(_)), HostdevModel::VfioCcw) => true,
+                    _ => false,
+                };
+                if !fits && model != HostdevModel::Default {
+                    let kind = dev.info.address.as_ref().map_or("none", address_name);
+                    return Err(xml_error(format!(
+                        "Unsupported address type '{kind}' with mediated device model '{model}'"
+                    )));
+                }
+            }
+            HostdevSource::ScsiHost(_) if dev.info.boot.is_some() => {
+                return Err(unsupported(
+                    "booting from assigned devices is not supported by vhost SCSI devices",
+                ));
+            }
+            HostdevSource::Storage(_) | HostdevSource::Misc(_) | HostdevSource::Net(_) => {
+                return Err(unsupported("hostdev mode 'capabilities' is not supported in qemu"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn filesystems(&self) -> Result<()> {
+        for fs in &self.def.devices.filesystems {
+            if !matches!(fs.source, FsSource::Mount(_)) {
+                return Err(unsupported("only supports mount filesystem type"));
+            }
+            match fs.driver.kind.unwrap_or_default() {
+                FsDriverType::Default | FsDriverType::Path | FsDriverType::Handle | FsDriverType::Mtp => {}
+                FsDriverType::Virtiofs if !self.shares_memory() => {
+                    return Err(unsupported("'virtiofs' requires shared memory"));
+                }
+                FsDriverType::Virtiofs => {}
+                kind => {
+                    return Err(unsupported("Filesystem driver type not supported").with("driver", kind));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn machine_devices(&self) -> Result<()> {
+        let d = &self.def.devices;
+        let arch = self.arch();
+        let x86 = machine::is_x86(arch);
+        for watchdog in &d.watchdogs {
+            let fits = match watchdog.model {
+                WatchdogModel::Itco => machine::is_q35(self.machine),
+                WatchdogModel::Ib700 => x86,
+                WatchdogModel::Diag288 => arch == "s390x",
+                WatchdogModel::I6300esb => true,
+            };
+            if !fits {
+                return Err(unsupported(format!(
+                    "watchdog model '{}' is not supported for this guest",
+                    watchdog.model
+                )));
+            }
+        }
+        for panic in &d.panics {
+            let fits = match panic.model {
+                Some(PanicModel::Isa | PanicModel::Hyperv) => x86,
+                Some(PanicModel::Pseries) => machine::is_pseries(self.machine),
+                Some(PanicModel::S390) => arch == "s390x",
+                _ => true,
+            };
+            if !fits {
+                let model = panic.model.unwrap_or_default();
+                return Err(unsupported(format!(
+                    "the panic device of model '{model}' is not supported by this guest"
+                )));
+            }
+        }
+        for tpm in &d.tpms {
+            if tpm.backend.is_none() {
+                return Err(xml_error("missing TPM device backend"));
+            }
+            let fits = match tpm.model.unwrap_or_default() {
+                TpmModel::Crb => x86,
+                TpmModel::Spapr | TpmModel::SpaprProxy => machine::is_pseries(self.machine),
+                TpmModel::Tis => true,
+            };
+            if !fits {
+                return Err(unsupported(format!(
+                    "TPM model '{}' is not supported by this guest",
+                    tpm.model.unwrap_or_default()
+                )));
+            }
+        }
+        for sound in &d.sounds {
+            let hda = matches!(sound.model, SoundModel::Ich6 | SoundModel::Ich9);
+            if !sound.codecs.is_empty() && !hda {
+                return Err(unsupported(format!("sound model '{}' does not have codecs", sound.model)));
+            }
+        }
+        if d.nvram.is_some() && !machine::is_pseries(self.machine) {
+            return Err(unsupported("nvram device is only supported for PPC64"));
+        }
+        let mut ids: Vec<u32> = d.audios.iter().map(|a| a.id).collect();
+        ids.sort_unstable();
+        if ids.windows(2).any(|w| w[0] == w[1]) {
+            return Err(Error::internal(From::Domain, "audio ID is used more than once"));
+        }
+        Ok(())
+    }
+}
+
+fn address_name(a: &Address) -> &'static str {
+    match a {
+        Address::Pci(_) => "pci",
+        Address::Drive(_) => "drive",
+        Address::VirtioSerial(_) => "virtio-serial",
+        Address::Ccid(_) => "ccid",
+        Address::Usb(_) => "usb",
+        Address::SpaprVio(_) => "spapr-vio",
+        Address::Ccw(_) => "ccw",
+        Address::Isa(_) => "isa",
+        Address::Dimm(_) => "dimm",
+        _ => "other",
+    }
+}

@@ -1,0 +1,205 @@
+//! Disks that QEMU cannot have.
+
+use virt_error::{Domain as From, Error, Result};
+
+use super::{Checker, unsupported};
+use crate::document::machine;
+use crate::document::types::{
+    Address, ControllerKind, Disk, DiskBus, DiskCache, DiskDevice, DiskIo, DiskSource, ImageFormat,
+};
+
+impl Checker<'_> {
+    /// USB disks sit on USB ports.
+    pub(super) fn usb_disks(&self) -> Result<()> {
+        for disk in self.def.devices.disks.iter().filter(|d| d.target.bus == Some(DiskBus::Usb)) {
+            if !matches!(disk.info.address, None | Some(Address::Usb(_))) {
+                return Err(Error::internal(From::Qemu, "unexpected address type for usb disk"));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn disks(&self) -> Result<()> {
+        for disk in &self.def.devices.disks {
+            self.disk(disk)?;
+        }
+        Ok(())
+    }
+
+    fn disk(&self, disk: &Disk) -> Result<()> {
+        let name = disk.target.dev.as_deref().unwrap_or_default();
+        let bus = disk.target.bus.unwrap_or_default();
+        self.disk_bus(disk, bus, name)?;
+        image_format(disk)?;
+        let d = &disk.driver;
+        if d.name.as_deref().is_some_and(|n| n != "qemu") {
+            let driver = d.name.clone().unwrap_or_default();
+            return Err(unsupported(format!("unsupported driver name '{driver}' for disk '{name}'")));
+        }
+        if disk.shareable && !disk.readonly && d.format != Some(ImageFormat::Raw) && !disk.source.is_empty() {
+            return Err(unsupported(format!(
+                "shared access for disk '{name}' requires use of supported storage format"
+            )));
+        }
+        if d.io == Some(DiskIo::Native)
+            && !matches!(d.cache.unwrap_or_default(), DiskCache::None | DiskCache::Directsync)
+            && !(disk.shareable && d.cache.is_none())
+        {
+            return Err(unsupported(
+                "native I/O needs either no disk cache or directsync cache mode, QEMU will fallback to aio=threads",
+            ));
+        }
+        if d.copy_on_read == Some(true) && disk.readonly {
+            return Err(unsupported(format!("copy_on_read is not compatible with read-only disk '{name}'")));
+        }
+        if let Some(id) = d.iothread {
+            if bus != DiskBus::Virtio {
+                return Err(unsupported(format!("IOThreads not available for bus {bus} target {name}")));
+            }
+            self.iothread(id, "Disk")?;
+        }
+        for thread in &d.iothreads.iothreads {
+            self.iothread(thread.id, "Disk")?;
+        }
+        if matches!(disk.source, DiskSource::VhostUser(_)) {
+            self.vhost_user_disk(disk, bus, name)?;
+        }
+        if disk.device == DiskDevice::Cdrom && matches!(bus, DiskBus::Virtio | DiskBus::Sd) {
+            return Err(unsupported(format!("disk type of '{name}' does not support ejectable media")));
+        }
+        if disk.device == DiskDevice::Floppy && bus != DiskBus::Fdc {
+            return Err(unsupported(format!("unexpected bus type '{bus}' for floppy disk '{name}'")));
+        }
+        self.identity(disk, bus)?;
+        drive_address(disk, bus)?;
+        if disk.throttlefilters.filters.iter().any(|f| !self.has_group(&f.group)) {
+            return Err(unsupported(format!("throttle group for disk '{name}' was not defined")));
+        }
+        Ok(())
+    }
+
+    fn has_group(&self, name: &str) -> bool {
+        self.def.throttlegroups.groups.iter().any(|g| g.group_name.as_deref() == Some(name))
+    }
+
+    pub(super) fn iothread(&self, id: u32, what: &str) -> Result<()> {
+        if self.def.iothread_ids().contains(&id) {
+            return Ok(());
+        }
+        Err(unsupported(format!("{what} iothread '{id}' not defined in iothreadid")))
+    }
+
+    fn disk_bus(&self, disk: &Disk, bus: DiskBus, name: &str) -> Result<()> {
+        match bus {
+            DiskBus::Xen | DiskBus::Uml | DiskBus::None => {
+                Err(unsupported(format!("unsupported disk bus '{bus}' with device setup for disk '{name}'")))
+            }
+            DiskBus::Ide if !machine::has_builtin_ide(self.machine) => {
+                Err(unsupported("IDE controllers are unsupported for this QEMU binary or machine type"))
+            }
+            DiskBus::Scsi | DiskBus::Sata | DiskBus::Ide => {
+                let kind = match bus {
+                    DiskBus::Scsi => ControllerKind::Scsi,
+                    DiskBus::Sata => ControllerKind::Sata,
+                    _ => ControllerKind::Ide,
+                };
+                if let Some(Address::Drive(a)) = &disk.info.address
+                    && kind == ControllerKind::Ide
+                    && a.controller > 0
+                {
+                    return Err(unsupported(
+                        "Only a single IDE controller is supported for this machine type",
+                    ));
+                }
+                Ok(())
+            }
+            DiskBus::Fdc => match &disk.info.address {
+                Some(Address::Drive(a)) if a.controller > 0 => {
+                    Err(unsupported("Only a single fdc controller is supported"))
+                }
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    fn vhost_user_disk(&self, disk: &Disk, bus: DiskBus, name: &str) -> Result<()> {
+        if disk.device != DiskDevice::Disk || bus != DiskBus::Virtio {
+            return Err(unsupported("vhostuser disk supports only virtio bus"));
+        }
+        if disk.readonly || disk.shareable || disk.driver.cache.is_some_and(|c| c != DiskCache::Default) {
+            let what = if disk.readonly { "readonly" } else { "shareable" };
+            return Err(unsupported(format!("{what} is not supported with vhostuser disk '{name}'")));
+        }
+        if !self.shares_memory() {
+            return Err(unsupported("'vhostuser' requires shared memory"));
+        }
+        Ok(())
+    }
+
+    fn identity(&self, disk: &Disk, bus: DiskBus) -> Result<()> {
+        if disk.wwn.is_some() && !matches!(bus, DiskBus::Ide | DiskBus::Sata | DiskBus::Scsi) {
+            return Err(unsupported("Only ide and scsi disk support wwn"));
+        }
+        if disk.vendor.is_some() && bus != DiskBus::Scsi {
+            return Err(unsupported("Only scsi disk supports 'vendor'"));
+        }
+        if disk.product.is_some() && bus != DiskBus::Scsi {
+            return Err(unsupported("Only scsi disk supports 'product'"));
+        }
+        if disk.target.rotation_rate.is_some() && !matches!(bus, DiskBus::Ide | DiskBus::Sata | DiskBus::Scsi)
+        {
+            return Err(unsupported("rotation rate is only valid for SCSI/IDE/SATA bus"));
+        }
+        if disk.geometry.cyls.is_some_and(|c| c > 0)
+            && matches!(bus, DiskBus::Usb | DiskBus::Fdc | DiskBus::Sd)
+        {
+            return Err(unsupported(format!("CHS geometry can not be set for '{bus}' bus")));
+        }
+        if disk.device == DiskDevice::Lun && !matches!(bus, DiskBus::Scsi) {
+            return Err(unsupported(format!("disk device='lun' is not supported for bus='{bus}'")));
+        }
+        Ok(())
+    }
+}
+
+/// Formats QEMU does not open, and what goes with encryption.
+fn image_format(disk: &Disk) -> Result<()> {
+    let format = disk.driver.format.unwrap_or(ImageFormat::Raw);
+    let encrypted = disk.encryption.is_some() || disk.source.common().encryption.is_some();
+    match format {
+        ImageFormat::Iso => Err(unsupported(format!(
+            "storage format '{format}' is not directly supported by QEMU, use 'raw' instead"
+        ))),
+        ImageFormat::Dir => Err(unsupported(
+            "'directory' storage format is not directly supported by QEMU, use 'dir' disk type instead",
+        )),
+        ImageFormat::Cow => Err(unsupported("'cow' storage format is not supported")),
+        ImageFormat::Fat if !matches!(disk.source, DiskSource::Dir(_)) => {
+            Err(unsupported("storage format 'fat' is supported only with 'dir' storage type"))
+        }
+        _ if encrypted && !matches!(format, ImageFormat::Raw | ImageFormat::Qcow2) => {
+            Err(unsupported("encryption is supported only with 'raw' and 'qcow2' image format"))
+        }
+        _ if disk.source.common().data_store.is_some() && format != ImageFormat::Qcow2 => {
+            Err(unsupported("<dataStore> feature available only with qcow2 format"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Each bus numbers its drives its own way.
+fn drive_address(disk: &Disk, bus: DiskBus) -> Result<()> {
+    let Some(Address::Drive(a)) = &disk.info.address else { return Ok(()) };
+    match bus {
+        DiskBus::Ide if a.target != 0 => Err(unsupported("target must be 0 for ide controller")),
+        DiskBus::Ide if a.bus > 1 => {
+            Err(unsupported(format!("Only two buses are supported by an IDE controller, not bus {}", a.bus)))
+        }
+        DiskBus::Sata if a.bus != 0 => Err(unsupported("bus must be 0 for ide controller")),
+        DiskBus::Sata if a.target != 0 => Err(unsupported("target must be 0 for ide controller")),
+        DiskBus::Fdc if a.bus != 0 => Err(unsupported("Only one fdc bus is supported")),
+        DiskBus::Fdc if a.target != 0 => Err(unsupported("target must be 0 for controller fdc")),
+        _ => Ok(()),
+    }
+}

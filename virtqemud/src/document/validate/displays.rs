@@ -1,0 +1,128 @@
+//! Displays and video cards that QEMU cannot have.
+
+use virt_error::Result;
+
+use super::{Checker, unsupported};
+use crate::document::types::{Graphics, VideoBackend, VideoKind};
+
+impl Checker<'_> {
+    pub(super) fn displays(&self) -> Result<()> {
+        self.graphics()?;
+        self.videos()
+    }
+
+    fn graphics(&self) -> Result<()> {
+        let all = &self.def.devices.graphics;
+        let kind = |g: &Graphics| match g {
+            Graphics::Sdl(_) => "sdl",
+            Graphics::Vnc(_) => "vnc",
+            Graphics::Rdp(_) => "rdp",
+            Graphics::Desktop(_) => "desktop",
+            Graphics::Spice(_) => "spice",
+            Graphics::EglHeadless(_) => "egl-headless",
+            Graphics::Dbus(_) => "dbus",
+        };
+        let mut seen: Vec<&str> = Vec::new();
+        for g in all {
+            let name = kind(g);
+            if matches!(name, "rdp" | "desktop") {
+                return Err(unsupported(format!("unsupported graphics type '{name}'")));
+            }
+            if seen.contains(&name) {
+                return Err(unsupported(
+                    "only 1 graphics device of each type (sdl, vnc, spice, headless, dbus) is supported",
+                ));
+            }
+            seen.push(name);
+            if g.listens().len() > 1 {
+                return Err(unsupported(format!(
+                    "graphics type '{name}' does not support multiple listens for one graphics device."
+                )));
+            }
+        }
+        let egl = seen.contains(&"egl-headless");
+        if egl && seen.iter().any(|n| !matches!(*n, "egl-headless" | "vnc" | "spice")) {
+            return Err(unsupported(
+                "graphics type 'egl-headless' is only supported with one of: 'vnc', 'spice' graphics types",
+            ));
+        }
+        let gl = all
+            .iter()
+            .filter(|g| match g {
+                Graphics::Spice(s) => s.gl.enable == Some(true),
+                Graphics::Sdl(s) => s.gl.enable == Some(true),
+                Graphics::Dbus(s) => s.gl.enable == Some(true),
+                Graphics::EglHeadless(_) => true,
+                _ => false,
+            })
+            .count();
+        if gl > 1 {
+            return Err(unsupported("multiple OpenGL displays are not supported by QEMU"));
+        }
+        for g in all {
+            if let Graphics::Vnc(v) = g
+                && v.port.is_some_and(|p| p > 0 && p < crate::command::VNC_PORT_BASE)
+            {
+                return Err(unsupported("vnc port must be in range [5900,65535]"));
+            }
+        }
+        Ok(())
+    }
+
+    fn videos(&self) -> Result<()> {
+        let videos = &self.def.devices.videos;
+        if videos.len() > 1 && videos.iter().any(|v| v.model.kind == VideoKind::None) {
+            return Err(unsupported(
+                "a 'none' video type must be the only video device defined for the domain",
+            ));
+        }
+        for video in videos {
+            let m = &video.model;
+            let primary = m.primary == Some(true);
+            let device = match m.kind {
+                VideoKind::Xen
+                | VideoKind::Vbox
+                | VideoKind::Parallels
+                | VideoKind::Gop
+                | VideoKind::Default => {
+                    return Err(unsupported(format!(
+                        "domain configuration does not support video model '{}'",
+                        m.kind
+                    )));
+                }
+                VideoKind::Vga => "VGA",
+                VideoKind::Cirrus => "cirrus-vga",
+                VideoKind::Vmvga => "vmware-svga",
+                VideoKind::Qxl => "qxl",
+                VideoKind::Bochs => "bochs-display",
+                VideoKind::Ramfb => "ramfb",
+                VideoKind::Virtio => "virtio-gpu-device",
+                VideoKind::None => continue,
+            };
+            if !self.emulator.has_type(device) && !self.emulator.has_type("virtio-gpu-pci") {
+                return Err(unsupported(format!(
+                    "domain configuration does not support video model '{}'",
+                    m.kind
+                )));
+            }
+            if !primary
+                && !matches!(m.kind, VideoKind::Qxl | VideoKind::Virtio | VideoKind::Bochs | VideoKind::Ramfb)
+            {
+                return Err(unsupported(format!(
+                    "video type '{}' is only valid as primary video device",
+                    m.kind
+                )));
+            }
+            if m.acceleration.accel3d == Some(true) && m.kind != VideoKind::Virtio {
+                return Err(unsupported(format!("{} 3d acceleration is not supported", m.kind)));
+            }
+            if video.driver.name == Some(VideoBackend::VhostUser) && m.kind != VideoKind::Virtio {
+                return Err(unsupported("'vhostuser' driver is only supported with 'virtio' device"));
+            }
+            if m.blob.is_some() && m.kind != VideoKind::Virtio {
+                return Err(unsupported("'blob' is only supported for virtio video devices"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! Huge pages, NUMA nodes, memory devices.
+
+use virt_error::Result;
+
+use super::{Checker, unsupported};
+use crate::document::types::{Address, MemoryDevice, MemoryModel};
+use crate::document::{xml_detail, xml_error};
+
+impl Checker<'_> {
+    pub(super) fn memory(&self) -> Result<()> {
+        self.hugepages()?;
+        self.memory_devices()
+    }
+
+    fn nodes(&self) -> usize {
+        self.def.cpu.as_ref().and_then(|c| c.numa.as_ref()).map_or(0, |n| n.cells.len())
+    }
+
+    fn hugepages(&self) -> Result<()> {
+        let Some(huge) = &self.def.memory_backing.hugepages else { return Ok(()) };
+        let nodes = self.nodes();
+        let mut master: Option<u64> = None;
+        for page in &huge.pages {
+            match &page.nodeset {
+                None => {
+                    if let Some(first) = master {
+                        return Err(xml_detail(format!(
+                            "two master hugepages detected: {first} and {}",
+                            page.size.kib
+                        )));
+                    }
+                    master = Some(page.size.kib);
+                }
+                Some(set) => {
+                    // Without NUMA nodes the guest counts as node 0.
+                    let missing = set.iter().find(|n| *n as usize >= nodes.max(1));
+                    if let Some(node) = missing {
+                        return Err(xml_detail(format!("hugepages: node {node} not found")));
+                    }
+                }
+            }
+        }
+        // A guest of one piece has one page size: a size for its only node clashes with a different common one.
+        if nodes == 0 {
+            let mut sizes = huge.pages.iter().map(|p| p.size.kib);
+            if let Some(first) = sizes.next()
+                && let Some(other) = sizes.find(|s| *s != first)
+            {
+                return Err(xml_detail(format!("two master hugepages detected: {first} and {other}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn memory_devices(&self) -> Result<()> {
+        let devices = &self.def.devices.memories;
+        if devices.is_empty() {
+            return Ok(());
+        }
+        let Some(max) = &self.def.max_memory else {
+            return Err(unsupported(
+                "cannot use/hotplug a memory device when domain 'maxMemory' is not defined",
+            ));
+        };
+        let slots = max.slots.unwrap_or(0) as usize;
+        let modules =
+            devices.iter().filter(|m| matches!(m.model, MemoryModel::Dimm | MemoryModel::Nvdimm)).count();
+        if modules > slots {
+            return Err(unsupported(format!(
+                "memory device count '{modules}' exceeds slots count '{slots}'"
+            )));
+        }
+        for device in devices {
+            self.memory_device(device)?;
+        }
+        for (i, device) in devices.iter().enumerate() {
+            let Some((from, to)) = span(device) else { continue };
+            for other in &devices[i + 1..] {
+                let Some((base, end)) = span(other) else { continue };
+                if base < to && from < end {
+                    return Err(unsupported(format!(
+                        "memory device address [0x{from:x}:0x{to:x}] overlaps with other memory device (0x{base:x})"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn memory_device(&self, device: &MemoryDevice) -> Result<()> {
+        let nodes = self.nodes();
+        let module = matches!(device.model, MemoryModel::Dimm | MemoryModel::Nvdimm);
+        match device.target.node {
+            Some(node) if node as usize >= nodes => {
+                return Err(unsupported(format!(
+                    "can't add memory backend for guest node '{node}' as the guest has only '{nodes}' NUMA nodes configured"
+                )));
+            }
+            None if module && nodes > 0 => {
+                return Err(xml_error("target NUMA node needs to be specified for memory device"));
+            }
+            _ => {}
+        }
+        if module {
+            match &device.info.address {
+                Some(Address::Dimm(a)) => {
+                    let slots = self.def.max_memory.as_ref().and_then(|m| m.slots).unwrap_or(0);
+                    if a.slot >= slots {
+                        return Err(unsupported(format!(
+                            "memory device slot '{}' exceeds slots count '{slots}'",
+                            a.slot
+                        )));
+                    }
+                }
+                Some(_) => {
+                    return Err(unsupported("only 'dimm' addresses are supported for the pc-dimm device"));
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Guest physical addresses of a device that says where it is.
+fn span(device: &MemoryDevice) -> Option<(u64, u64)> {
+    let base = match &device.info.address {
+        Some(Address::Dimm(a)) => a.base,
+        _ => device.target.base,
+    }?;
+    let size = device.target.size?.bytes()?;
+    Some((base, base.saturating_add(size)))
+}

@@ -1,0 +1,71 @@
+//! What this emulator and its machines cannot do.
+//!
+//! Documents that contradict themselves are refused by the model's own checks; here is what QEMU adds.
+
+mod controllers;
+mod cpu;
+mod devices;
+mod disks;
+mod displays;
+mod guest;
+mod memory;
+mod network;
+
+use virt_error::Result;
+
+use super::types::Domain;
+use super::unsupported;
+use crate::emulator::Emulator;
+
+/// What all checks look at.
+struct Checker<'a> {
+    def: &'a Domain,
+    emulator: &'a Emulator,
+    machine: &'a str,
+}
+
+/// Checks what must hold before addresses are given out.
+pub fn before_addresses(def: &Domain, emulator: &Emulator) -> Result<()> {
+    let checker = Checker::new(def, emulator);
+    checker.iommus()?;
+    checker.usb_disks()
+}
+
+/// Checks a completed document.
+pub fn check(def: &Domain, emulator: &Emulator) -> Result<()> {
+    let c = Checker::new(def, emulator);
+    c.guest()?;
+    c.cpu()?;
+    c.memory()?;
+    c.disks()?;
+    c.controllers()?;
+    c.network()?;
+    c.displays()?;
+    c.devices()
+}
+
+impl<'a> Checker<'a> {
+    fn new(def: &'a Domain, emulator: &'a Emulator) -> Self {
+        Self { def, emulator, machine: def.os.kind.machine.as_deref().unwrap_or_default() }
+    }
+
+    fn arch(&self) -> &str {
+        self.def.os.kind.arch.as_deref().unwrap_or(&self.emulator.arch)
+    }
+
+    /// Whether guest memory can be seen by other processes, as vhost-user needs.
+    fn shares_memory(&self) -> bool {
+        use super::types::MemoryAccess;
+        let cells = self.def.cpu.as_ref().and_then(|c| c.numa.as_ref()).map_or(&[][..], |n| &n.cells);
+        let shared = |a: Option<MemoryAccess>| a == Some(MemoryAccess::Shared);
+        let own = shared(self.def.memory_backing.access);
+        if cells.is_empty() {
+            return own;
+        }
+        cells.iter().all(|c| match c.mem_access {
+            Some(MemoryAccess::Shared) => true,
+            Some(MemoryAccess::Private) => false,
+            _ => own,
+        })
+    }
+}

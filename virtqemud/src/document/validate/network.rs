@@ -1,0 +1,88 @@
+//! Network cards that QEMU cannot have.
+
+use virt_error::Result;
+
+use super::{Checker, unsupported};
+use crate::document::types::{Interface, NetBackendKind, NetSource, TeamingKind};
+
+impl Checker<'_> {
+    pub(super) fn network(&self) -> Result<()> {
+        self.def.devices.interfaces.iter().try_for_each(|net| self.card(net))
+    }
+
+    fn card(&self, net: &Interface) -> Result<()> {
+        let model = net.model.as_deref().unwrap_or("virtio");
+        let virtio = model.starts_with("virtio");
+        match &net.source {
+            NetSource::VhostUser(_) => {
+                if !virtio {
+                    return Err(unsupported(
+                        "Wrong or no <model> 'type' attribute specified with <interface type='vhostuser'/>. vhostuser requires the virtio-net* frontend",
+                    ));
+                }
+                if net.backend.kind == Some(NetBackendKind::Passt) && !self.shares_memory() {
+                    return Err(unsupported("'interface' requires shared memory"));
+                }
+            }
+            NetSource::Vdpa(_) if !virtio => {
+                return Err(unsupported("invalid model for interface of type 'vdpa', must be 'virtio'"));
+            }
+            NetSource::User(_) => self.user(net)?,
+            NetSource::Internal(_) | NetSource::Vds(_) => {
+                return Err(unsupported("network device type is not supported by this version of qemu"));
+            }
+            _ => {}
+        }
+        if net.teaming.as_ref().is_some_and(|t| t.kind == TeamingKind::Persistent) && !virtio {
+            return Err(unsupported(format!(
+                "virtio-net failover (teaming) interface must use the virtio model, not '{model}'"
+            )));
+        }
+        let d = &net.driver;
+        for (name, size) in [("rx_queue_size", d.rx_queue_size), ("tx_queue_size", d.tx_queue_size)] {
+            if size.is_some_and(|s| s != 0 && !s.is_power_of_two()) {
+                return Err(unsupported(format!("{name} has to be a power of two")));
+            }
+        }
+        if net.mtu.is_some()
+            && !matches!(
+                net.source,
+                NetSource::Network(_)
+                    | NetSource::Bridge(_)
+                    | NetSource::Ethernet(_)
+                    | NetSource::VhostUser(_)
+                    | NetSource::User(_)
+                    | NetSource::Vdpa(_)
+            )
+        {
+            return Err(unsupported("setting MTU on interface type is not supported yet"));
+        }
+        if net.isolated == Some(true) && !matches!(net.source, NetSource::Network(_) | NetSource::Bridge(_)) {
+            return Err(unsupported("interface type does not support the isolated option"));
+        }
+        Ok(())
+    }
+
+    fn user(&self, net: &Interface) -> Result<()> {
+        let passt = net.backend.kind == Some(NetBackendKind::Passt);
+        let six = |a: &crate::document::types::IpAddress| {
+            a.family.as_deref() == Some("ipv6") || a.address.as_deref().is_some_and(|a| a.contains(':'))
+        };
+        let count = net.ips.iter().filter(|a| six(a)).count();
+        if count > 1 || net.ips.len() - count > 1 {
+            let kind = if count > 1 { "IPv6" } else { "IPv4" };
+            return Err(unsupported(format!("only one {kind} address per interface is allowed")));
+        }
+        if !net.routes.is_empty() {
+            return Err(unsupported(
+                "Invalid attempt to set network interface guest-side IP route, not supported by QEMU",
+            ));
+        }
+        if !net.port_forwards.is_empty() && !passt {
+            return Err(unsupported(
+                "The <portForward> element can only be used with <interface type='user'> and its 'passt' backend",
+            ));
+        }
+        Ok(())
+    }
+}
