@@ -14,6 +14,8 @@ pub enum Kind {
     Flag,
     Flatten,
     Raw,
+    /// Not in the document.
+    Skip,
 }
 
 /// How many values a field holds.
@@ -48,6 +50,10 @@ pub struct FieldSpec {
     pub once: Option<TokenStream>,
     /// For an optional flattened part: the attribute that announces it.
     pub when: Option<String>,
+    /// Not read for a configuration, but written whenever it is there.
+    pub live_read: bool,
+    /// `fn(&T, Mode) -> bool`: whether a read value is kept.
+    pub read_if: Option<Path>,
     /// `fn(&T, Mode) -> bool`: whether a value is kept, both ways.
     pub keep_if: Option<Path>,
 }
@@ -113,6 +119,8 @@ impl FieldSpec {
             need: None,
             once: None,
             when: None,
+            live_read: false,
+            read_if: None,
             keep_if: None,
         };
         let mut kind = None;
@@ -127,6 +135,7 @@ impl FieldSpec {
                     "flag" => Some(Kind::Flag),
                     "flatten" => Some(Kind::Flatten),
                     "raw" => Some(Kind::Raw),
+                    "skip" => Some(Kind::Skip),
                     _ => None,
                 };
                 if let Some(found) = found {
@@ -158,6 +167,8 @@ impl FieldSpec {
                     "need" => spec.need = Some(parse_say(&meta)?),
                     "once" => spec.once = Some(parse_say(&meta)?),
                     "when" => spec.when = Some(meta.value()?.parse::<LitStr>()?.value()),
+                    "live_read" => spec.live_read = true,
+                    "read_if" => spec.read_if = Some(meta.value()?.parse()?),
                     "keep_if" => spec.keep_if = Some(meta.value()?.parse()?),
                     _ => return Err(meta.error("unknown xml attribute")),
                 }

@@ -50,7 +50,7 @@ fn shape(f: &FieldSpec) -> TokenStream {
     match f.kind {
         Kind::Attr => quote!(s.attr(#within, #name);),
         Kind::Leaf | Kind::Flag | Kind::Raw => quote!(s.leaf(#within, #name);),
-        Kind::Text => quote!(),
+        Kind::Text | Kind::Skip => quote!(),
         Kind::Flatten => quote!(<#ty as ::virt_xml::Xml>::shape(s);),
         Kind::Child => quote!(s.child::<#ty>(#within, #name);),
     }
@@ -87,6 +87,7 @@ fn read(f: &FieldSpec) -> TokenStream {
         (Kind::Text, Shape::Option) => quote!(::virt_xml::rt::text::<#codec, #ty>(e, #say)?),
         (Kind::Text, _) => quote!(::virt_xml::rt::text::<#codec, #ty>(e, #say)?.unwrap_or_default()),
         (Kind::Flag, _) => quote!(::virt_xml::rt::flag(#from, #name)),
+        (Kind::Skip, _) => quote!(::std::default::Default::default()),
         (Kind::Raw, _) => quote!(::virt_xml::rt::raw(#from, #name)),
         (Kind::Flatten, Shape::Option) => {
             let when = match &f.when {
@@ -100,7 +101,7 @@ fn read(f: &FieldSpec) -> TokenStream {
         (Kind::Child, Shape::Option) => quote!(::virt_xml::rt::child::<#ty>(#from, #name)?),
         (Kind::Child, Shape::Vec) => quote!(::virt_xml::rt::children::<#ty>(#from, #name)?),
     };
-    let value = match &f.keep_if {
+    let value = match f.keep_if.as_ref().or(f.read_if.as_ref()) {
         Some(keep) => quote!(#value.filter(|v| #keep(v, e.mode()))),
         None => value,
     };
@@ -113,7 +114,7 @@ fn read(f: &FieldSpec) -> TokenStream {
         (None, None) => value,
         _ => quote!({ #need #once #value }),
     };
-    if f.live {
+    if f.live || f.live_read {
         quote!(#id: if e.mode().inactive { ::std::default::Default::default() } else { #value },)
     } else if f.status {
         quote!(#id: if e.mode().status { #value } else { ::std::default::Default::default() },)
@@ -168,6 +169,11 @@ fn put_content(f: &FieldSpec) -> TokenStream {
         }
         (Kind::Flatten, _) => quote!(::virt_xml::Xml::write_children(&self.#id, w);),
         (Kind::Child, Shape::One) => quote!(w.element_unless_empty(#name, &self.#id);),
+        (Kind::Skip, _) => quote!(),
+        (Kind::Child, Shape::Option) if f.keep_if.is_some() => {
+            let value = value_of(f);
+            quote!(::virt_xml::rt::put_children(w, #name, #value);)
+        }
         (Kind::Child, _) => quote!(::virt_xml::rt::put_children(w, #name, &self.#id);),
     };
     gated(f, put)

@@ -1,7 +1,7 @@
 //! Disks.
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{El, NonZero, OnOff, Xml, YesNo, names};
+use virt_xml::{El, Mode, NonZero, OnOff, Xml, YesNo, names};
 
 use super::controller::QueueMapping;
 use super::info::{DeviceInfo, VirtioOptions};
@@ -66,7 +66,7 @@ pub struct Disk {
     pub sgio: Option<Sgio>,
     #[xml(attr)]
     pub snapshot: Option<SnapshotLocation>,
-    #[xml(child = "backingStore")]
+    #[xml(child = "backingStore", keep_if = chosen)]
     pub backing: Option<Box<BackingStore>>,
     #[xml(child)]
     pub geometry: Geometry,
@@ -101,6 +101,22 @@ pub struct Disk {
     pub encryption: Option<Encryption>,
     #[xml(flatten)]
     pub info: DeviceInfo,
+    /// QEMU's name of the device (status file only).
+    #[xml(child = "privateData", status)]
+    pub private: Option<DiskPrivate>,
+}
+
+/// What the driver keeps of a disk in use.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct DiskPrivate {
+    #[xml(attr = "qom@name")]
+    pub qom: Option<String>,
+}
+
+/// What the driver found in the images' headers is no configuration.
+#[allow(clippy::borrowed_box)] // The derive passes the field's own type.
+fn chosen(store: &Box<BackingStore>, mode: Mode) -> bool {
+    !mode.inactive || !store.detected
 }
 
 impl Disk {
@@ -158,6 +174,9 @@ pub struct DiskDriver {
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 #[xml(check = BackingStore::check)]
 pub struct BackingStore {
+    /// Found in an image's header, not given by the user. Not in the document.
+    #[xml(skip)]
+    pub detected: bool,
     #[xml(child)]
     pub format: Option<FormatElement>,
     /// Missing in the element that ends the chain.

@@ -11,8 +11,8 @@ use super::address::Address;
 pub struct DeviceInfo {
     #[xml(child)]
     pub boot: Option<BootOrder>,
-    /// In a configuration only names the user chose (`ua-...`) are kept.
-    #[xml(attr = "alias@name", keep_if = alias_kept)]
+    /// Of a configuration only names the user chose (`ua-...`) are read.
+    #[xml(attr = "alias@name", read_if = alias_kept)]
     pub alias: Option<String>,
     /// The USB controller this companion belongs to.
     #[xml(attr = "master@startport")]

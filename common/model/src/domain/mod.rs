@@ -47,6 +47,7 @@ use devices::Devices;
 use disk::ThrottleGroups;
 use features::Features;
 use filesystem::IdMap;
+use graphics::Graphics;
 use memory::{MaxMemory, MemTune, Memory, MemoryBacking};
 use metadata::Metadata;
 use os::Os;
@@ -175,6 +176,11 @@ impl Domain {
 
     /// Writes the document, ending in a newline.
     pub fn format(&self, mode: Mode) -> String {
+        if mode.inactive && self.id.is_some() {
+            let mut config = self.clone();
+            config.devices.graphics.iter_mut().for_each(Graphics::forget_ports);
+            return virt_xml::format(&config, "domain", mode);
+        }
         virt_xml::format(self, "domain", mode)
     }
 

@@ -20,7 +20,7 @@ pub struct Seclabel {
     pub relabel: Option<bool>,
     #[xml(leaf)]
     pub label: Option<String>,
-    #[xml(leaf, live)]
+    #[xml(leaf, live_read)]
     pub imagelabel: Option<String>,
     #[xml(leaf)]
     pub baselabel: Option<String>,

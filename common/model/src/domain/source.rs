@@ -68,7 +68,7 @@ pub struct ImageCommon {
     #[xml(attr = "startupPolicy")]
     pub startup_policy: Option<StartupPolicy>,
     /// Number of the image in a running guest's chain, from 1.
-    #[xml(attr, live)]
+    #[xml(attr, live_read)]
     pub index: Option<u32>,
     #[xml(child)]
     pub slices: Slices,
@@ -82,6 +82,63 @@ pub struct ImageCommon {
     pub encryption: Option<Encryption>,
     #[xml(child = "dataStore")]
     pub data_store: Option<Box<DataStore>>,
+    /// What the driver must know again after a restart (status file only).
+    #[xml(child = "privateData", status)]
+    pub private: Option<Box<ImagePrivate>>,
+}
+
+/// What the driver keeps of an image in use.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct ImagePrivate {
+    #[xml(child)]
+    pub nodenames: NodeNames,
+    #[xml(child)]
+    pub reservations: ReservationsPrivate,
+    #[xml(leaf = "relPath")]
+    pub rel_path: Option<String>,
+    #[xml(child)]
+    pub objects: SecretObjects,
+}
+
+/// QEMU's names of an image's block nodes.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct NodeNames {
+    #[xml(child = "nodename")]
+    pub names: Vec<NodeName>,
+}
+
+/// A block node: `storage`, `format`, `slice-storage` ...
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct NodeName {
+    #[xml(attr = "type", required)]
+    pub kind: String,
+    #[xml(attr, required)]
+    pub name: String,
+}
+
+/// The object that serves persistent reservations.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct ReservationsPrivate {
+    #[xml(attr)]
+    pub mgralias: Option<String>,
+}
+
+/// Secret and TLS objects of an image.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct SecretObjects {
+    #[xml(child = "secret")]
+    pub secrets: Vec<SecretObject>,
+    #[xml(attr = "TLSx509@alias")]
+    pub tls: Option<String>,
+}
+
+/// One secret object.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct SecretObject {
+    #[xml(attr = "type")]
+    pub kind: Option<String>,
+    #[xml(attr)]
+    pub alias: Option<String>,
 }
 
 /// A raw file or block device beside the image that holds the data.

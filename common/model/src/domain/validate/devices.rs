@@ -60,10 +60,8 @@ pub(super) fn check(d: &Domain) -> Result<()> {
             usb_version(version)?;
         }
     }
-    if let Some(pstore) = &dev.pstore {
-        if pstore.size.is_some_and(|s| s.kib == 0) {
-            return xml("invalid size of ACPI ERST pstore device");
-        }
+    if dev.pstore.as_ref().is_some_and(|p| p.size.is_some_and(|s| s.kib == 0)) {
+        return xml("invalid size of ACPI ERST pstore device");
     }
     dev.memories.iter().try_for_each(memory)?;
     memory_overlap(&dev.memories)
@@ -165,7 +163,7 @@ fn memory(m: &MemoryDevice) -> Result<()> {
             if requested > size {
                 return detail("requested size must be smaller than or equal to @size");
             }
-            if requested % block != 0 {
+            if !requested.is_multiple_of(block) {
                 return detail("requested size must be an integer multiple of block size");
             }
             Ok(())
