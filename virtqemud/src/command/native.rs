@@ -71,7 +71,7 @@ fn made_socket(graphics: &mut Graphics, folder: &str) {
     };
     for listen in listens.iter_mut().filter(|l| l.kind == ListenKind::Socket && l.socket.is_none()) {
         listen.socket = Some(format!("{folder}/{name}"));
-        listen.auto_generated = Some(1);
+        listen.auto_generated = Some(true);
     }
 }
 
