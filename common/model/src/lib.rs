@@ -12,6 +12,7 @@ mod size;
 mod text;
 
 pub mod domain;
+pub mod network;
 
 pub use bitmap::Bitmap;
 pub use size::{ShmemSize, Size, TsegSize, scaled};

@@ -186,6 +186,10 @@ impl FieldSpec {
 pub struct TypeSpec {
     /// Called on the read value: `fn(&mut Self, El) -> Result<()>`.
     pub check: Option<Path>,
+    /// Called before any field is read: `fn(El) -> Result<()>`, for refusals whose words name other parts.
+    pub before: Option<Path>,
+    /// Written with an end tag of its own even when empty, as the reference writes some elements.
+    pub open: bool,
     /// The attribute that tells an enum's variants apart.
     pub tag: Option<String>,
     /// The variant when that attribute is missing.
@@ -201,6 +205,8 @@ impl TypeSpec {
                 let word = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
                 match word.as_str() {
                     "check" => spec.check = Some(meta.value()?.parse()?),
+                    "before" => spec.before = Some(meta.value()?.parse()?),
+                    "open" => spec.open = true,
                     "tag" => spec.tag = Some(meta.value()?.parse::<LitStr>()?.value()),
                     "default" => spec.default = Some(meta.value()?.parse::<LitStr>()?.value()),
                     "say" => spec.say = Some(parse_say(&meta)?),

@@ -26,12 +26,15 @@ pub fn derive(input: &DeriveInput, data: &DataStruct) -> Result<TokenStream> {
     let shapes = fields.iter().map(shape);
     let contents = contents(&fields);
     let check = spec.check.as_ref().map(|path| quote!(#path(&mut this, e)?;));
+    let before = spec.before.as_ref().map(|path| quote!(#path(e)?;));
+    let open = spec.open.then(|| quote!(w.body();));
     let mutable = spec.check.as_ref().map(|_| quote!(mut));
     Ok(quote! {
         #[automatically_derived]
         impl ::virt_xml::Xml for #name {
             #[allow(unused_variables)]
             fn read(e: ::virt_xml::El<'_>) -> ::virt_xml::rt_error::Result<Self> {
+                #before
                 let #mutable this = Self { #(#reads)* };
                 #check
                 Ok(this)
@@ -39,7 +42,7 @@ pub fn derive(input: &DeriveInput, data: &DataStruct) -> Result<TokenStream> {
             #[allow(unused_variables)]
             fn write_attrs(&self, w: &mut ::virt_xml::Writer) { #(#attrs)* }
             #[allow(unused_variables)]
-            fn write_children(&self, w: &mut ::virt_xml::Writer) { #contents }
+            fn write_children(&self, w: &mut ::virt_xml::Writer) { #open #contents }
             fn shape(s: &mut ::virt_xml::Shape) { #(#shapes)* }
         }
     })

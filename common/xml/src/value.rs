@@ -79,6 +79,31 @@ pub fn parse_int(text: &str, base: u32) -> Option<i128> {
     Some(if negative { -n } else { n })
 }
 
+/// What the reference's address parser says of a text that is none.
+static NO_ADDRESS: Say = Say {
+    code: virt_error::Code::SystemError,
+    domain: virt_error::Domain::None,
+    text: "Cannot parse socket address '{}': Name or service not known",
+};
+
+impl Value for std::net::IpAddr {
+    fn parse(text: &str) -> Result<Self, Bad> {
+        text.parse().map_err(|_| Bad::Own(&NO_ADDRESS))
+    }
+    fn put(&self, out: &mut String) {
+        let _ = write!(out, "{self}");
+    }
+}
+
+impl Value for std::net::Ipv4Addr {
+    fn parse(text: &str) -> Result<Self, Bad> {
+        text.parse().map_err(|_| Bad::Own(&NO_ADDRESS))
+    }
+    fn put(&self, out: &mut String) {
+        let _ = write!(out, "{self}");
+    }
+}
+
 const UNSIGNED: Bad = Bad::Expected("Expected non-negative integer value");
 const SIGNED: Bad = Bad::Expected("Expected integer value");
 

@@ -76,6 +76,11 @@ impl Writer {
         Mark { named: self.out.len(), ..mark }
     }
 
+    /// Closes the start tag: the element gets an end tag on a line of its own even if nothing follows.
+    pub fn body(&mut self) {
+        self.close_tag();
+    }
+
     /// Closes the innermost element.
     pub fn end(&mut self) {
         let Some(name) = self.open.pop() else { return };

@@ -1,6 +1,7 @@
 //! Network settings that guests' cards share with networks: addresses, VLANs, bandwidth, virtual ports.
 
-use virt_xml::{Xml, YesNo, names};
+use virt_xml::rt_error::{Code, Domain, Result};
+use virt_xml::{El, Xml, YesNo, names};
 
 use crate::{Uuid, UuidText};
 
@@ -41,11 +42,36 @@ names! {
 
 /// VLANs of a port.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Vlan::check)]
 pub struct Vlan {
     #[xml(attr, with = YesNo)]
     pub trunk: Option<bool>,
     #[xml(child = "tag")]
     pub tags: Vec<VlanTag>,
+}
+
+impl Vlan {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        let bad = |text: String| Err(e.error(Code::XmlError, Domain::None, text));
+        if self.tags.is_empty() {
+            return bad("missing tag id - each <vlan> must have at least one <tag id='n'/> subelement".into());
+        }
+        if let Some(tag) = self.tags.iter().find(|t| t.id > 4095) {
+            return bad(format!("vlan tag id {} too large (maximum 4095)", tag.id));
+        }
+        if self.tags.len() > 1 && self.trunk == Some(false) {
+            let text =
+                "invalid \"trunk='no'\" in <vlan> - trunk='yes' is required for more than one vlan tag";
+            return bad(text.into());
+        }
+        if self.tags.len() > 1 {
+            self.trunk = Some(true);
+        }
+        if self.trunk == Some(false) {
+            self.trunk = None;
+        }
+        Ok(())
+    }
 }
 
 /// One VLAN.
@@ -83,11 +109,28 @@ pub struct Rate {
 
 /// The port of a switch.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = VirtualPort::check)]
 pub struct VirtualPort {
     #[xml(attr = "type")]
     pub kind: Option<String>,
     #[xml(child)]
     pub parameters: VirtualPortParameters,
+}
+
+impl VirtualPort {
+    /// The kinds of switches there are.
+    const KINDS: [&str; 5] = ["none", "802.1Qbg", "802.1Qbh", "openvswitch", "midonet"];
+
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        match &self.kind {
+            Some(kind) if !Self::KINDS.contains(&kind.as_str()) => Err(e.error(
+                Code::ConfigUnsupported,
+                Domain::None,
+                format!("unknown virtualport type {kind}"),
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What the switch must know.

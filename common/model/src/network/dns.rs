@@ -1,0 +1,198 @@
+//! Names that the network's DNS server knows.
+
+use std::net::IpAddr;
+
+use virt_xml::rt_error::Result;
+use virt_xml::{El, Xml, YesNo, parse_int};
+
+use super::{detail, network_of, xml_error};
+
+/// `<domain>`: the DNS domain of the guests.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct DomainName {
+    #[xml(attr)]
+    pub name: Option<String>,
+    #[xml(attr = "localOnly", with = YesNo)]
+    pub local_only: Option<bool>,
+    /// Whether the host's resolver is told.
+    #[xml(attr, with = YesNo)]
+    pub register: Option<bool>,
+}
+
+/// `<dns>`.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Dns::check)]
+pub struct Dns {
+    #[xml(attr, with = YesNo)]
+    pub enable: Option<bool>,
+    #[xml(attr = "forwardPlainNames", with = YesNo)]
+    pub forward_plain_names: Option<bool>,
+    #[xml(child = "forwarder")]
+    pub forwarders: Vec<Forwarder>,
+    #[xml(child = "txt")]
+    pub txts: Vec<Txt>,
+    #[xml(child = "srv")]
+    pub srvs: Vec<Srv>,
+    #[xml(child = "host")]
+    pub hosts: Vec<DnsHost>,
+}
+
+impl Dns {
+    /// Whether there is a server at all.
+    pub fn enabled(&self) -> bool {
+        self.enable != Some(false)
+    }
+
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        let records = self.forwarders.len() + self.txts.len() + self.srvs.len() + self.hosts.len();
+        if !self.enabled() && records > 0 {
+            let name = network_of(e).unwrap_or_default();
+            return Err(xml_error(e, format!("Extra data in disabled network '{name}'")));
+        }
+        Ok(())
+    }
+}
+
+/// A server that questions go on to: all, or those about one domain.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(before = forwarder)]
+pub struct Forwarder {
+    #[xml(attr)]
+    pub domain: Option<String>,
+    #[xml(attr)]
+    pub addr: Option<IpAddr>,
+}
+
+/// A text record.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(before = txt)]
+pub struct Txt {
+    #[xml(attr)]
+    pub name: String,
+    /// May be missing in an order to delete.
+    #[xml(attr)]
+    pub value: Option<String>,
+}
+
+/// A service record.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(before = srv)]
+pub struct Srv {
+    #[xml(attr)]
+    pub service: Option<String>,
+    #[xml(attr)]
+    pub protocol: Option<String>,
+    #[xml(attr)]
+    pub domain: Option<String>,
+    #[xml(attr)]
+    pub target: Option<String>,
+    #[xml(attr)]
+    pub port: Option<u16>,
+    #[xml(attr, keep_if = not_zero)]
+    pub priority: Option<u16>,
+    #[xml(attr, keep_if = not_zero)]
+    pub weight: Option<u16>,
+}
+
+/// Names of one address.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(before = host)]
+pub struct DnsHost {
+    #[xml(attr)]
+    pub ip: Option<IpAddr>,
+    #[xml(leaf = "hostname")]
+    pub hostnames: Vec<String>,
+}
+
+fn not_zero(value: &u16, _: virt_xml::Mode) -> bool {
+    *value != 0
+}
+
+fn forwarder(e: El<'_>) -> Result<()> {
+    let name = network_of(e).unwrap_or_default();
+    match (e.attr("addr"), e.attr("domain")) {
+        (None, None) => {
+            Err(xml_error(e, "Invalid forwarder element, must contain at least one of addr or domain"))
+        }
+        (Some(addr), _) if addr.parse::<IpAddr>().is_err() => {
+            Err(xml_error(e, format!("Invalid forwarder IP address '{addr}' in network '{name}'")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn txt(e: El<'_>) -> Result<()> {
+    let within = network_of(e);
+    let name = within.clone().unwrap_or_default();
+    let Some(record) = e.attr("name") else {
+        return Err(detail(
+            e,
+            format!("missing required name attribute in DNS TXT record of network {name}"),
+        ));
+    };
+    if record.contains(' ') {
+        let text = format!("prohibited character in DNS TXT record name '{record}' of network {name}");
+        return Err(detail(e, text));
+    }
+    if within.is_some() && e.attr("value").is_none() {
+        let text =
+            format!("missing required value attribute in DNS TXT record named '{record}' of network {name}");
+        return Err(detail(e, text));
+    }
+    Ok(())
+}
+
+fn srv(e: El<'_>) -> Result<()> {
+    let Some(name) = network_of(e) else { return Ok(()) };
+    let Some(service) = e.attr("service") else {
+        let text = format!("missing required service attribute in DNS SRV record of network '{name}'");
+        return Err(detail(e, text));
+    };
+    if e.attr("protocol").is_none() {
+        let text =
+            format!("missing required protocol attribute in DNS SRV record '{service}' of network '{name}'");
+        return Err(detail(e, text));
+    }
+    for (attr, least, invalid) in
+        [("port", 1, "invalid"), ("priority", 0, "Invalid"), ("weight", 0, "invalid")]
+    {
+        let Some(text) = e.attr(attr) else { continue };
+        if e.attr("target").is_none() {
+            let text = format!(
+                "DNS SRV {attr} attribute not permitted without target for service '{service}' in network '{name}'"
+            );
+            return Err(detail(e, text));
+        }
+        if parse_int(text, 10).is_none_or(|n| !(least..=65535).contains(&n)) {
+            let text =
+                format!("{invalid} DNS SRV {attr} attribute for service '{service}' in network '{name}'");
+            return Err(detail(e, text));
+        }
+    }
+    Ok(())
+}
+
+fn host(e: El<'_>) -> Result<()> {
+    let within = network_of(e);
+    let name = within.clone().unwrap_or_default();
+    match e.attr("ip") {
+        None if within.is_some() => {
+            return Err(detail(e, format!("Missing IP address in network '{name}' DNS HOST record")));
+        }
+        Some(ip) if ip.parse::<IpAddr>().is_err() => {
+            return Err(detail(e, format!("Invalid IP address in network '{name}' DNS HOST record")));
+        }
+        _ => {}
+    }
+    let named = e.children_named("hostname").any(|h| !h.text().is_empty());
+    let empty = e.children_named("hostname").any(|h| h.text().is_empty());
+    if (within.is_some() && !named) || empty {
+        return Err(detail(e, format!("Missing hostname in network '{name}' DNS HOST record")));
+    }
+    Ok(())
+}

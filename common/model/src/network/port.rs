@@ -1,0 +1,117 @@
+//! A guest card's place in a network, and what it was plugged into.
+
+use virt_xml::rt_error::{Code, Domain, Result};
+use virt_xml::{El, Mode, Xml, YesNo};
+
+use super::bridge::MacTableManager;
+use super::forward::HostdevDriver;
+use crate::domain::address::PciAddress;
+use crate::domain::interface::DirectMode;
+use crate::domain::net::{Bandwidth, VirtualPort, Vlan};
+use crate::{Mac, Uuid, UuidText};
+
+/// `<networkport>`.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = NetworkPort::check)]
+pub struct NetworkPort {
+    #[xml(leaf, with = UuidText, say(InternalError, "unable to parse UUID '{}'", Network))]
+    pub uuid: Option<Uuid>,
+    #[xml(child)]
+    pub owner: PortOwner,
+    /// The portgroup.
+    #[xml(leaf)]
+    pub group: Option<String>,
+    #[xml(attr = "mac@address")]
+    pub mac: Option<Mac>,
+    #[xml(attr = "rxfilters@trustGuest", with = YesNo)]
+    pub trust_guest_rx_filters: Option<bool>,
+    #[xml(attr = "port@isolated", with = YesNo)]
+    pub isolated: Option<bool>,
+    #[xml(child)]
+    pub plug: Option<Plug>,
+    #[xml(child)]
+    pub vlan: Option<Vlan>,
+    #[xml(child)]
+    pub virtualport: Option<VirtualPort>,
+    #[xml(child)]
+    pub bandwidth: Option<Bandwidth>,
+}
+
+/// The guest a port is for.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct PortOwner {
+    #[xml(leaf, with = UuidText)]
+    pub uuid: Option<Uuid>,
+    #[xml(leaf)]
+    pub name: Option<String>,
+}
+
+/// What a port is plugged into.
+#[derive(Debug, Clone, PartialEq, Xml)]
+#[xml(tag = "type")]
+pub enum Plug {
+    /// A bridge of the network's own.
+    Network(BridgePlug),
+    /// A bridge of the host.
+    Bridge(BridgePlug),
+    /// A host interface.
+    Direct(DirectPlug),
+    /// A host card as a whole.
+    #[xml("hostdev-pci")]
+    HostdevPci(HostdevPlug),
+}
+
+/// A bridge.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct BridgePlug {
+    #[xml(attr, required)]
+    pub bridge: String,
+    #[xml(attr = "macTableManager")]
+    pub mac_table_manager: Option<MacTableManager>,
+}
+
+/// macvtap over a host interface.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct DirectPlug {
+    #[xml(attr, required)]
+    pub dev: String,
+    #[xml(attr)]
+    pub mode: Option<DirectMode>,
+}
+
+/// A host card.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct HostdevPlug {
+    #[xml(attr, with = YesNo)]
+    pub managed: Option<bool>,
+    #[xml(child)]
+    pub driver: HostdevDriver,
+    #[xml(child)]
+    pub address: PciAddress,
+}
+
+impl NetworkPort {
+    /// Reads a document.
+    pub fn parse(text: &str) -> Result<Self> {
+        virt_xml::parse(text, "networkport", Mode::LIVE, Domain::Network)
+    }
+
+    /// Writes the document, ending in a newline.
+    pub fn format(&self) -> String {
+        virt_xml::format(self, "networkport", Mode::STATUS)
+    }
+
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        let missing = |what: &str| Err(e.error(Code::InternalError, Domain::Network, what.to_string()));
+        if self.owner.name.is_none() {
+            return missing("network port has no owner name");
+        }
+        if self.owner.uuid.is_none() {
+            return missing("network port has no owner UUID");
+        }
+        if self.mac.is_none() {
+            return missing("network port has no mac");
+        }
+        Ok(())
+    }
+}
