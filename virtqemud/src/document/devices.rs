@@ -3,10 +3,10 @@
 use virt_error::Result;
 
 use super::types::{
-    AccessMode, AudioKind, ControllerKind, Domain, Graphics, Input, InputBus, InputKind, Interface,
-    IoapicDriver, IommuModel, MemoryModel, NetSource, Panic, PanicModel, PciModelName, RngBackend, Shmem,
-    ShmemModel, SmartcardMode, SoundModel, TpmBackend, TpmModel, TpmVersion, Video, VideoKind, VirtioModel,
-    Vsock,
+    AccessMode, Address, AudioKind, CharBackend, ControllerKind, Domain, Graphics, Input, InputBus,
+    InputKind, Interface, IoapicDriver, IommuModel, MemoryModel, NetSource, Panic, PanicModel, PciModelName,
+    RngBackend, Shmem, ShmemModel, SmartcardMode, SoundModel, TpmBackend, TpmModel, TpmVersion, Video,
+    VideoKind, VirtioModel, Vsock,
 };
 use super::{disks, machine, ports, unsupported};
 use crate::emulator::Emulator;
@@ -52,6 +52,11 @@ pub fn complete(def: &mut Domain, emulator: &Emulator) -> Result<()> {
         }
     }
     many_vcpus(def, &name);
+    for dev in &mut def.devices.redirdevs {
+        if let CharBackend::Dbus(s) = &mut dev.backend {
+            s.channel.get_or_insert_with(|| "org.qemu.usbredir".into());
+        }
+    }
     for shmem in &mut def.devices.shmems {
         complete_shmem(shmem);
     }
@@ -64,6 +69,7 @@ pub fn complete(def: &mut Domain, emulator: &Emulator) -> Result<()> {
         model.get_or_insert(VirtioModel::Virtio);
     }
     for card in &mut def.devices.smartcards {
+        card.info.address.get_or_insert_with(|| Address::Ccid(Default::default()));
         if let SmartcardMode::HostCertificates(c) = &mut card.mode {
             c.database = c.database.take().filter(|d| !d.is_empty());
         }
@@ -118,6 +124,10 @@ fn forget_made_sockets(graphics: &mut Graphics) {
 /// The model behind every controller.
 pub fn complete_controllers(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     let name = &def.os.kind.machine.clone().unwrap_or_default();
+    // Further controllers look like the first.
+    let first =
+        def.devices.controllers.iter().find(|c| c.kind == ControllerKind::Scsi).and_then(|c| c.model.clone());
+    let scsi = first.filter(|m| m != "auto").unwrap_or_else(|| default_scsi(name, &emulator.arch).into());
     for c in &mut def.devices.controllers {
         match c.kind {
             ControllerKind::Usb if c.model.is_none() => {
@@ -131,7 +141,7 @@ pub fn complete_controllers(def: &mut Domain, emulator: &Emulator) -> Result<()>
                 c.model = available.map(|m| (*m).to_string());
             }
             ControllerKind::Scsi if c.model.as_deref().is_none_or(|m| m == "auto") => {
-                c.model = Some(default_scsi(name, &emulator.arch).into());
+                c.model = Some(scsi.clone());
             }
             ControllerKind::Pci => pci_model(c, name),
             _ => {}

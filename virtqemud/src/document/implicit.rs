@@ -23,6 +23,14 @@ pub fn add(def: &mut Domain, emulator: &Emulator) -> Result<()> {
 
 /// Host SCSI devices take the first free unit behind the disks.
 pub(super) fn place_scsi_hostdevs(def: &mut Domain) {
+    for dev in &mut def.devices.hostdevs {
+        if let HostdevSource::Scsi(s) = &mut dev.source
+            && s.protocol == Some(super::types::ScsiProtocol::Iscsi)
+            && let Some(name) = &mut s.name
+        {
+            super::disks::first_unit(name);
+        }
+    }
     let mut used: Vec<(u32, u32)> = Vec::new();
     for disk in &def.devices.disks {
         if let (Some(super::types::DiskBus::Scsi), Some(Address::Drive(a))) =

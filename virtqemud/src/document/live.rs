@@ -18,6 +18,7 @@ pub struct Live {
 /// Completes a configuration for a start: aliases, numbers of images, paths of sockets, rounded memory.
 pub fn prepare_live(def: &mut Domain, emulator: &Emulator, live: &Live) -> Result<()> {
     super::cpu::check_live(def)?;
+    super::validate::check_live(def)?;
     memory::align(def);
     alias::assign(def, emulator);
     nodes::number_images(def);

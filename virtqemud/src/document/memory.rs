@@ -40,6 +40,7 @@ pub fn complete(def: &mut Domain) -> Result<()> {
         }
         numa.cells.sort_by_key(|c| c.id);
     }
+    numa(def);
     let nodes: u64 = cells(def).iter().map(|c| c.memory.kib.unwrap_or(0)).sum();
     let devices = devices_kib(def);
     if nodes > 0 {
@@ -80,6 +81,39 @@ pub fn complete(def: &mut Domain) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Vcpus in no node belong to the first; distances are the same both ways, and 10 to oneself.
+fn numa(def: &mut Domain) {
+    let vcpus = super::vcpus::most(def);
+    let Some(numa) = def.cpu.as_mut().and_then(|c| c.numa.as_mut()) else { return };
+    let listed: std::collections::BTreeSet<u32> =
+        numa.cells.iter().flat_map(|c| c.cpus.iter().flat_map(|s| s.iter())).collect();
+    let mut rest = (0..vcpus).filter(|n| !listed.contains(n)).peekable();
+    if rest.peek().is_some()
+        && let Some(first) = numa.cells.first_mut()
+    {
+        let own: Vec<u32> = first.cpus.iter().flat_map(|s| s.iter()).collect();
+        first.cpus = Some(own.into_iter().chain(rest).collect());
+    }
+    let mut table: std::collections::BTreeMap<(u32, u32), u32> = Default::default();
+    for cell in &numa.cells {
+        let from = cell.id.unwrap_or(0);
+        for s in &cell.distances.siblings {
+            table.insert((from, s.id), s.value);
+        }
+    }
+    for ((from, to), value) in table.clone() {
+        table.entry((to, from)).or_insert(value);
+        table.entry((from, from)).or_insert(10);
+        table.entry((to, to)).or_insert(10);
+    }
+    for cell in &mut numa.cells {
+        let from = cell.id.unwrap_or(0);
+        let siblings = table.range((from, 0)..=(from, u32::MAX));
+        cell.distances.siblings =
+            siblings.map(|((_, id), value)| super::types::Sibling { id: *id, value: *value }).collect();
+    }
 }
 
 /// Rounds everything up to what QEMU takes; the document keeps the numbers as given until the guest starts.

@@ -438,7 +438,9 @@ impl PciSet {
             // The bridge itself sits in a port of its own, which comes first.
             let bridge_needs = Connect::PCIE_TO_PCI.and(Connect::HOTPLUG);
             if self.find(bridge_needs, 0, None).is_none() && self.buses.len() >= at {
-                self.buses.push(Some(Bus::new(BusModel::PcieRootPort)));
+                let mut port = Bus::new(BusModel::PcieRootPort);
+                port.slots[0].functions = 1;
+                self.buses.push(Some(port));
             }
             self.buses.push(Some(Bus::new(model)));
         }

@@ -5,6 +5,7 @@ mod dimm;
 mod pci;
 mod pci_devices;
 mod serial;
+mod spapr;
 mod usb;
 
 use virt_error::Result;
@@ -17,5 +18,6 @@ pub fn assign(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     serial::assign(def)?;
     usb::assign(def)?;
     dimm::assign(def)?;
+    spapr::assign(def);
     pci::assign(def, emulator)
 }

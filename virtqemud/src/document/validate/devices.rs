@@ -137,9 +137,6 @@ impl Checker<'_> {
 
     fn shmems(&self) -> Result<()> {
         for shmem in &self.def.devices.shmems {
-            if !matches!(shmem.info.address, None | Some(Address::Pci(_))) {
-                return Err(unsupported("only 'pci' addresses are supported for the shared memory device"));
-            }
             if let Some(size) = shmem.size
                 && (!size.bytes.is_power_of_two() || size.bytes < 1 << 20)
             {

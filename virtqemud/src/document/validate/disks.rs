@@ -5,7 +5,8 @@ use virt_error::{Domain as From, Error, Result};
 use super::{Checker, unsupported};
 use crate::document::machine;
 use crate::document::types::{
-    Address, ControllerKind, Disk, DiskBus, DiskCache, DiskDevice, DiskIo, DiskSource, ImageFormat,
+    Address, ControllerKind, Disk, DiskBus, DiskCache, DiskDevice, DiskIo, DiskSource, EncryptionEngine,
+    ImageFormat,
 };
 
 impl Checker<'_> {
@@ -166,7 +167,10 @@ impl Checker<'_> {
 /// Formats QEMU does not open, and what goes with encryption.
 fn image_format(disk: &Disk) -> Result<()> {
     let format = disk.driver.format.unwrap_or(ImageFormat::Raw);
-    let encrypted = disk.encryption.is_some() || disk.source.common().encryption.is_some();
+    let inner = disk.source.common().encryption.as_ref();
+    // Ceph's own library decrypts below any format.
+    let encrypted =
+        disk.encryption.as_ref().or(inner).is_some_and(|e| e.engine != Some(EncryptionEngine::Librbd));
     match format {
         ImageFormat::Iso => Err(unsupported(format!(
             "storage format '{format}' is not directly supported by QEMU, use 'raw' instead"

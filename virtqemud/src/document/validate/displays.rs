@@ -34,11 +34,6 @@ impl Checker<'_> {
                 ));
             }
             seen.push(name);
-            if g.listens().len() > 1 {
-                return Err(unsupported(format!(
-                    "graphics type '{name}' does not support multiple listens for one graphics device."
-                )));
-            }
         }
         let egl = seen.contains(&"egl-headless");
         if egl && seen.iter().any(|n| !matches!(*n, "egl-headless" | "vnc" | "spice")) {

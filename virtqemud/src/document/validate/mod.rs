@@ -44,6 +44,22 @@ pub fn check(def: &Domain, emulator: &Emulator) -> Result<()> {
     c.devices()
 }
 
+/// Checks what matters only when a guest is to run.
+pub fn check_live(def: &Domain) -> Result<()> {
+    use super::types::Address;
+    for shmem in &def.devices.shmems {
+        if !matches!(shmem.info.address, None | Some(Address::Pci(_))) {
+            return Err(unsupported("only 'pci' addresses are supported for the shared memory device"));
+        }
+    }
+    for g in &def.devices.graphics {
+        if g.listens().len() > 1 {
+            return Err(unsupported("multiple listens for one graphics device are not supported by QEMU"));
+        }
+    }
+    Ok(())
+}
+
 impl<'a> Checker<'a> {
     fn new(def: &'a Domain, emulator: &'a Emulator) -> Self {
         Self { def, emulator, machine: def.os.kind.machine.as_deref().unwrap_or_default() }

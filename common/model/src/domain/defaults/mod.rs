@@ -67,6 +67,7 @@ fn videos(d: &mut Domain) -> Result<(), Error> {
             video.model.heads.get_or_insert(1);
         } else {
             video.model.heads = None;
+            video.model.primary = None;
         }
     }
     Ok(())
