@@ -68,6 +68,7 @@ pub fn complete_with(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     implicit::add(def, emulator)?;
     validate::before_addresses(def, emulator)?;
     address::assign(def, emulator)?;
+    def.validate()?;
     validate::check(def, emulator)
 }
 
