@@ -176,7 +176,9 @@ fn keep_open(fd: impl AsFd) -> rustix::io::Result<()> {
 
 fn identity(request: &Request) -> Result<()> {
     let bad = |e: nix::Error, what: String| failure(Step::Identity, io::Error::from(e), what);
-    if request.drop_capabilities && request.user.as_ref().is_none_or(|u| u.uid == 0) {
+    // An ordinary user has none, and may not touch the bounding set.
+    let stays_root = nix::unistd::geteuid().is_root() && request.user.as_ref().is_none_or(|u| u.uid == 0);
+    if request.drop_capabilities && stays_root {
         drop_capabilities().map_err(|e| failure(Step::Identity, e, "without capabilities"))?;
     }
     let Some(User { uid, gid, groups }) = &request.user else { return Ok(()) };
