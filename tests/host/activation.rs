@@ -46,7 +46,7 @@ fn several_roots_know_nothing_of_each_other() {
 }
 
 #[test]
-fn a_session_is_a_users_own() {
+fn a_session_is_an_ordinary_users_own() {
     let Some(host) = Host::ours(Options { session: true, ..Options::default() }) else { return };
     assert!(host.uri().starts_with("qemu+unix:///session?"));
     let name = host.name("mine");

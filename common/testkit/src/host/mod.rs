@@ -7,6 +7,7 @@
 mod client;
 mod daemons;
 mod guest;
+mod session;
 
 pub use client::Run;
 pub use guest::{Image, bare_xml, linux_xml};
@@ -49,7 +50,7 @@ struct Own {
 pub struct Options {
     /// Seconds without work after which a daemon leaves; 0 = never.
     pub timeout: u64,
-    /// The user's own daemons.
+    /// An ordinary user's own daemons; a test run by root plays the user nobody.
     pub session: bool,
 }
 
@@ -83,7 +84,10 @@ impl Host {
         let files = folder("virt-t.");
         // Short, for a unix socket's path has 107 bytes.
         let root = files.path().join("r");
-        let mut command = Command::new(program("virt-up"));
+        let mut command = match session::ordinary_user().filter(|_| options.session) {
+            Some(user) => session::as_user(&user, files.path()),
+            None => Command::new(program("virt-up")),
+        };
         command.arg("--root").arg(&root).arg("--scratch").args(["--timeout", &options.timeout.to_string()]);
         if options.session {
             command.arg("--session");

@@ -1,0 +1,34 @@
+//! Daemons of an ordinary user, in a test that root runs.
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use nix::unistd::{User, chown, geteuid};
+
+use super::program;
+
+/// The user to play; `None` when the test is an ordinary user's already.
+pub(super) fn ordinary_user() -> Option<User> {
+    geteuid().is_root().then(|| User::from_name("nobody").ok().flatten()).flatten()
+}
+
+/// The activator as `user`. The programs are copied to `files`, for the repository may lie where only root gets to.
+pub(super) fn as_user(user: &User, files: &Path) -> Command {
+    for name in ["virt-up", "virt-launch", "virtproxyd", "virtqemud"] {
+        fs::copy(program(name), files.join(name)).unwrap_or_else(|e| panic!("copying {name}: {e}"));
+    }
+    let units = files.join("units");
+    fs::create_dir(&units).expect("a folder for units");
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../systemd");
+    for entry in fs::read_dir(repository).expect("the units").flatten() {
+        if entry.path().is_file() {
+            fs::copy(entry.path(), units.join(entry.file_name())).expect("copying a unit");
+        }
+    }
+    chown(files, Some(user.uid), Some(user.gid)).expect("chown");
+    let mut command = Command::new(files.join("virt-up"));
+    command.arg("--units").arg(units).uid(user.uid.as_raw()).gid(user.gid.as_raw()).env("HOME", files);
+    command
+}
