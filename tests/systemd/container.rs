@@ -155,4 +155,28 @@ fn a_booted_systemd_starts_daemons_by_their_sockets() {
     assert!(as_user("member", &["-c", "qemu:///system", "destroy", "vm"]).status.success());
     host.virsh(&["undefine", "vm"]);
     assert!(!host.run(&["pgrep", "qemu-system"]).status.success());
+
+    a_user_has_a_session(&host, "member");
+}
+
+/// libvirt's clients find the sockets of the user's own manager, at qemu:///session and nothing more.
+fn a_user_has_a_session(host: &Container, user: &str) {
+    let sockets = ["virtproxyd.socket", "virtqemud.socket", "virtqemud-grpc.socket", "virtqemud-fd.socket"];
+    host.ok(&[&["systemctl", "--global", "enable"], &sockets[..]].concat());
+    host.ok(&["loginctl", "enable-linger", user]);
+    let folder = format!("/run/user/{}", host.ok(&["id", "-u", user]));
+    let socket = format!("{folder}/libvirt/virtqemud-sock");
+    wait::until("the user's socket is there", || host.run(&["test", "-S", &socket]).status.success());
+    let runtime = format!("XDG_RUNTIME_DIR={folder}");
+    let virsh = |args: &[&str]| {
+        let all =
+            [&["runuser", "-u", user, "--", "env", &runtime, "virsh", "-q", "-c", "qemu:///session"], args];
+        host.ok(&all.concat())
+    };
+    virsh(&["define", "/srv/vm.xml"]);
+    virsh(&["start", "vm"]);
+    assert_eq!(virsh(&["domstate", "vm"]), "running");
+    assert_eq!(host.ok(&["sh", "-c", "ps -o user= -p $(pgrep qemu-system)"]), user);
+    virsh(&["destroy", "vm"]);
+    virsh(&["undefine", "vm"]);
 }

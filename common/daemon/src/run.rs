@@ -197,7 +197,7 @@ impl Daemon {
     where
         F: AsyncFnOnce(Context) -> Result<Running>,
     {
-        let mut locks = vec![PidFile::acquire(&paths.pid.join(format!("{}.pid", self.name)))?];
+        let mut locks = vec![PidFile::acquire(&pid_folder(&paths).join(format!("{}.pid", self.name)))?];
         for lock in self.locks {
             locks.push(PidFile::acquire(&paths.run.join(lock))?);
         }
@@ -295,6 +295,15 @@ impl Daemon {
             spec(format!("{}.sock", self.name), files.grpc, listen::Kind::Stream),
             spec(format!("{}-fd", self.name), files.descriptors, listen::Kind::SeqPacket),
         )
+    }
+}
+
+/// The folder that systemd made for the daemon (RuntimeDirectory=), else libvirt's place. An unprivileged virtproxyd may
+/// not write to /run itself.
+fn pid_folder(paths: &Paths) -> PathBuf {
+    match std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from) {
+        Some(dir) if paths.mode == Mode::System && dir.is_absolute() && dir.is_dir() => dir,
+        _ => paths.pid.clone(),
     }
 }
 
