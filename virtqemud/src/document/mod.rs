@@ -53,6 +53,7 @@ pub fn complete(def: &mut Domain, emulators: &Emulators) -> Result<Arc<Emulator>
 pub fn complete_with(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     let mut fresh = defaults::Host;
     defaults::choose_machine(def, emulator)?;
+    validate::own_sockets(def)?;
     model::guest(def, &mut fresh)?;
     firmware::choose(def, emulator, Path::new("/"))?;
     model::number_controllers(def);

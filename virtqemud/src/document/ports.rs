@@ -17,6 +17,11 @@ pub fn before(def: &mut Domain) {
 
 /// Fills in the device behind each serial port.
 pub fn complete(def: &mut Domain, emulator: &Emulator) {
+    for redirdev in &mut def.devices.redirdevs {
+        if let CharBackend::Dbus(s) = &mut redirdev.backend {
+            s.channel.get_or_insert_with(|| "org.qemu.usbredir".into());
+        }
+    }
     let name = def.os.kind.machine.clone().unwrap_or_default();
     for serial in &mut def.devices.serials {
         complete_serial(serial, &emulator.arch, &name);
@@ -24,7 +29,7 @@ pub fn complete(def: &mut Domain, emulator: &Emulator) {
 }
 
 /// Paths that libvirt itself gives channels.
-fn is_made(path: &str) -> bool {
+pub(super) fn is_made(path: &str) -> bool {
     ["/var/lib/libvirt/qemu/channel/target/", "/var/lib/libvirt/qemu/channel/", "/run/libvirt/qemu/channel/"]
         .iter()
         .any(|prefix| {

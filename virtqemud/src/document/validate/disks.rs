@@ -30,6 +30,11 @@ impl Checker<'_> {
     fn disk(&self, disk: &Disk) -> Result<()> {
         let name = disk.target.dev.as_deref().unwrap_or_default();
         let bus = disk.target.bus.unwrap_or_default();
+        if is_partition(name) {
+            return Err(unsupported(format!(
+                "invalid disk target '{name}', partitions can't appear in disk targets"
+            )));
+        }
         self.disk_bus(disk, bus, name)?;
         image_format(disk)?;
         let d = &disk.driver;
@@ -162,6 +167,14 @@ impl Checker<'_> {
         }
         Ok(())
     }
+}
+
+/// `vda1`: a known prefix, letters, digits.
+fn is_partition(name: &str) -> bool {
+    let bare = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let letters = ["xvd", "ubd", "hd", "sd", "vd", "fd"].iter().find_map(|p| bare.strip_prefix(p));
+    bare.len() < name.len()
+        && letters.is_some_and(|l| !l.is_empty() && l.bytes().all(|b| b.is_ascii_lowercase()))
 }
 
 /// Formats QEMU does not open, and what goes with encryption.

@@ -11,9 +11,9 @@ mod guest;
 mod memory;
 mod network;
 
-use virt_error::Result;
+use virt_error::{Domain as From, Error, Result};
 
-use super::types::Domain;
+use super::types::{CharBackend, Domain};
 use super::unsupported;
 use crate::emulator::Emulator;
 
@@ -22,6 +22,20 @@ struct Checker<'a> {
     def: &'a Domain,
     emulator: &'a Emulator,
     machine: &'a str,
+}
+
+/// The driver makes the socket of an agent's channel and listens on it: nothing connects again. To be asked before
+/// defaults are filled in.
+pub fn own_sockets(def: &Domain) -> Result<()> {
+    for channel in &def.devices.channels {
+        if let CharBackend::Unix(u) = &channel.backend
+            && u.path.as_deref().is_none_or(super::ports::is_made)
+            && u.reconnect.as_ref().is_some_and(|r| r.enabled == Some(true))
+        {
+            return Err(Error::internal(From::Domain, "chardev reconnect is possible only for connect mode"));
+        }
+    }
+    Ok(())
 }
 
 /// Checks what must hold before addresses are given out.

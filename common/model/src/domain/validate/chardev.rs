@@ -1,11 +1,11 @@
 //! The host side of character devices, wherever they are.
 
-use virt_error::Result;
+use virt_error::{Code, Result};
 
 use super::super::Domain;
 use super::super::chardev::{ChannelTarget, CharBackend, Reconnect, SocketMode, UdpBackend};
 use super::super::misc::{RngBackend, SmartcardMode};
-use super::{internal, unsupported, xml};
+use super::{fail, internal, unsupported, xml};
 
 pub(super) fn check(d: &Domain) -> Result<()> {
     let dev = &d.devices;
@@ -94,6 +94,9 @@ fn reconnect(r: Option<&Reconnect>, mode: Option<SocketMode>) -> Result<()> {
     match r {
         Some(r) if r.enabled == Some(true) && mode != Some(SocketMode::Connect) => {
             internal("chardev reconnect is possible only for connect mode")
+        }
+        Some(r) if r.enabled == Some(true) && r.timeout == Some(0) => {
+            fail(Code::InvalidArg, "chardev reconnect source timeout cannot be '0'")
         }
         _ => Ok(()),
     }
