@@ -12,6 +12,7 @@ pub mod emulator;
 pub mod guest;
 pub mod host;
 pub mod keycodes;
+pub mod live;
 pub mod process;
 pub mod qmp;
 pub mod serve;

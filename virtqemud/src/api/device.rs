@@ -7,11 +7,13 @@ use virt_consts::*;
 use virt_error::Result;
 use virt_model::Mode;
 use virt_model::domain::Domain as Document;
+use virt_object::owner::{Class, Spec};
 use virt_rpc::answer;
 
 use super::check::{affect, affect_flags, flags, live_unsupported};
-use crate::config::devices;
+use crate::config::devices::{self, Device};
 use crate::definitions::{Announce, Completion, Definitions};
+use crate::live;
 
 /// Answers [`DomainDeviceService`].
 #[derive(Clone)]
@@ -86,8 +88,24 @@ impl DomainDeviceService for DeviceApi {
         let call = Call { api: "virDomainUpdateDeviceFlags", name: "update device" };
         answer(async {
             flags(r.flags, ALL_DOMAIN_DEVICE_MODIFY_FLAGS, "qemuDomainUpdateDeviceFlags")?;
+            let guest = self.definitions.driver().find(r.domain.as_ref())?;
+            let affect = affect(&guest.published().value, r.flags)?;
+            if affect.live {
+                // Only what has a live form goes on; the rest is refused before anything is changed.
+                let Device::Interface(card) = devices::read(&r.xml, Mode::LIVE)? else {
+                    return Err(live_unsupported(call.api));
+                };
+                guest
+                    .work(Spec::new(call.name, Class::Modify), move |w| {
+                        Box::pin(live::link::update(w, *card))
+                    })
+                    .await?;
+            }
+            if !affect.config {
+                return Ok(Empty {});
+            }
             let edit = move |d: &mut Document| devices::update(d, devices::read(&r.xml, Mode::CONFIG)?);
-            self.change(r.domain, r.flags, call, edit).await
+            self.change(r.domain, VIR_DOMAIN_AFFECT_CONFIG, call, edit).await
         })
         .await
     }

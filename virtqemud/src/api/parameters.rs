@@ -1,14 +1,19 @@
 //! Families of named parameters: which functions serve which family.
 
+use std::sync::Arc;
+
 use virt_api::common::v1alpha1::{TypedParam, typed_param};
 use virt_api::domain::v1alpha1::*;
 use virt_consts::*;
 use virt_error::{Code, Domain as From, Error, Result};
 use virt_model::domain::Domain as Document;
+use virt_model::domain::disk::IoTune;
+use virt_object::owner::{Class, Spec};
 
 use super::check::{affect, flags, live_unsupported, reads};
 use crate::config::params::{self, Param, Value};
 use crate::definitions::{Announce, Completion, Definitions};
+use crate::live::throttle;
 
 const KNOWN: u32 = VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG | VIR_TYPED_PARAM_STRING_OKAY;
 
@@ -95,7 +100,7 @@ pub(super) fn needs_groups(definitions: &Definitions, family: ParameterFamily) -
 ///
 /// # Errors
 /// Code 8 for a device that is not there, code 55 for a configuration that is not there.
-pub fn get(definitions: &Definitions, request: &GetParametersRequest) -> Result<ParametersResponse> {
+pub async fn get(definitions: &Definitions, request: &GetParametersRequest) -> Result<ParametersResponse> {
     let family = request.family();
     let names = names(family)?;
     let guest = definitions.driver().find(request.domain.as_ref())?;
@@ -114,8 +119,18 @@ pub fn get(definitions: &Definitions, request: &GetParametersRequest) -> Result<
             params::interface::get(&document.devices.interfaces[at])
         }
         ParameterFamily::BlockIoTune => {
-            let at = params::block::find(&document, &request.device)?;
-            params::block::get(&document.devices.disks[at].iotune)
+            if request.device.is_empty() {
+                // Clients that only want to know how many there are name no disk.
+                params::block::get(&IoTune::default())
+            } else {
+                let disk = &document.devices.disks[params::block::find(&document, &request.device)?];
+                let live = published.value.live.as_ref().is_some_and(|l| Arc::ptr_eq(l, &document));
+                let applied = match guest.shared().monitor().filter(|_| live) {
+                    Some(monitor) => throttle::get(&monitor, disk).await?,
+                    None => None,
+                };
+                params::block::get(applied.as_ref().unwrap_or(&disk.iotune))
+            }
         }
         ParameterFamily::Perf => params::perf::get(&document),
         ParameterFamily::Unspecified => Vec::new(),
@@ -134,10 +149,20 @@ pub async fn set(definitions: &Definitions, request: SetParametersRequest) -> Re
     needs_groups(definitions, family)?;
     flags(request.flags, KNOWN, names.set)?;
     let params = request.params.into_iter().map(from_message).collect::<Result<Vec<_>>>()?;
-    if affect(&guest.published().value, request.flags)?.live {
-        return Err(live_unsupported(names.api_set));
-    }
+    let affect = affect(&guest.published().value, request.flags)?;
     let device = request.device;
+    if affect.live {
+        if family != ParameterFamily::BlockIoTune {
+            return Err(live_unsupported(names.api_set));
+        }
+        let (device, params) = (device.clone(), params.clone());
+        guest
+            .work(Spec::new("parameters", Class::Modify), move |w| Box::pin(throttle::set(w, device, params)))
+            .await?;
+    }
+    if !affect.config {
+        return Ok(Empty {});
+    }
     let edit = move |d: &mut Document| set_in(d, family, &device, &params);
     definitions.change(&guest, "parameters", Completion::Keep, Announce::Nothing, edit).await?;
     Ok(Empty {})

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use tonic::{Request, Response, Status};
 use virt_api::domain::v1alpha1::domain_tuning_service_server::DomainTuningService;
 use virt_api::domain::v1alpha1::*;
@@ -10,14 +11,20 @@ use virt_error::{Code, Domain as From, Error, Result};
 use virt_model::Bitmap;
 use virt_model::domain::Domain as Document;
 use virt_object::blocking;
+use virt_object::owner::{Class, Spec};
 use virt_rpc::answer;
 
 use super::check::{affect, affect_flags, flags, live_unsupported, reads, zero};
 use super::parameters;
-use crate::config::{affect::exclusive, iothreads, memory, pins, vcpus};
+use crate::config::{
+    affect::{Affect, exclusive},
+    iothreads, memory, pins, vcpus,
+};
 use crate::definitions::{Announce, Completion, Definitions};
-use crate::guest::Guest;
+use crate::guest::{Guest, Work};
 use crate::host::HostFacts;
+use crate::live;
+use crate::stats::cpu;
 
 /// Answers [`DomainTuningService`].
 #[derive(Clone)]
@@ -50,6 +57,28 @@ impl TuningApi {
         Ok(Empty {})
     }
 
+    /// Runs a live change, and the same for the persistent configuration where that is asked for too.
+    async fn both<L, F>(
+        &self,
+        guest: &Guest,
+        affect: Affect,
+        name: &'static str,
+        live: L,
+        edit: F,
+    ) -> Result<Empty>
+    where
+        L: for<'a> FnOnce(&'a mut Work) -> BoxFuture<'a, Result<()>> + Send + 'static,
+        F: FnOnce(&mut Document) -> Result<()> + Send + 'static,
+    {
+        if affect.live {
+            guest.work(Spec::new(name, Class::Modify), live).await?;
+        }
+        if affect.config {
+            self.change(guest, name, edit).await?;
+        }
+        Ok(Empty {})
+    }
+
     async fn host_cpus(&self) -> Result<HostCpus> {
         let host = self.host.clone();
         blocking::run(move || {
@@ -71,14 +100,12 @@ impl TuningApi {
             let text = "cannot resize the maximum memory on an active domain";
             return Err(Error::new(Code::OperationInvalid, From::Qemu, text));
         }
-        if affect.live {
-            return Err(live_unsupported("virDomainSetMemoryFlags"));
-        }
         let edit = move |d: &mut Document| match maximum {
             true => memory::set_maximum(d, r.memory),
             false => memory::set_current(d, r.memory),
         };
-        self.change(&guest, "memory", edit).await
+        self.both(&guest, affect, "memory", move |w| Box::pin(live::memory::set_current(w, r.memory)), edit)
+            .await
     }
 
     async fn set_vcpus(&self, r: SetVcpusRequest) -> Result<Empty> {
@@ -155,22 +182,21 @@ impl TuningApi {
     }
 
     async fn pin(&self, r: PinRequest, emulator: bool) -> Result<Empty> {
-        let (driver, api) = match emulator {
-            true => ("qemuDomainPinEmulator", "virDomainPinEmulator"),
-            false => ("qemuDomainPinVcpuFlags", "virDomainPinVcpuFlags"),
-        };
-        affect_flags(r.flags, driver)?;
+        affect_flags(r.flags, if emulator { "qemuDomainPinEmulator" } else { "qemuDomainPinVcpuFlags" })?;
         let guest = self.find(r.domain.as_ref())?;
-        if affect(&guest.published().value, r.flags)?.live {
-            return Err(live_unsupported(api));
-        }
+        let affect = affect(&guest.published().value, r.flags)?;
         let host = self.host_cpus().await?;
         let cpus: Bitmap = unmap(&r.map).into_iter().filter(|c| (*c as usize) < host.bytes * 8).collect();
+        let wanted = cpus.clone();
+        let change = move |w: &mut Work| match emulator {
+            true => live::affinity::pin_emulator(w, &wanted),
+            false => live::affinity::pin_vcpu(w, r.number, &wanted),
+        };
         let edit = move |d: &mut Document| match emulator {
             true => pins::pin_emulator(d, cpus),
             false => pins::pin_vcpu(d, r.number, cpus),
         };
-        self.change(&guest, "pin", edit).await
+        self.both(&guest, affect, "pin", move |w| Box::pin(async move { change(w) }), edit).await
     }
 
     async fn iothreads(&self, r: FlagsRequest) -> Result<GetIothreadsResponse> {
@@ -195,12 +221,14 @@ impl TuningApi {
         }
         affect_flags(r.flags, driver)?;
         let guest = self.find(r.domain.as_ref())?;
-        if affect(&guest.published().value, r.flags)?.live {
-            return Err(live_unsupported(api));
-        }
+        let affect = affect(&guest.published().value, r.flags)?;
         let edit =
             move |d: &mut Document| if add { iothreads::add(d, r.id) } else { iothreads::remove(d, r.id) };
-        self.change(&guest, "iothread", edit).await
+        if add {
+            self.both(&guest, affect, api, move |w| Box::pin(live::iothreads::add(w, r.id)), edit).await
+        } else {
+            self.both(&guest, affect, api, move |w| Box::pin(live::iothreads::remove(w, r.id)), edit).await
+        }
     }
 
     async fn stats_period(&self, r: SetMemoryStatsPeriodRequest) -> Result<Empty> {
@@ -211,10 +239,16 @@ impl TuningApi {
         }
         affect_flags(r.flags, "qemuDomainSetMemoryStatsPeriod")?;
         let guest = self.find(r.domain.as_ref())?;
-        if affect(&guest.published().value, r.flags)?.live {
-            return Err(live_unsupported(function));
-        }
-        self.change(&guest, "memory statistics", move |d| memory::set_stats_period(d, r.period)).await
+        let affect = affect(&guest.published().value, r.flags)?;
+        let edit = move |d: &mut Document| memory::set_stats_period(d, r.period);
+        self.both(
+            &guest,
+            affect,
+            "memory statistics",
+            move |w| Box::pin(live::memory::set_stats_period(w, r.period)),
+            edit,
+        )
+        .await
     }
 }
 
@@ -282,7 +316,21 @@ impl DomainTuningService for TuningApi {
                 let text = "cannot retrieve vcpu information for inactive domain";
                 return Err(Error::new(Code::OperationInvalid, From::Qemu, text));
             }
-            Err(live_unsupported("virDomainGetVcpus"))
+            let monitor = guest.shared().monitor();
+            let host = self.host_cpus().await?;
+            let published = guest.published();
+            let found = cpu::live(&published.value, monitor.as_ref());
+            let late =
+                |_| Error::new(Code::OperationTimeout, From::Qemu, "the guest's monitor does not answer");
+            let found = tokio::time::timeout(crate::stats::DEADLINE, found).await.map_err(late)?;
+            let vcpus = found.into_iter().map(|v| Vcpu {
+                number: v.number,
+                state: VIR_VCPU_RUNNING,
+                cpu_time: v.time,
+                cpu: i32::try_from(v.cpu).unwrap_or(-1),
+                affinity: v.allowed_map(host.bytes).into(),
+            });
+            Ok(GetVcpusResponse { vcpus: vcpus.collect() })
         })
         .await
     }
@@ -328,7 +376,7 @@ impl DomainTuningService for TuningApi {
         &self,
         request: Request<GetParametersRequest>,
     ) -> Result<Response<ParametersResponse>, Status> {
-        answer(async { parameters::get(&self.definitions, &request.into_inner()) }).await
+        answer(async { parameters::get(&self.definitions, &request.into_inner()).await }).await
     }
 
     async fn set_parameters(

@@ -29,6 +29,16 @@ pub struct VcpuTime {
     pub allowed: Option<[u64; 16]>,
 }
 
+impl VcpuTime {
+    /// The host CPUs it may run on as a bitmap of this many bytes, lowest bit first.
+    pub fn allowed_map(&self, bytes: usize) -> Vec<u8> {
+        let words = self.allowed.unwrap_or_default();
+        let mut map: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+        map.resize(bytes, 0);
+        map
+    }
+}
+
 /// The group of the whole guest.
 pub(super) async fn total(p: &Published) -> Vec<Param> {
     let mut rows = Rows::default();

@@ -144,7 +144,7 @@ pub fn detach_alias(domain: &mut Domain, alias: &str) -> Result<()> {
 ///
 /// # Errors
 /// Code 99 for none, code 9 for several.
-pub(super) fn find_interface(devices: &Devices, wanted: &Interface) -> Result<usize> {
+pub fn find_interface(devices: &Devices, wanted: &Interface) -> Result<usize> {
     let mac = wanted.mac.as_ref().and_then(|m| m.address);
     let fits = |o: &Interface| {
         (mac.is_none() || o.mac.as_ref().and_then(|m| m.address) == mac) && same_place(&wanted.info, &o.info)

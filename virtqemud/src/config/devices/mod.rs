@@ -8,7 +8,7 @@ mod disk_order;
 mod update;
 
 pub use attach::attach;
-pub use detach::{detach, detach_alias};
+pub use detach::{detach, detach_alias, find_interface};
 pub use update::update;
 
 use virt_error::{Code, Domain as From, Error, Result};
