@@ -1,5 +1,6 @@
 //! Devices: attach, detach, change.
 
+use futures_util::future::BoxFuture;
 use tonic::{Request, Response, Status};
 use virt_api::domain::v1alpha1::domain_device_service_server::DomainDeviceService;
 use virt_api::domain::v1alpha1::*;
@@ -11,8 +12,9 @@ use virt_object::owner::{Class, Spec};
 use virt_rpc::answer;
 
 use super::check::{affect, affect_flags, flags, live_unsupported};
-use crate::config::devices::{self, Device};
+use crate::config::devices;
 use crate::definitions::{Announce, Completion, Definitions};
+use crate::guest::Work;
 use crate::live;
 
 /// Answers [`DomainDeviceService`].
@@ -27,85 +29,103 @@ impl DeviceApi {
         Self { definitions }
     }
 
-    async fn change<F>(&self, domain: Option<DomainRef>, bits: u32, call: Call, edit: F) -> Result<Empty>
+    /// Runs the live form of a change where the running guest is asked for, then the same for the configuration.
+    async fn change<L, F>(
+        &self,
+        domain: Option<DomainRef>,
+        bits: u32,
+        name: &'static str,
+        live: L,
+        edit: F,
+    ) -> Result<Empty>
     where
+        L: for<'a> FnOnce(&'a mut Work) -> BoxFuture<'a, Result<()>> + Send + 'static,
         F: FnOnce(&mut Document) -> Result<()> + Send + 'static,
     {
         let guest = self.definitions.driver().find(domain.as_ref())?;
         let affect = affect(&guest.published().value, bits)?;
         if affect.live {
-            return Err(live_unsupported(call.api));
+            guest.work(Spec::new(name, Class::Modify), live).await?;
         }
-        self.definitions.change(&guest, call.name, Completion::Complete, Announce::Updated, edit).await?;
+        if affect.config {
+            self.definitions.change(&guest, name, Completion::Complete, Announce::Updated, edit).await?;
+        }
         Ok(Empty {})
     }
-}
-
-/// How a call is named for people: public function, job.
-#[derive(Clone, Copy)]
-struct Call {
-    api: &'static str,
-    name: &'static str,
 }
 
 #[tonic::async_trait]
 impl DomainDeviceService for DeviceApi {
     async fn attach(&self, request: Request<DeviceRequest>) -> Result<Response<Empty>, Status> {
         let r = request.into_inner();
-        let call = Call { api: "virDomainAttachDeviceFlags", name: "attach device" };
         answer(async {
             affect_flags(r.flags, "qemuDomainAttachDeviceLiveAndConfig")?;
+            let (xml, emulators) = (r.xml.clone(), self.definitions.emulators().clone());
             let edit = move |d: &mut Document| devices::attach(d, devices::read(&r.xml, Mode::CONFIG)?);
-            self.change(r.domain, r.flags, call, edit).await
+            let name = "attach device";
+            self.change(
+                r.domain,
+                r.flags,
+                name,
+                move |w| Box::pin(async move { live::devices::attach(w, emulators, &xml).await }),
+                edit,
+            )
+            .await
         })
         .await
     }
 
     async fn detach(&self, request: Request<DeviceRequest>) -> Result<Response<Empty>, Status> {
         let r = request.into_inner();
-        let call = Call { api: "virDomainDetachDeviceFlags", name: "detach device" };
         answer(async {
             affect_flags(r.flags, "qemuDomainDetachDeviceLiveAndConfig")?;
+            let xml = r.xml.clone();
             let edit = move |d: &mut Document| devices::detach(d, &devices::read(&r.xml, Mode::CONFIG)?);
-            self.change(r.domain, r.flags, call, edit).await
+            let name = "detach device";
+            self.change(
+                r.domain,
+                r.flags,
+                name,
+                move |w| Box::pin(async move { live::devices::detach(w, &xml).await }),
+                edit,
+            )
+            .await
         })
         .await
     }
 
     async fn detach_alias(&self, request: Request<DetachAliasRequest>) -> Result<Response<Empty>, Status> {
         let r = request.into_inner();
-        let call = Call { api: "virDomainDetachDeviceAlias", name: "detach device" };
         answer(async {
             affect_flags(r.flags, "qemuDomainDetachDeviceAlias")?;
             let edit = move |d: &mut Document| devices::detach_alias(d, &r.alias);
-            self.change(r.domain, r.flags, call, edit).await
+            self.change(
+                r.domain,
+                r.flags,
+                "detach device",
+                |_| Box::pin(async { Err(live_unsupported("virDomainDetachDeviceAlias")) }),
+                edit,
+            )
+            .await
         })
         .await
     }
 
     async fn update(&self, request: Request<DeviceRequest>) -> Result<Response<Empty>, Status> {
         let r = request.into_inner();
-        let call = Call { api: "virDomainUpdateDeviceFlags", name: "update device" };
         answer(async {
             flags(r.flags, ALL_DOMAIN_DEVICE_MODIFY_FLAGS, "qemuDomainUpdateDeviceFlags")?;
-            let guest = self.definitions.driver().find(r.domain.as_ref())?;
-            let affect = affect(&guest.published().value, r.flags)?;
-            if affect.live {
-                // Only what has a live form goes on; the rest is refused before anything is changed.
-                let Device::Interface(card) = devices::read(&r.xml, Mode::LIVE)? else {
-                    return Err(live_unsupported(call.api));
-                };
-                guest
-                    .work(Spec::new(call.name, Class::Modify), move |w| {
-                        Box::pin(live::link::update(w, *card))
-                    })
-                    .await?;
-            }
-            if !affect.config {
-                return Ok(Empty {});
-            }
+            let xml = r.xml.clone();
             let edit = move |d: &mut Document| devices::update(d, devices::read(&r.xml, Mode::CONFIG)?);
-            self.change(r.domain, VIR_DOMAIN_AFFECT_CONFIG, call, edit).await
+            let name = "update device";
+            self.change(
+                r.domain,
+                r.flags,
+                name,
+                move |w| Box::pin(async move { live::devices::update(w, &xml).await }),
+                edit,
+            )
+            .await
         })
         .await
     }

@@ -133,6 +133,20 @@ impl Work {
         self.run.as_ref().map(|r| r.monitor.clone()).ok_or_else(not_running)
     }
 
+    /// Gives one more file of the host to the running guest.
+    pub fn lend(&mut self, path: &std::path::Path, owner: crate::process::dac::Owner) -> Result<()> {
+        let driver = self.driver.clone();
+        self.run()?.held.given.add(&driver.dac, path, owner)
+    }
+
+    /// Takes a file back that the running guest no longer uses.
+    pub fn take_back(&mut self, path: &std::path::Path) {
+        let driver = self.driver.clone();
+        if let Some(run) = &mut self.run {
+            run.held.given.one_back(&driver.dac, path);
+        }
+    }
+
     /// Publishes the live document as it stands and writes the status file.
     pub fn publish_live(&self) -> Result<()> {
         let Some(run) = &self.run else { return Ok(()) };

@@ -3,7 +3,9 @@
 //! Everything here runs inside a job of the guest ([`Work`]); the caller has checked that it runs.
 
 pub mod affinity;
+pub mod devices;
 pub mod iothreads;
+pub mod line;
 pub mod link;
 pub mod memory;
 pub mod throttle;

@@ -132,10 +132,7 @@ mod tests {
         assert_eq!(find(&blocks, &disk).unwrap()["qdev"], place);
         let tune = IoTune { total_bytes_sec: 1000, ..IoTune::default() };
         let sent = arguments(place, &tune);
-        assert_eq!(
-            (&sent["id"], &sent["bps"], &sent["bps_rd"]),
-            (&json!(place), &json!(1000), &json!(0))
-        );
+        assert_eq!((&sent["id"], &sent["bps"], &sent["bps_rd"]), (&json!(place), &json!(1000), &json!(0)));
         assert!(!sent.contains_key("bps_max_length") && !sent.contains_key("group"));
         let back = read(&json!({"bps": 1000, "bps_rd": 0, "group": "g", "iops_size": 4096}));
         assert_eq!(

@@ -223,6 +223,22 @@ impl Given {
         Ok(given)
     }
 
+    /// Gives one more file.
+    pub fn add(&mut self, dac: &Dac, path: &Path, owner: Owner) -> Result<()> {
+        dac.give(path, owner)?;
+        self.0.push(path.to_path_buf());
+        Ok(())
+    }
+
+    /// Gives one file back, if it was given. A failure is logged.
+    pub fn one_back(&mut self, dac: &Dac, path: &Path) {
+        let Some(at) = self.0.iter().rposition(|p| p == path) else { return };
+        self.0.remove(at);
+        if let Err(error) = dac.give_back(path) {
+            tracing::warn!(path = %path.display(), ?error, "could not give a file back to its owner");
+        }
+    }
+
     /// Gives everything back. A failure is logged: the guest has ended whatever happens.
     pub fn back(&self, dac: &Dac) {
         for path in self.0.iter().rev() {

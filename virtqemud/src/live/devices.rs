@@ -1,0 +1,191 @@
+//! Plugging disks and network cards into a running guest, and out of it; media of removable drives.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use virt_error::{Code, Domain as From, Error, Result};
+use virt_model::Mode;
+use virt_model::domain::Domain;
+use virt_model::domain::disk::{Disk, DiskDevice};
+use virt_object::blocking;
+
+use super::{ask, line, link};
+use crate::config::devices::{self, Device};
+use crate::document::{self, alias, nodes};
+use crate::emulator::Emulators;
+use crate::guest::Work;
+
+/// How long a guest may take to let a device go, as in the reference.
+const UNPLUG: Duration = Duration::from_secs(5);
+
+/// Plugs a device in.
+///
+/// # Errors
+/// As [`devices::attach`] and completion; code 3 for kinds that cannot be plugged yet; code 1 with QEMU's text.
+pub async fn attach(work: &mut Work, emulators: Arc<Emulators>, xml: &str) -> Result<()> {
+    let device = devices::read(xml, Mode::LIVE)?;
+    if !matches!(device, Device::Disk(_) | Device::Interface(_)) {
+        return Err(Error::no_support(From::Qemu, "virDomainAttachDeviceFlags"));
+    }
+    let before = work.run()?.live.clone();
+    let mut new = before.clone();
+    devices::attach(&mut new, device)?;
+    let mut new = blocking::run(move || {
+        document::complete(&mut new, &emulators)?;
+        Ok(new)
+    })
+    .await?;
+    if new.devices.controllers.len() != before.devices.controllers.len() {
+        // It would need a bus that the guest does not have.
+        return Err(Error::no_support(From::Qemu, "virDomainAttachDeviceFlags"));
+    }
+    let file = name_new(&mut new, &before);
+    let difference = line::difference(work, &new).await?;
+    if !difference.removed.is_empty() {
+        return Err(Error::internal(From::Qemu, "the change reaches devices that the guest has"));
+    }
+    line::lend(work, file.as_deref()).await?;
+    if let Err(error) = line::add(work, &difference.added).await {
+        if let Some(file) = &file {
+            work.take_back(file.as_ref());
+        }
+        return Err(error);
+    }
+    work.run()?.live = new;
+    work.publish_live()
+}
+
+/// Gives new devices names, and new images numbers, that no other has. Returns the image's file.
+fn name_new(new: &mut Domain, before: &Domain) -> Option<String> {
+    let mut file = None;
+    let next_image = before.devices.disks.iter().map(nodes::last_index).max().unwrap_or(0) + 1;
+    for disk in new.devices.disks.iter_mut().filter(|d| d.info.alias.is_none()) {
+        disk.info.alias = Some(alias::disk_alias(disk, &[]));
+        if !disk.source.is_empty() {
+            disk.source.common_mut().index = Some(next_image);
+            disk.backing.get_or_insert_default();
+            file = disk.source.path().map(str::to_string);
+        }
+    }
+    let number = |alias: &Option<String>| alias.as_deref()?.strip_prefix("net")?.parse::<u32>().ok();
+    let next_card =
+        before.devices.interfaces.iter().filter_map(|i| number(&i.info.alias)).max().map_or(0, |n| n + 1);
+    for card in new.devices.interfaces.iter_mut().filter(|i| i.info.alias.is_none()) {
+        card.info.alias = Some(format!("net{next_card}"));
+    }
+    file
+}
+
+/// Asks the guest to let a device go and waits a while for it.
+///
+/// # Errors
+/// As [`devices::detach`]; code 3 for kinds that cannot be unplugged yet; code 9 when the guest keeps it.
+pub async fn detach(work: &mut Work, xml: &str) -> Result<()> {
+    let device = devices::read(xml, Mode::LIVE)?;
+    if !matches!(device, Device::Disk(_) | Device::Interface(_)) {
+        return Err(Error::no_support(From::Qemu, "virDomainDetachDeviceFlags"));
+    }
+    let mut new = work.run()?.live.clone();
+    devices::detach(&mut new, &device)?;
+    let difference = line::difference(work, &new).await?;
+    if !difference.added.is_empty() {
+        return Err(Error::internal(From::Qemu, "the change reaches devices that stay"));
+    }
+    let (plugs, behind): (Vec<_>, Vec<_>) = difference.removed.into_iter().partition(|p| p.flag == "-device");
+    for plug in &plugs {
+        ask(work, "device_del", json!({"id": plug.value["id"]})).await?;
+        let id = plug.value["id"].as_str().unwrap_or_default();
+        wait_gone(work, id).await?;
+    }
+    line::remove(work, &behind).await;
+    let kept: Vec<_> = new.devices.disks.iter().filter_map(|d| d.source.path()).collect();
+    let old = &work.run()?.live.devices.disks;
+    let freed = old.iter().filter_map(|d| d.source.path()).find(|p| !kept.contains(p)).map(str::to_string);
+    if let Some(file) = freed {
+        work.take_back(file.as_ref());
+    }
+    work.run()?.live = new;
+    work.publish_live()
+}
+
+async fn wait_gone(work: &Work, id: &str) -> Result<()> {
+    let end = tokio::time::Instant::now() + UNPLUG;
+    loop {
+        let list = ask(work, "qom-list", json!({"path": "/machine/peripheral"})).await?;
+        if !list.as_array().is_some_and(|l| l.iter().any(|e| e["name"] == id)) {
+            return Ok(());
+        }
+        if tokio::time::Instant::now() >= end {
+            let text = "Unable to detach the device from the guest: the guest did not release it in time";
+            return Err(Error::new(Code::OperationFailed, From::Qemu, text));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Changes a device: the cable of a card, the medium of a drive.
+///
+/// # Errors
+/// Code 8 or 99 when there is no such device; code 3 for other kinds and changes.
+pub async fn update(work: &mut Work, xml: &str) -> Result<()> {
+    match devices::read(xml, Mode::LIVE)? {
+        Device::Interface(card) => link::update(work, *card).await,
+        Device::Disk(disk) => change_medium(work, *disk).await,
+        _ => Err(Error::no_support(From::Qemu, "virDomainUpdateDeviceFlags")),
+    }
+}
+
+async fn change_medium(work: &mut Work, wanted: Disk) -> Result<()> {
+    let mut new = work.run()?.live.clone();
+    let dev = wanted.target.dev.clone().unwrap_or_default();
+    let next = new.devices.disks.iter().map(nodes::last_index).max().unwrap_or(0) + 1;
+    let disk =
+        new.devices.disks.iter_mut().find(|d| d.target.dev.as_deref() == Some(&dev)).ok_or_else(|| {
+            Error::new(Code::InvalidArg, From::Qemu, format!("target {dev} doesn't exist."))
+        })?;
+    if !matches!(disk.device, DiskDevice::Cdrom | DiskDevice::Floppy) {
+        return Err(Error::no_support(From::Qemu, "virDomainUpdateDeviceFlags"));
+    }
+    let old_file = disk.source.path().map(str::to_string);
+    disk.source = wanted.source;
+    let file = disk.source.path().map(str::to_string);
+    if file.is_some() {
+        disk.driver.format = wanted
+            .driver
+            .format
+            .or(disk.driver.format)
+            .or(Some(virt_model::domain::source::ImageFormat::Raw));
+        disk.source.common_mut().index = Some(next);
+        disk.backing.get_or_insert_default();
+    } else {
+        disk.driver.format = None;
+        disk.backing = None;
+    }
+    let alias = disk.info.alias.clone().unwrap_or_default();
+    let difference = line::difference(work, &new).await?;
+    let images =
+        |parts: &[line::Part]| parts.iter().filter(|p| p.flag == "-blockdev").cloned().collect::<Vec<_>>();
+    let (added, removed) = (images(&difference.added), images(&difference.removed));
+    ask(work, "blockdev-open-tray", json!({"id": alias, "force": false})).await?;
+    if old_file.is_some() {
+        ask(work, "blockdev-remove-medium", json!({ "id": alias })).await?;
+        line::remove(work, &removed).await;
+    }
+    if let Some(old) = &old_file {
+        work.take_back(old.as_ref());
+    }
+    if file.is_some() {
+        line::lend(work, file.as_deref()).await?;
+        line::add(work, &added).await?;
+        let drive = difference
+            .added
+            .iter()
+            .find(|p| p.value["id"] == alias.as_str())
+            .map(|p| p.value["drive"].clone());
+        ask(work, "blockdev-insert-medium", json!({"id": alias, "node-name": drive})).await?;
+        ask(work, "blockdev-close-tray", json!({ "id": alias })).await?;
+    }
+    work.run()?.live = new;
+    work.publish_live()
+}
