@@ -31,7 +31,7 @@ pub async fn attach(work: &mut Work, emulators: Arc<Emulators>, xml: &str) -> Re
     let before = work.run()?.live.clone();
     let mut new = before.clone();
     devices::attach(&mut new, device)?;
-    let mut new = blocking::run(move || {
+    let new = blocking::run(move || {
         document::complete(&mut new, &emulators)?;
         Ok(new)
     })
@@ -40,10 +40,13 @@ pub async fn attach(work: &mut Work, emulators: Arc<Emulators>, xml: &str) -> Re
         // It would need a bus that the guest does not have.
         return Err(Error::no_support(From::Qemu, "virDomainAttachDeviceFlags"));
     }
+    // Completion is for the new device only: what runs already stays as it is.
+    let mut new = graft(&before, new);
     let file = name_new(&mut new, &before);
     let difference = line::difference(work, &new).await?;
     if !difference.removed.is_empty() {
-        return Err(Error::internal(From::Qemu, "the change reaches devices that the guest has"));
+        let text = "the change reaches devices that the guest has";
+        return Err(Error::internal(From::Qemu, text).with("removed", format!("{:?}", difference.removed)));
     }
     line::lend(work, file.as_deref()).await?;
     if let Err(error) = line::add(work, &difference.added).await {
@@ -54,6 +57,18 @@ pub async fn attach(work: &mut Work, emulators: Arc<Emulators>, xml: &str) -> Re
     }
     work.run()?.live = new;
     work.publish_live()
+}
+
+/// The running document with the devices of another that have no name yet, each in its place.
+fn graft(before: &Domain, completed: Domain) -> Domain {
+    let mut new = before.clone();
+    for (at, disk) in completed.devices.disks.into_iter().enumerate().filter(|(_, d)| d.info.alias.is_none())
+    {
+        new.devices.disks.insert(at.min(new.devices.disks.len()), disk);
+    }
+    let cards = completed.devices.interfaces.into_iter().filter(|i| i.info.alias.is_none());
+    new.devices.interfaces.extend(cards);
+    new
 }
 
 /// Gives new devices names, and new images numbers, that no other has. Returns the image's file.
@@ -90,7 +105,8 @@ pub async fn detach(work: &mut Work, xml: &str) -> Result<()> {
     devices::detach(&mut new, &device)?;
     let difference = line::difference(work, &new).await?;
     if !difference.added.is_empty() {
-        return Err(Error::internal(From::Qemu, "the change reaches devices that stay"));
+        let text = "the change reaches devices that stay";
+        return Err(Error::internal(From::Qemu, text).with("added", format!("{:?}", difference.added)));
     }
     let (plugs, behind): (Vec<_>, Vec<_>) = difference.removed.into_iter().partition(|p| p.flag == "-device");
     for plug in &plugs {
