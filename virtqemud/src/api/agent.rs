@@ -78,7 +78,8 @@ pub async fn get_hostname(driver: &Driver, request: GetHostnameRequest) -> Resul
     if !snapshot.value.is_active() {
         return Err(not_running());
     }
-    if request.flags & VIR_DOMAIN_GET_HOSTNAME_AGENT == 0 {
+    // The agent is the default; leases are asked for by name.
+    if request.flags & VIR_DOMAIN_GET_HOSTNAME_LEASE != 0 {
         let text = format!("no hostname found for domain {}", snapshot.value.name);
         return Err(Error::new(Code::NoHostname, From::Qemu, text));
     }

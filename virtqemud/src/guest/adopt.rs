@@ -44,7 +44,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A status file with what lives of it.
 struct Found {
-    status: Status,
+    status: Box<Status>,
     uuid: Uuid,
     name: String,
     id: i32,
@@ -89,7 +89,7 @@ fn read_all(driver: &Arc<Driver>) -> Result<Vec<Found>> {
 fn read(driver: &Arc<Driver>, path: &Path) -> Result<Found> {
     let text = fs::read_to_string(path)
         .map_err(|e| Error::system(From::Qemu, format!("cannot read '{}'", path.display()), e))?;
-    let status = Status::parse(&text)?;
+    let status = Box::new(Status::parse(&text)?);
     let name = status.domain.name.clone().unwrap_or_default();
     virt_object::names::DOMAIN.check(&name)?;
     let missing = |what: &str| Error::internal(From::Qemu, format!("a status file without {what}"));
@@ -199,7 +199,7 @@ fn adopt(driver: &Arc<Driver>, found: Found) -> Result<bool> {
         });
         match settled.await {
             Ok(Reached::Yes) => {}
-            Ok(Reached::No(status)) => keep_trying(&guest, id, *status).await,
+            Ok(Reached::No(status)) => keep_trying(&guest, id, status).await,
             Err(error) => tracing::error!(?error, name, "adopting a guest"),
         }
     });
@@ -217,7 +217,7 @@ enum Reached {
 }
 
 /// A guest whose monitor does not answer stays visible and can be destroyed; it is tried again while it lives.
-async fn keep_trying(guest: &Arc<Guest>, id: i32, mut status: Status) {
+async fn keep_trying(guest: &Arc<Guest>, id: i32, mut status: Box<Status>) {
     while let Some(process) = guest.shared().process() {
         if ends_within(&process, PATIENCE).await {
             let ended = guest.work(ADOPT, |work| Box::pin(work.clean_up(false)));
@@ -230,7 +230,7 @@ async fn keep_trying(guest: &Arc<Guest>, id: i32, mut status: Status) {
             return;
         }
         match guest.work(ADOPT, move |work| Box::pin(work.reach(status))).await {
-            Ok(Reached::No(again)) => status = *again,
+            Ok(Reached::No(again)) => status = again,
             Ok(Reached::Yes) => return,
             Err(error) => {
                 tracing::error!(?error, "adopting a guest");
@@ -242,7 +242,7 @@ async fn keep_trying(guest: &Arc<Guest>, id: i32, mut status: Status) {
 
 impl Work {
     /// Connects the monitor and settles what happened while nobody watched.
-    async fn reach(&mut self, status: Status) -> Result<Reached> {
+    async fn reach(&mut self, status: Box<Status>) -> Result<Reached> {
         let (Some(process), Some(held)) = (self.shared.process(), self.unreached.as_ref()) else {
             return Ok(Reached::Yes);
         };
@@ -257,11 +257,11 @@ impl Work {
             Ok(answers) => answers,
             Err(error) => {
                 tracing::warn!(%error, uuid = %self.uuid, "a running guest's monitor does not answer");
-                return Ok(Reached::No(Box::new(status)));
+                return Ok(Reached::No(status));
             }
         };
         let Some(held) = self.unreached.take() else { return Ok(Reached::Yes) };
-        let mut live = status.domain;
+        let Status { domain: mut live, fake_reboot, run: own, .. } = *status;
         fill_ports(&mut live, &chardevs);
         let id = live.id.unwrap_or(-1);
         self.shared.set_monitor(client.clone());
@@ -271,8 +271,8 @@ impl Work {
             monitor: client,
             live,
             vcpus: cpus.iter().map(|c| status::Vcpu { id: c.cpu_index, pid: c.thread_id }).collect(),
-            fake_reboot: status.fake_reboot,
-            log_from: status.run.map_or(0, |r| r.log_from),
+            fake_reboot,
+            log_from: own.map_or(0, |r| r.log_from),
             held,
             _busy: self.driver.busy.token(),
         });

@@ -162,12 +162,18 @@ impl Client {
             Some(Value::String(name)) => name.clone(),
             _ => return Err(Error::BadCommand("no \"execute\" member".into())),
         };
+        if object.contains_key("id") {
+            return Err(Error::OwnId);
+        }
         let id = self.next_id();
         object.insert("id".into(), Value::String(wire_id(id)));
         let bytes = serde_json::to_vec(&object).map_err(|e| Error::BadCommand(e.to_string()))?;
         let patience = deadline(&name).max(deadline("human-monitor-command"));
         let line = self.send(id, &name, bytes, Vec::new(), patience).await?;
-        String::from_utf8(line).map_err(|_| Error::Answer { command: name, what: "not UTF-8".into() })
+        // The same text without QEMU's white space, members in their order.
+        serde_json::from_slice::<Value>(&line)
+            .map(|answer| answer.to_string())
+            .map_err(|e| Error::Answer { command: name, what: e.to_string() })
     }
 
     /// The command that has waited longest for its answer.

@@ -53,6 +53,9 @@ pub enum Error {
         /// The system's text.
         text: String,
     },
+    /// A passed command that brings an id of its own.
+    #[error("Unable to append command 'id' string")]
+    OwnId,
     /// A command that is not a JSON object with an "execute" member.
     #[error("cannot parse the monitor command: {0}")]
     BadCommand(String),
@@ -72,6 +75,7 @@ impl Error {
             | Self::Timeout { .. }
             | Self::Answer { .. }
             | Self::Busy
+            | Self::OwnId
             | Self::BadCommand(_) => false,
         }
     }
@@ -86,7 +90,7 @@ impl From<Error> for virt_error::Error {
             }
             Error::Timeout { .. } | Error::Busy => Code::OperationTimeout,
             Error::Socket { .. } => Code::SystemError,
-            Error::BadCommand(_) => Code::InternalError,
+            Error::BadCommand(_) | Error::OwnId => Code::InternalError,
         };
         Self::new(code, Domain::Qemu, text).with_source(e)
     }
