@@ -52,6 +52,8 @@ pub struct FieldSpec {
     pub when: Option<String>,
     /// Not read for a configuration, but written whenever it is there.
     pub live_read: bool,
+    /// `fn(&Self) -> bool`: whether the field is written.
+    pub write_when: Option<Path>,
     /// `fn(&T, Mode) -> bool`: whether a read value is kept.
     pub read_if: Option<Path>,
     /// `fn(&T, Mode) -> bool`: whether a value is kept, both ways.
@@ -120,6 +122,7 @@ impl FieldSpec {
             once: None,
             when: None,
             live_read: false,
+            write_when: None,
             read_if: None,
             keep_if: None,
         };
@@ -168,6 +171,7 @@ impl FieldSpec {
                     "once" => spec.once = Some(parse_say(&meta)?),
                     "when" => spec.when = Some(meta.value()?.parse::<LitStr>()?.value()),
                     "live_read" => spec.live_read = true,
+                    "write_when" => spec.write_when = Some(meta.value()?.parse()?),
                     "read_if" => spec.read_if = Some(meta.value()?.parse()?),
                     "keep_if" => spec.keep_if = Some(meta.value()?.parse()?),
                     _ => return Err(meta.error("unknown xml attribute")),

@@ -105,6 +105,8 @@ fn read(f: &FieldSpec) -> TokenStream {
         (Kind::Child, Shape::Vec) => quote!(::virt_xml::rt::children::<#ty>(#from, #name)?),
     };
     let value = match f.keep_if.as_ref().or(f.read_if.as_ref()) {
+        // The items of a list are only kept back when writing.
+        Some(_) if f.shape == Shape::Vec => value,
         Some(keep) => quote!(#value.filter(|v| #keep(v, e.mode()))),
         None => value,
     };
@@ -142,6 +144,10 @@ fn value_of(f: &FieldSpec) -> TokenStream {
 fn gated(f: &FieldSpec, put: TokenStream) -> TokenStream {
     let put = if f.live { quote!(if !w.mode().inactive { #put }) } else { put };
     let put = if f.status { quote!(if w.mode().status { #put }) } else { put };
+    let put = match &f.write_when {
+        Some(when) => quote!(if #when(self) { #put }),
+        None => put,
+    };
     if f.secure { quote!(if w.mode().secure { #put }) } else { put }
 }
 
@@ -173,6 +179,13 @@ fn put_content(f: &FieldSpec) -> TokenStream {
         (Kind::Flatten, _) => quote!(::virt_xml::Xml::write_children(&self.#id, w);),
         (Kind::Child, Shape::One) => quote!(w.element_unless_empty(#name, &self.#id);),
         (Kind::Skip, _) => quote!(),
+        (Kind::Child, Shape::Vec) if f.keep_if.is_some() => {
+            let keep = &f.keep_if;
+            quote!(
+                let mode = w.mode();
+                ::virt_xml::rt::put_children(w, #name, self.#id.iter().filter(|v| #keep(v, mode)));
+            )
+        }
         (Kind::Child, Shape::Option) if f.keep_if.is_some() => {
             let value = value_of(f);
             quote!(::virt_xml::rt::put_children(w, #name, #value);)

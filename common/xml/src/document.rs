@@ -68,16 +68,15 @@ impl<'d> El<'d> {
         name.split_once(':').map_or(name, |(_, local)| local)
     }
 
-    /// The namespace the element's prefix stands for; `None` without a prefix or when nobody declared it.
+    /// The namespace the element is in; `None` when nobody declared its prefix, or a default for one without.
     pub fn namespace(&self) -> Option<&'d str> {
-        let (prefix, _) = self.name().split_once(':')?;
-        self.namespace_of(prefix)
-    }
-
-    fn namespace_of(&self, prefix: &str) -> Option<&'d str> {
+        let prefix = self.name().split_once(':').map(|(prefix, _)| prefix);
         let mut at = Some(*self);
         while let Some(e) = at {
-            let found = e.attrs().find(|(n, _)| n.strip_prefix("xmlns:").is_some_and(|p| p == prefix));
+            let found = e.attrs().find(|(n, _)| match prefix {
+                Some(prefix) => n.strip_prefix("xmlns:").is_some_and(|p| p == prefix),
+                None => *n == "xmlns",
+            });
             if let Some((_, uri)) = found {
                 return Some(uri);
             }

@@ -56,7 +56,7 @@ names! {
 pub struct PtySource {
     #[xml(attr, live)]
     pub path: Option<String>,
-    #[xml(child = "seclabel")]
+    #[xml(child = "seclabel", keep_if = DeviceSeclabel::shown)]
     pub seclabels: Vec<DeviceSeclabel>,
 }
 
@@ -65,7 +65,7 @@ pub struct PtySource {
 pub struct PathSource {
     #[xml(attr)]
     pub path: Option<String>,
-    #[xml(child = "seclabel")]
+    #[xml(child = "seclabel", keep_if = DeviceSeclabel::shown)]
     pub seclabels: Vec<DeviceSeclabel>,
 }
 
@@ -76,7 +76,7 @@ pub struct FileSource {
     pub path: Option<String>,
     #[xml(attr, with = OnOff)]
     pub append: Option<bool>,
-    #[xml(child = "seclabel")]
+    #[xml(child = "seclabel", keep_if = DeviceSeclabel::shown)]
     pub seclabels: Vec<DeviceSeclabel>,
 }
 
@@ -126,7 +126,7 @@ pub struct UnixSource {
     pub mode: Option<SocketMode>,
     #[xml(attr)]
     pub path: Option<String>,
-    #[xml(child = "seclabel")]
+    #[xml(child = "seclabel", keep_if = DeviceSeclabel::shown)]
     pub seclabels: Vec<DeviceSeclabel>,
     #[xml(child)]
     pub reconnect: Option<Reconnect>,
@@ -158,7 +158,7 @@ pub struct TcpSource {
     /// Whether `tls` came from the driver's configuration (status file only).
     #[xml(attr = "tlsFromConfig", status)]
     pub tls_from_config: Option<u32>,
-    #[xml(child = "seclabel")]
+    #[xml(child = "seclabel", keep_if = DeviceSeclabel::shown)]
     pub seclabels: Vec<DeviceSeclabel>,
     #[xml(child)]
     pub reconnect: Option<Reconnect>,

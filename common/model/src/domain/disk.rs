@@ -241,12 +241,19 @@ pub struct DiskTarget {
     pub bus: Option<DiskBus>,
     #[xml(attr)]
     pub tray: Option<Tray>,
-    #[xml(attr, with = OnOff)]
+    #[xml(attr, with = OnOff, write_when = DiskTarget::on_usb)]
     pub removable: Option<bool>,
     #[xml(attr)]
     pub rotation_rate: Option<u32>,
     #[xml(attr, with = OnOff)]
     pub dpofua: Option<bool>,
+}
+
+impl DiskTarget {
+    /// Other buses have the setting too, but the reference never shows it.
+    fn on_usb(&self) -> bool {
+        self.bus == Some(DiskBus::Usb)
+    }
 }
 
 /// A disk's geometry, where the guest must see a certain one.

@@ -71,6 +71,13 @@ impl Hostdev {
                 "Missing <source> element in hostdev device",
             ));
         }
+        if let HostdevSource::Scsi(ScsiHostdev {
+            protocol: Some(ScsiProtocol::Iscsi), name: Some(name), ..
+        }) = &mut self.source
+            && !name.contains('/')
+        {
+            name.push_str("/0");
+        }
         Ok(())
     }
 }

@@ -284,6 +284,15 @@ impl Interface {
     fn check(&mut self, e: El<'_>) -> Result<()> {
         if !matches!(self.source, NetSource::Hostdev(_)) {
             self.managed = None;
+        } else {
+            let NetDriver { name, model, .. } = std::mem::take(&mut self.driver);
+            self.driver = NetDriver { name, model, ..NetDriver::default() };
+        }
+        if !matches!(self.source, NetSource::Ethernet(_) | NetSource::Network(_) | NetSource::Bridge(_)) {
+            self.filterref = None;
+        }
+        if self.coalesce.as_ref().is_some_and(|c| c.rx.frames.unwrap_or(0) == 0) {
+            self.coalesce = None;
         }
         let missing = |what: &str, kind: &str| {
             let text = format!("No <source> '{what}' attribute specified with <interface type='{kind}'/>");

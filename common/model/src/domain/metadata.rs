@@ -19,7 +19,7 @@ impl Metadata {
 
 impl Xml for Metadata {
     fn read(e: El<'_>) -> Result<Self> {
-        let mut elements = Vec::new();
+        let mut elements: Vec<Element> = Vec::new();
         for c in e.children() {
             let mut element = c.to_element();
             // A namespace declared further up must not be lost with what declared it.
@@ -30,7 +30,9 @@ impl Xml for Metadata {
                 let declaration = (format!("xmlns:{prefix}"), uri.to_string());
                 element.attrs.insert(0, declaration);
             }
-            if element.own_namespace().is_some() {
+            // One element a namespace: the first.
+            let known = |e: &Element| e.own_namespace() == element.own_namespace();
+            if element.own_namespace().is_some() && !elements.iter().any(known) {
                 elements.push(element);
             }
         }

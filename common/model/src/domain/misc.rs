@@ -1,7 +1,7 @@
 //! Small devices: balloon, random numbers, watchdog, panic, hub, lease, redirection, vsock and others with little to say.
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{El, HexUpper, OnOff, Xml, YesNo, names};
+use virt_xml::{Bad, Codec, El, HexUpper, OnOff, Say, Xml, YesNo, names};
 
 use super::chardev::{CharBackend, CharLog};
 use super::disk::VirtioModel;
@@ -195,16 +195,50 @@ pub struct Redirfilter {
     pub usbdevs: Vec<RedirRule>,
 }
 
+/// A number in capital hexadecimal digits, where -1 stands for any.
+pub struct AnyOr<const WIDTH: usize>;
+
+impl<const WIDTH: usize> Codec<u32> for AnyOr<WIDTH> {
+    fn parse(text: &str) -> std::result::Result<u32, Bad> {
+        if text.trim_ascii() == "-1" { Err(Bad::Missing) } else { HexUpper::<WIDTH>::parse(text) }
+    }
+    fn put(value: &u32, out: &mut String) {
+        HexUpper::<WIDTH>::put(value, out);
+    }
+}
+
+/// A USB version: `9.4` is the same as `9.40`, -1 stands for any.
+pub struct UsbVersion;
+
+const BAD_VERSION: Say =
+    Say { code: Code::XmlError, domain: Domain::Domain, text: "Cannot parse USB device version {}" };
+
+impl Codec<String> for UsbVersion {
+    fn parse(text: &str) -> std::result::Result<String, Bad> {
+        if text == "-1" {
+            return Err(Bad::Missing);
+        }
+        let digits = |t: &str| matches!(t.len(), 1 | 2) && t.bytes().all(|b| b.is_ascii_digit());
+        match text.split_once('.') {
+            Some((major, minor)) if digits(major) && digits(minor) => Ok(format!("{major}.{minor:0<2}")),
+            _ => Err(Bad::Own(&BAD_VERSION)),
+        }
+    }
+    fn put(value: &String, out: &mut String) {
+        out.push_str(value);
+    }
+}
+
 /// One rule; what is missing matches anything.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct RedirRule {
-    #[xml(attr, with = HexUpper<2>)]
+    #[xml(attr, with = AnyOr<2>)]
     pub class: Option<u32>,
-    #[xml(attr, with = HexUpper<4>)]
+    #[xml(attr, with = AnyOr<4>)]
     pub vendor: Option<u32>,
-    #[xml(attr, with = HexUpper<4>)]
+    #[xml(attr, with = AnyOr<4>)]
     pub product: Option<u32>,
-    #[xml(attr)]
+    #[xml(attr, with = UsbVersion)]
     pub version: Option<String>,
     #[xml(attr, with = YesNo, required)]
     pub allow: bool,

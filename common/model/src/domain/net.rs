@@ -85,6 +85,7 @@ pub struct VlanTag {
 
 /// Traffic limits: KiB a second, bursts in KiB.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Bandwidth::check)]
 pub struct Bandwidth {
     #[xml(attr = "classID", status)]
     pub class_id: Option<u32>,
@@ -92,6 +93,28 @@ pub struct Bandwidth {
     pub inbound: Option<Rate>,
     #[xml(child)]
     pub outbound: Option<Rate>,
+}
+
+impl Bandwidth {
+    /// A direction needs a rate to be a limit; 0 is none.
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        for rate in [&self.inbound, &self.outbound].into_iter().flatten() {
+            if rate.average.is_none() && rate.floor.is_none() {
+                let text = "Missing mandatory average or floor attributes";
+                return Err(e.error(Code::XmlDetail, Domain::None, text));
+            }
+        }
+        for direction in [&mut self.inbound, &mut self.outbound] {
+            let Some(rate) = direction else { continue };
+            for value in [&mut rate.average, &mut rate.peak, &mut rate.floor, &mut rate.burst] {
+                *value = value.filter(|v| *v > 0);
+            }
+            if rate.average.is_none() && rate.floor.is_none() {
+                *direction = None;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// One direction's limit.

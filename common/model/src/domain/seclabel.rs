@@ -1,7 +1,7 @@
 //! Security labels, of the whole guest and of single images and sockets.
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{El, Xml, YesNo, names};
+use virt_xml::{El, Mode, Xml, YesNo, names};
 
 names! {
     /// Who chooses the label.
@@ -33,7 +33,7 @@ pub struct DeviceSeclabel {
     #[xml(attr)]
     pub model: Option<String>,
     /// An image that was not relabelled, for want of permission (status file only).
-    #[xml(attr, with = YesNo, live)]
+    #[xml(attr, with = YesNo)]
     pub labelskip: Option<bool>,
     #[xml(attr, with = YesNo)]
     pub relabel: Option<bool>,
@@ -42,6 +42,11 @@ pub struct DeviceSeclabel {
 }
 
 impl DeviceSeclabel {
+    /// That an image could not be labelled is no configuration.
+    pub(super) fn shown(&self, mode: Mode) -> bool {
+        !mode.inactive || self.labelskip != Some(true)
+    }
+
     fn check(&mut self, e: El<'_>) -> Result<()> {
         let model = self.model.as_deref().unwrap_or("(null)");
         if self.label.is_none() && self.relabel == Some(true) {

@@ -72,7 +72,7 @@ pub struct ImageCommon {
     pub index: Option<u32>,
     #[xml(child)]
     pub slices: Slices,
-    #[xml(child = "seclabel")]
+    #[xml(child = "seclabel", keep_if = DeviceSeclabel::shown)]
     pub seclabels: Vec<DeviceSeclabel>,
     #[xml(child)]
     pub auth: Option<Auth>,
@@ -371,6 +371,26 @@ impl NetworkHost {
             (other, Some(_)) => refuse(format!("transport '{other}' does not support socket attribute")),
             (_, None) if self.name.is_none() => refuse("missing name for host".to_string()),
             _ => Ok(()),
+        }
+    }
+}
+
+impl NetworkProtocol {
+    /// The TCP port of a server that names none.
+    pub fn default_port(self) -> Option<u32> {
+        match self {
+            Self::Nbd => Some(10809),
+            Self::Sheepdog => Some(7000),
+            Self::Gluster => Some(24007),
+            Self::Iscsi => Some(3260),
+            Self::Http => Some(80),
+            Self::Https => Some(443),
+            Self::Ftp => Some(21),
+            Self::Ftps => Some(990),
+            Self::Tftp => Some(69),
+            Self::Ssh => Some(22),
+            Self::Vxhs => Some(9999),
+            Self::None | Self::Rbd | Self::Nfs => None,
         }
     }
 }

@@ -154,7 +154,9 @@ impl Network {
     fn check(&mut self, e: El<'_>) -> Result<()> {
         // The reference writes an isolated network without the element.
         self.forward.take_if(|f| f.mode == ForwardMode::None);
-        self.bandwidth.take_if(|b| *b == Bandwidth::default());
+        // An empty element is dropped; one whose limits are all 0 stays.
+        let filled = e.child("bandwidth").is_some_and(|b| b.children().next().is_some());
+        self.bandwidth.take_if(|b| !filled && *b == Bandwidth::default());
         self.set_defaults();
         validate::whole(self, e)
     }

@@ -3,7 +3,7 @@
 use virt_error::Error;
 
 use super::super::Domain;
-use super::super::address::Address;
+use super::super::address::{Address, CcidAddress};
 use super::super::chardev::{ChannelTarget, ConsoleTarget};
 use super::super::controller::{Controller, ControllerKind};
 use super::super::disk::DiskBus;
@@ -16,6 +16,7 @@ use super::xml_error;
 pub fn controllers(d: &mut Domain) -> Result<(), Error> {
     number_controllers(d);
     unique(d)?;
+    smartcards(d);
     let mut wanted: Vec<(ControllerKind, u32)> = Vec::new();
     let mut serials: Vec<u32> = Vec::new();
     let mut need = |kind, index| match wanted.iter_mut().find(|w| w.0 == kind) {
@@ -138,4 +139,19 @@ fn unique(d: &Domain) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// A smartcard without an address sits in the next slot of the first controller.
+fn smartcards(d: &mut Domain) {
+    let slot = |a: &Option<Address>| match a {
+        Some(Address::Ccid(a)) if a.controller == 0 => Some(a.slot),
+        _ => None,
+    };
+    let cards = &mut d.devices.smartcards;
+    let mut next =
+        cards.iter().filter_map(|c| slot(&c.info.address)).max().map_or(0, |s| s.saturating_add(1));
+    for card in cards.iter_mut().filter(|c| c.info.address.is_none()) {
+        card.info.address = Some(Address::Ccid(CcidAddress { controller: 0, slot: next }));
+        next = next.saturating_add(1);
+    }
 }

@@ -3,8 +3,9 @@
 use virt_error::Error;
 
 use super::super::address::{Address, DriveAddress};
-use super::super::disk::{Disk, DiskBus, DiskDevice, Tray};
+use super::super::disk::{Disk, DiskBus, DiskDevice, SnapshotLocation, Tray};
 use super::super::hostdev::HostdevSource;
+use super::super::source::{DiskSource, EncryptionEngine, HostTransport, NetworkProtocol};
 use super::super::{Domain, VirtType};
 use super::xml_error;
 
@@ -78,11 +79,18 @@ pub(super) fn complete(d: &mut Domain) -> Result<(), Error> {
         if disk.device == DiskDevice::Cdrom {
             disk.readonly = true;
         }
+        if disk.device == DiskDevice::Cdrom
+            && disk.source.is_empty()
+            && matches!(disk.source, DiskSource::Network(_))
+        {
+            disk.source = DiskSource::default();
+        }
+        if matches!(disk.source, DiskSource::VhostUser(_)) {
+            disk.snapshot.get_or_insert(SnapshotLocation::No);
+        }
+        image(disk);
         if disk.target.tray == Some(Tray::Closed) {
             disk.target.tray = None;
-        }
-        if bus != DiskBus::Usb {
-            disk.target.removable = None;
         }
         if disk.info.address.is_some() {
             continue;
@@ -108,6 +116,24 @@ pub(super) fn complete(d: &mut Domain) -> Result<(), Error> {
     let disks = std::mem::take(&mut d.devices.disks);
     disks.into_iter().for_each(|disk| add_disk(&mut d.devices.disks, disk));
     Ok(())
+}
+
+/// Who decrypts, and the ports of servers that name none.
+fn image(disk: &mut Disk) {
+    for encryption in disk.encryption.iter_mut().chain(&mut disk.source.common_mut().encryption) {
+        encryption.engine.get_or_insert(EncryptionEngine::Qemu);
+    }
+    if let DiskSource::Network(n) = &mut disk.source {
+        if let (NetworkProtocol::Iscsi, Some(name)) = (n.protocol, &mut n.name)
+            && !name.contains('/')
+        {
+            name.push_str("/0");
+        }
+        let port = n.protocol.default_port();
+        for host in n.hosts.iter_mut().filter(|h| h.transport != Some(HostTransport::Unix)) {
+            host.port = host.port.or(port);
+        }
+    }
 }
 
 /// Adds a disk at its place: disks of one bus stand together, in the order of their names.

@@ -11,7 +11,7 @@ use super::super::seclabel::{Seclabel, SeclabelKind};
 use super::super::tuning::LifecycleAction;
 use super::super::vcpu::{Iothread, Placement};
 use super::super::{Domain, GenId};
-use super::{Fresh, unsupported, xml_error};
+use super::{Fresh, placement, unsupported, xml_error};
 use crate::Size;
 
 /// Completes what belongs to the guest as a whole.
@@ -31,6 +31,12 @@ pub fn guest(d: &mut Domain, fresh: &mut dyn Fresh) -> Result<(), Error> {
     memory(d)?;
     vcpus(d)?;
     iothreads(d)?;
+    placement::schedulers(d);
+    if let Some(numa) = d.cpu.as_mut().and_then(|c| c.numa.as_mut()) {
+        placement::leftover_cpus(numa, d.vcpu.as_ref().and_then(|v| v.max).unwrap_or(1));
+        placement::distances(numa);
+    }
+    unlimited(d);
     clock(d.clock.get_or_insert_default())?;
     d.on_poweroff.get_or_insert(LifecycleAction::Destroy);
     d.on_reboot.get_or_insert(LifecycleAction::Restart);
@@ -266,4 +272,15 @@ fn seclabel(label: &mut Seclabel, model: &str) -> Result<(), Error> {
         return Err(xml_error("missing security model in domain seclabel"));
     }
     Ok(())
+}
+
+/// A limit at or over the kernel's largest is none.
+fn unlimited(d: &mut Domain) {
+    const UNLIMITED: u64 = 9_007_199_254_740_991;
+    let tune = &mut d.memtune;
+    for limit in [&mut tune.hard_limit, &mut tune.soft_limit, &mut tune.swap_hard_limit] {
+        if limit.is_some_and(|l| l.kib >= UNLIMITED) {
+            *limit = None;
+        }
+    }
 }

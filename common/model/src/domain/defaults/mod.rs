@@ -9,6 +9,7 @@ mod controllers;
 mod disk;
 mod graphics;
 mod guest;
+mod placement;
 
 use virt_error::{Code, Domain as From, Error};
 
@@ -39,6 +40,11 @@ pub fn devices(d: &mut Domain, fresh: &mut dyn Fresh) -> Result<(), Error> {
     chardev::complete(d)?;
     disk::complete(d)?;
     graphics::complete(d)?;
+    for dev in &mut d.devices.redirdevs {
+        if let super::chardev::CharBackend::Dbus(source) = &mut dev.backend {
+            source.channel.get_or_insert_with(|| "org.qemu.usbredir".to_string());
+        }
+    }
     for interface in &mut d.devices.interfaces {
         let mac = interface.mac.get_or_insert_default();
         if mac.address.is_none() {

@@ -55,11 +55,6 @@ pub(super) fn check(d: &Domain) -> Result<()> {
             _ => {}
         }
     }
-    for rule in dev.redirfilter.iter().flat_map(|f| &f.usbdevs) {
-        if let Some(version) = rule.version.as_deref().filter(|v| *v != "-1") {
-            usb_version(version)?;
-        }
-    }
     if dev.pstore.as_ref().is_some_and(|p| p.size.is_some_and(|s| s.kib == 0)) {
         return xml("invalid size of ACPI ERST pstore device");
     }
@@ -129,15 +124,6 @@ fn audio(io: &AudioIo) -> Result<()> {
         return unsupported("audio settings specified without fixed settings flag");
     }
     Ok(())
-}
-
-/// `2.0`, `1.10`: two numbers with a dot between.
-fn usb_version(text: &str) -> Result<()> {
-    let number = |t: &str| !t.is_empty() && t.len() <= 2 && t.bytes().all(|b| b.is_ascii_digit());
-    match text.split_once('.') {
-        Some((a, b)) if number(a) && number(b) => Ok(()),
-        _ => xml(format!("Cannot parse USB device version {text}")),
-    }
 }
 
 fn memory(m: &MemoryDevice) -> Result<()> {

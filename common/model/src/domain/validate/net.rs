@@ -4,7 +4,7 @@ use virt_error::{Code, Result};
 
 use super::super::Domain;
 use super::super::interface::{Interface, NetBackendKind, NetSource, TeamingKind};
-use super::super::net::{Bandwidth, VirtualPort};
+use super::super::net::VirtualPort;
 use super::{detail, fail, unsupported, xml};
 
 pub(super) fn check(d: &Domain) -> Result<()> {
@@ -50,8 +50,8 @@ fn one(card: &Interface) -> Result<()> {
     {
         return xml("missing tag id - each <vlan> must have at least one <tag id='n'/> subelement");
     }
-    if let Some(bandwidth) = &card.bandwidth {
-        limits(bandwidth)?;
+    if card.bandwidth.iter().flat_map(|b| &b.outbound).any(|r| r.floor.is_some()) {
+        return detail("'floor' attribute allowed only in <inbound> element");
     }
     if let Some(port) = &card.virtualport {
         virtual_port(port)?;
@@ -80,21 +80,6 @@ fn one(card: &Interface) -> Result<()> {
         }
         if let Some(a) = forward.address.as_deref().filter(|a| a.parse::<std::net::IpAddr>().is_err()) {
             return xml(format!("Invalid address '{a}' in <portForward>"));
-        }
-    }
-    Ok(())
-}
-
-fn limits(b: &Bandwidth) -> Result<()> {
-    if b.inbound.as_ref().is_some_and(|r| r.average.is_none() && r.floor.is_none()) {
-        return detail("Missing mandatory average or floor attributes");
-    }
-    if let Some(out) = &b.outbound {
-        if out.average.is_none() {
-            return detail("Missing mandatory average or floor attributes");
-        }
-        if out.floor.is_some() {
-            return detail("'floor' attribute allowed only in <inbound> element");
         }
     }
     Ok(())
