@@ -164,7 +164,6 @@ async fn odd_status_files_do_no_harm() {
     let folder = host.driver.folders.state.clone();
     std::fs::write(folder.join("garbage.xml"), "<<<").expect("written");
     std::fs::write(folder.join("empty.xml"), "").expect("written");
-    let innocent = std::process::Command::new("sleep").arg("60").spawn().expect("sleep");
     let mut innocent = Killed(std::process::Command::new("sleep").arg("60").spawn().expect("sleep"));
     // A number that now belongs to somebody else, and folders outside of ours.
     let domain = format!(

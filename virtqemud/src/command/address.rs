@@ -31,10 +31,7 @@ impl Builder<'_> {
             0 => format!("0x{:x}", a.slot),
             function => format!("0x{:x}.0x{function:x}", a.slot),
         };
-        props
-            .with("bus", self.buses.pci(a.bus))
-            .opt("multifunction", a.multifunction.map(|on| on))
-            .with("addr", addr)
+        props.with("bus", self.buses.pci(a.bus)).opt("multifunction", a.multifunction).with("addr", addr)
     }
 
     /// Appends the option ROM and boot place of a device that may have them.

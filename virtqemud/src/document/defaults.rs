@@ -7,8 +7,8 @@ use virt_error::Result;
 use virt_model::{Mac, Uuid};
 
 use super::types::{
-    BalloonModel, Boot, BootDevice, Clock, Controller, ControllerKind, Domain, LifecycleAction, Memballoon,
-    Panic, PanicModel, Placement, VirtType, Watchdog, WatchdogAction, WatchdogModel,
+    BalloonModel, Controller, ControllerKind, Domain, Memballoon, Panic, PanicModel, VirtType, Watchdog,
+    WatchdogAction, WatchdogModel,
 };
 use super::{machine, unsupported};
 use crate::emulator::{Emulator, Emulators, host_arch};

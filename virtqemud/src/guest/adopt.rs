@@ -199,7 +199,7 @@ fn adopt(driver: &Arc<Driver>, found: Found) -> Result<bool> {
         });
         match settled.await {
             Ok(Reached::Yes) => {}
-            Ok(Reached::No(status)) => keep_trying(&guest, id, status).await,
+            Ok(Reached::No(status)) => Box::pin(keep_trying(&guest, id, status)).await,
             Err(error) => tracing::error!(?error, name, "adopting a guest"),
         }
     });

@@ -187,12 +187,12 @@ impl Checker<'_> {
         match &dev.source {
             HostdevSource::Mdev(_) => {
                 let model = dev.model.unwrap_or_default();
-                let fits = match (&dev.info.address, model) {
-                    (None, _) => true,
-                    (Some(Address::Pci(_)), HostdevModel::VfioPci) => true,
-                    (Some(Address::Ccw(_)), HostdevModel::VfioCcw) => true,
-                    _ => false,
-                };
+                let fits = matches!(
+                    (&dev.info.address, model),
+                    (None, _)
+                        | (Some(Address::Pci(_)), HostdevModel::VfioPci)
+                        | (Some(Address::Ccw(_)), HostdevModel::VfioCcw)
+                );
                 if !fits && model != HostdevModel::Default {
                     let kind = dev.info.address.as_ref().map_or("none", address_name);
                     return Err(xml_error(format!(

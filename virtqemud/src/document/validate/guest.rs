@@ -117,9 +117,9 @@ impl Checker<'_> {
         let vendor = h.vendor_id.as_ref().filter(|v| v.state).and_then(|v| v.value.as_ref());
         if let Some(vendor) = vendor {
             if vendor.len() > 12 {
-                return Err(super::super::xml_error(format!(
-                    "HyperV vendor_id value must not be more than 12 characters"
-                )));
+                return Err(super::super::xml_error(
+                    "HyperV vendor_id value must not be more than 12 characters",
+                ));
             }
             if vendor.contains(',') {
                 return Err(super::super::xml_error("HyperV vendor_id value is invalid"));
