@@ -1,7 +1,7 @@
 //! The machine and its accelerator, clock, power management, sandbox.
 
 use crate::document::types::{
-    ClockBasis, ClockOffset, IoapicDriver, MemoryModel, SoundModel, TickPolicy, TimerName, VirtType,
+    ClockBasis, ClockOffset, IoapicDriver, KeyWrapCipher, MemoryModel, SoundModel, TickPolicy, TimerName, VirtType,
 };
 use virt_error::Result;
 
@@ -32,6 +32,28 @@ impl Builder<'_> {
             Some(IoapicDriver::Kvm) => opts.put("kernel_irqchip", "on"),
             _ => {}
         }
+        if let Some(gic) = &features.gic
+            && machine::is_arm_virt(&self.emulator.arch, name)
+        {
+            opts = opts.opt("gic-version", gic.version.map(|v| v.as_str().to_string()));
+        }
+        if machine::is_arm_virt(&self.emulator.arch, name)
+            && def.devices.iommus.iter().any(|i| i.model == crate::document::types::IommuModel::Smmuv3)
+        {
+            opts.put("iommu", "smmuv3");
+        }
+        if let Some(aia) = features.aia {
+            opts.put("aia", aia.as_str());
+        }
+        for cipher in &def.keywrap.ciphers {
+            opts.put(
+                match cipher.name {
+                    KeyWrapCipher::Aes => "aes-key-wrap",
+                    KeyWrapCipher::Dea => "dea-key-wrap",
+                },
+                on_off(cipher.state),
+            );
+        }
         let dump = def.memory.as_ref().and_then(|m| m.dump_core);
         opts.put("dump-guest-core", on_off(dump.unwrap_or(self.launch.settings.dump_guest_core)));
         if def.memory_backing.nosharepages {
@@ -40,20 +62,7 @@ impl Builder<'_> {
         if def.devices.memories.iter().any(|m| m.model == MemoryModel::Nvdimm) {
             opts.put("nvdimm", "on");
         }
-        if let Some(gic) = &features.gic
-            && machine::is_arm_virt(&self.emulator.arch, name)
-        {
-            opts = opts.opt("gic-version", gic.version.map(|v| v.as_str().to_string()));
-        }
         opts = opts.switch("ras", state(&features.ras));
-        if let Some(aia) = features.aia {
-            opts.put("aia", aia.as_str());
-        }
-        if machine::is_arm_virt(&self.emulator.arch, name)
-            && def.devices.iommus.iter().any(|i| i.model == crate::document::types::IommuModel::Smmuv3)
-        {
-            opts.put("iommu", "smmuv3");
-        }
         self.pseries(&mut opts);
         if self.hmat() {
             opts.put("hmat", "on");

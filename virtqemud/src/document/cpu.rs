@@ -2,11 +2,13 @@
 
 use virt_error::Result;
 
-use super::types::{Cpu, CpuCheck, CpuFallback, CpuMatch, CpuMode, CpuModel, Domain, VirtType};
+use super::types::{Cpu, CpuCheck, CpuFallback, CpuMatch, CpuMode, CpuModel, Domain, GicVersion, VirtType};
+use super::machine;
 use crate::emulator::Emulator;
 
 /// Names the default CPU where the document names none, and fills in how strictly it is checked.
 pub fn complete(def: &mut Domain, emulator: &Emulator) -> Result<()> {
+    gic(def, emulator);
     let machine = def.os.kind.machine.clone().unwrap_or_default();
     if def.cpu.is_none() {
         let Some(name) = emulator.default_cpu(&machine).filter(|_| named_by_default(emulator)) else {
@@ -18,7 +20,7 @@ pub fn complete(def: &mut Domain, emulator: &Emulator) -> Result<()> {
             check: Some(CpuCheck::None),
             model: Some(CpuModel {
                 fallback: Some(CpuFallback::Forbid),
-                name: Some(name.to_string()),
+                name: Some(written(name, &emulator.arch)),
                 ..CpuModel::default()
             }),
             ..Cpu::default()
@@ -44,7 +46,7 @@ pub fn complete(def: &mut Domain, emulator: &Emulator) -> Result<()> {
         if let Some(name) = emulator.default_cpu(&machine) {
             let model = cpu.model.get_or_insert_default();
             model.fallback = Some(CpuFallback::Forbid);
-            model.name = Some(name.to_string());
+            model.name = Some(written(name, &emulator.arch));
         }
         return Ok(());
     }
@@ -71,6 +73,24 @@ pub fn complete(def: &mut Domain, emulator: &Emulator) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Arm's virtual machine has an interrupt controller, the second version where nothing else is asked: an emulated one
+/// exists with any QEMU.
+fn gic(def: &mut Domain, emulator: &Emulator) {
+    let machine = def.os.kind.machine.as_deref().unwrap_or_default();
+    if machine::is_arm_virt(&emulator.arch, machine) {
+        let version = def.features.gic.get_or_insert_default().version.get_or_insert(GicVersion::V2);
+        if *version == GicVersion::Host && def.virt_type == VirtType::Qemu {
+            *version = GicVersion::V2;
+        }
+    }
+}
+
+/// The name libvirt gives QEMU's default model: PowerPC's are written large.
+fn written(name: &str, arch: &str) -> String {
+    let power = arch.starts_with("ppc64") && name.starts_with("power");
+    if power { name.to_ascii_uppercase() } else { name.to_string() }
 }
 
 /// Where libvirt writes the default CPU into the document.

@@ -100,13 +100,13 @@ pub fn default_devices(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     let x86 = machine::is_x86(&arch);
     let q35 = machine::is_q35(&name);
     let pcie = machine::has_pcie_root(&arch, &name);
-    let pci = machine::has_pci_root(&name);
+    let pci = machine::has_pci_root(&arch, &name);
     let isapc = name == "isapc";
 
     let usb = match arch.as_str() {
         _ if x86 => !isapc && name != "microvm",
         "ppc64" | "ppc64le" => true,
-        "s390x" | "aarch64" | "armv7l" | "riscv64" | "riscv32" | "loongarch64" => false,
+        "s390x" | "aarch64" | "armv7l" | "armv6l" | "riscv64" | "riscv32" | "loongarch64" | "m68k" | "sparc" => false,
         _ => pci || pcie,
     };
     if usb && !def.devices.controllers.iter().any(|c| c.kind == ControllerKind::Usb) {
@@ -120,14 +120,15 @@ pub fn default_devices(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     let root = match (pci, pcie) {
         (_, true) => Some("pcie-root"),
         (true, _) => Some("pci-root"),
-        _ if machine::is_s390(&name) => Some("pci-root"),
         _ => None,
     };
     if let Some(root) = root {
         check_root(def, root)?;
         ensure(def, ControllerKind::Pci, 0, Some(root));
     }
-    let balloon = matches!(arch.as_str(), "s390x" | "sparc64") || x86 || pci || pcie;
+    let balloon = !machine::is_arm(&arch)
+        && !arch.starts_with("riscv")
+        && !matches!(arch.as_str(), "loongarch64" | "m68k" | "sparc");
     if balloon && def.devices.memballoon.is_none() && !isapc {
         def.devices.memballoon = Some(Memballoon { model: BalloonModel::Virtio, ..Memballoon::default() });
     }

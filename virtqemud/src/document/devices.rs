@@ -132,7 +132,7 @@ pub fn complete_controllers(def: &mut Domain, emulator: &Emulator) -> Result<()>
         match c.kind {
             ControllerKind::Usb if c.model.is_none() => {
                 let choices: &[&str] = match emulator.arch.as_str() {
-                    "ppc64" | "ppc64le" | "ppc" => &["qemu-xhci", "nec-xhci", "pci-ohci"],
+                    "ppc64" | "ppc64le" => &["qemu-xhci", "nec-xhci", "pci-ohci"],
                     "aarch64" | "armv7l" | "riscv64" | "loongarch64" => &["qemu-xhci", "nec-xhci"],
                     "s390x" => &["qemu-xhci"],
                     _ => &["piix3-uhci", "qemu-xhci"],

@@ -63,8 +63,15 @@ pub fn has_pcie_root(arch: &str, machine: &str) -> bool {
 }
 
 /// Whether bus 0 is conventional PCI.
-pub fn has_pci_root(machine: &str) -> bool {
-    is_i440fx(machine) || is_pseries(machine)
+pub fn has_pci_root(arch: &str, machine: &str) -> bool {
+    is_i440fx(machine)
+        || is_s390(machine)
+        || match arch {
+            "alpha" | "ppc" | "ppc64" | "ppc64le" | "sh4" | "sh4eb" | "sparc64" => true,
+            "aarch64" | "armv7l" | "armv6l" => machine == "versatilepb",
+            "mips" | "mipsel" | "mips64" | "mips64el" => machine == "malta",
+            _ => false,
+        }
 }
 
 /// Whether the IDE controller is part of the machine.

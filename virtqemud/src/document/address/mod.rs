@@ -7,10 +7,12 @@ mod pci_devices;
 mod serial;
 mod spapr;
 mod usb;
+mod virtio;
+mod zpci;
 
 use virt_error::Result;
 
-use super::types::Domain;
+use super::types::{DeviceInfo, Domain};
 use crate::emulator::Emulator;
 
 /// Assigns all addresses of a document whose devices are complete.
@@ -19,5 +21,30 @@ pub fn assign(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     usb::assign(def)?;
     dimm::assign(def)?;
     spapr::assign(def);
-    pci::assign(def, emulator)
+    virtio::assign(def, emulator)?;
+    pci::assign(def, emulator)?;
+    zpci::assign(def)
+}
+
+/// Visits every device that has a PCI address, but the buses themselves.
+fn pci_infos(def: &mut Domain, act: &mut dyn FnMut(&mut DeviceInfo)) {
+    let act = std::cell::RefCell::new(act);
+    let name = def.os.kind.machine.clone().unwrap_or_default();
+    let arch = def.os.kind.arch.clone().unwrap_or_default();
+    let needs = pci_devices::Needs::of(&name, &arch);
+    let done = pci_devices::visit::<std::convert::Infallible>(
+        def,
+        needs,
+        &mut |(info, _)| {
+            (act.borrow_mut())(info);
+            Ok(())
+        },
+        &mut |controllers| {
+            controllers.iter_mut().for_each(|c| (act.borrow_mut())(&mut c.info));
+            Ok(())
+        },
+    );
+    match done {
+        Ok(()) => {}
+    }
 }

@@ -15,7 +15,7 @@ pub(super) struct Needs {
     pub pci: Connect,
     /// Express devices; conventional where there is no Express bus.
     pub pcie: Connect,
-    /// virtio devices follow the bus, unless virtio has another home.
+    /// virtio devices follow the bus; those with another home have their address before.
     pub virtio: Option<Connect>,
 }
 
@@ -24,8 +24,7 @@ impl Needs {
         let pci = Connect::PCI.and(Connect::HOTPLUG);
         let express = machine::has_pcie_root(arch, machine_name);
         let pcie = if express { Connect::PCIE.and(Connect::HOTPLUG) } else { pci };
-        let virtio = (!machine::is_s390(machine_name)).then_some(pcie);
-        Self { pci, pcie, virtio }
+        Self { pci, pcie, virtio: Some(pcie) }
     }
 
     fn variant(self, model: Option<VirtioModel>) -> Option<Connect> {

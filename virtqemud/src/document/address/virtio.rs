@@ -1,0 +1,134 @@
+//! virtio devices on machines where they do not sit on PCI: channel devices of IBM Z, memory-mapped ones of Arm and
+//! RISC-V boards.
+
+use std::collections::BTreeSet;
+
+use virt_error::Result;
+
+use crate::document::types::{
+    Address, BalloonModel, CcwAddress, ControllerKind, DeviceInfo, DiskBus, Domain, FsDriverType, HostdevModel,
+    HostdevSource, InputBus, MemoryModel, RngModel, SoundModel, VideoKind, VirtioModel,
+};
+use crate::document::{machine, xml_error};
+use crate::emulator::Emulator;
+
+/// The channel subsystem of virtual devices.
+const CSSID: u32 = 0xfe;
+
+pub(super) fn assign(def: &mut Domain, emulator: &Emulator) -> Result<()> {
+    let name = def.os.kind.machine.clone().unwrap_or_default();
+    if machine::is_s390(&name) {
+        channels(def)
+    } else {
+        mapped(def, &emulator.arch, &name);
+        Ok(())
+    }
+}
+
+/// Numbers that were given stay; all others get the lowest free ones, in the order of the visit.
+fn channels(def: &mut Domain) -> Result<()> {
+    let mut used = BTreeSet::new();
+    let mut twice = None;
+    visit(def, &mut |info, _| {
+        if let Some(Address::Ccw(CcwAddress { cssid: Some(css), ssid: Some(ss), devno: Some(devno) })) = &info.address
+            && !used.insert((*css, *ss, *devno))
+        {
+            twice.get_or_insert((*css, *ss, *devno));
+        }
+    });
+    if let Some((css, ss, devno)) = twice {
+        return Err(xml_error(format!("The CCW devno '{css:x}.{ss:x}.{devno:04x}' is in use already")));
+    }
+    let mut full = false;
+    visit(def, &mut |info, _| {
+        let given = match &info.address {
+            None => false,
+            Some(Address::Ccw(a)) => a.devno.is_some(),
+            Some(_) => true,
+        };
+        if given {
+            return;
+        }
+        match (0..=0xffff).find(|n| !used.contains(&(CSSID, 0, *n))) {
+            Some(devno) => {
+                used.insert((CSSID, 0, devno));
+                info.address =
+                    Some(Address::Ccw(CcwAddress { cssid: Some(CSSID), ssid: Some(0), devno: Some(devno) }));
+            }
+            None => full = true,
+        }
+    });
+    if full { Err(xml_error("There are no more free CCW devnos.")) } else { Ok(()) }
+}
+
+/// Boards without PCI Express map virtio devices into memory; so does a guest that does it with one of its devices.
+fn mapped(def: &mut Domain, arch: &str, name: &str) {
+    let board = machine::is_arm(arch) && !machine::has_pcie_root(arch, name);
+    let mut chosen = board;
+    visit(def, &mut |info, virtio| chosen |= virtio && info.address == Some(Address::VirtioMmio));
+    if chosen {
+        visit(def, &mut |info, virtio| {
+            if virtio {
+                info.address.get_or_insert(Address::VirtioMmio);
+            }
+        });
+    }
+}
+
+/// Visits virtio devices (and channel devices passed through), in the order in which the reference numbers them.
+fn visit(def: &mut Domain, act: &mut dyn FnMut(&mut DeviceInfo, bool)) {
+    let plain = |m: Option<VirtioModel>| matches!(m, None | Some(VirtioModel::Default | VirtioModel::Virtio));
+    let d = &mut def.devices;
+    for x in d.disks.iter_mut().filter(|x| x.target.bus == Some(DiskBus::Virtio) && plain(x.model)) {
+        act(&mut x.info, true);
+    }
+    for x in d.interfaces.iter_mut().filter(|x| x.model.as_deref() == Some("virtio")) {
+        act(&mut x.info, true);
+    }
+    for x in d.sounds.iter_mut().filter(|x| x.model == SoundModel::Virtio) {
+        act(&mut x.info, true);
+    }
+    for x in &mut d.hostdevs {
+        match (&x.source, x.model) {
+            (HostdevSource::ScsiHost(_), None | Some(HostdevModel::Default | HostdevModel::Virtio)) => {
+                act(&mut x.info, true);
+            }
+            (HostdevSource::Mdev(_), Some(HostdevModel::VfioCcw)) => act(&mut x.info, false),
+            _ => {}
+        }
+    }
+    for x in d.videos.iter_mut().filter(|x| x.model.kind == VideoKind::Virtio) {
+        act(&mut x.info, true);
+    }
+    for x in &mut d.controllers {
+        let virtio = match x.kind {
+            ControllerKind::VirtioSerial => matches!(x.model.as_deref(), None | Some("virtio")),
+            ControllerKind::Scsi => x.model.as_deref() == Some("virtio-scsi"),
+            _ => false,
+        };
+        if virtio {
+            act(&mut x.info, true);
+        }
+    }
+    for x in d.inputs.iter_mut().filter(|x| x.bus == Some(InputBus::Virtio) && plain(x.model)) {
+        act(&mut x.info, true);
+    }
+    for x in d.filesystems.iter_mut().filter(|x| x.driver.kind != Some(FsDriverType::Mtp) && plain(x.model)) {
+        act(&mut x.info, true);
+    }
+    if let Some(x) = d.memballoon.as_mut().filter(|x| x.model == BalloonModel::Virtio) {
+        act(&mut x.info, true);
+    }
+    for x in d.rngs.iter_mut().filter(|x| x.model == RngModel::Virtio) {
+        act(&mut x.info, true);
+    }
+    for x in d.memories.iter_mut().filter(|x| matches!(x.model, MemoryModel::VirtioMem | MemoryModel::VirtioPmem)) {
+        act(&mut x.info, true);
+    }
+    if let Some(x) = d.vsock.as_mut().filter(|x| plain(x.model)) {
+        act(&mut x.info, true);
+    }
+    for x in &mut d.cryptos {
+        act(&mut x.info, true);
+    }
+}
