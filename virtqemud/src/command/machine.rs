@@ -1,7 +1,8 @@
 //! The machine and its accelerator, clock, power management, sandbox.
 
 use crate::document::types::{
-    ClockBasis, ClockOffset, IoapicDriver, KeyWrapCipher, MemoryModel, SoundModel, TickPolicy, TimerName, VirtType,
+    ClockBasis, ClockOffset, IoapicDriver, KeyWrapCipher, MemoryModel, SoundModel, TickPolicy, TimerName,
+    VirtType,
 };
 use virt_error::Result;
 

@@ -2,8 +2,8 @@
 
 use virt_error::Result;
 
-use super::types::{Cpu, CpuCheck, CpuFallback, CpuMatch, CpuMode, CpuModel, Domain, GicVersion, VirtType};
 use super::machine;
+use super::types::{Cpu, CpuCheck, CpuFallback, CpuMatch, CpuMode, CpuModel, Domain, GicVersion, VirtType};
 use crate::emulator::Emulator;
 
 /// Names the default CPU where the document names none, and fills in how strictly it is checked.

@@ -106,7 +106,8 @@ pub fn default_devices(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     let usb = match arch.as_str() {
         _ if x86 => !isapc && name != "microvm",
         "ppc64" | "ppc64le" => true,
-        "s390x" | "aarch64" | "armv7l" | "armv6l" | "riscv64" | "riscv32" | "loongarch64" | "m68k" | "sparc" => false,
+        "s390x" | "aarch64" | "armv7l" | "armv6l" | "riscv64" | "riscv32" | "loongarch64" | "m68k"
+        | "sparc" => false,
         _ => pci || pcie,
     };
     if usb && !def.devices.controllers.iter().any(|c| c.kind == ControllerKind::Usb) {
@@ -126,9 +127,7 @@ pub fn default_devices(def: &mut Domain, emulator: &Emulator) -> Result<()> {
         check_root(def, root)?;
         ensure(def, ControllerKind::Pci, 0, Some(root));
     }
-    let balloon = !machine::is_arm(&arch)
-        && !arch.starts_with("riscv")
-        && !matches!(arch.as_str(), "loongarch64" | "m68k" | "sparc");
+    let balloon = !machine::is_arm(&arch) && !matches!(arch.as_str(), "loongarch64" | "m68k" | "sparc");
     if balloon && def.devices.memballoon.is_none() && !isapc {
         def.devices.memballoon = Some(Memballoon { model: BalloonModel::Virtio, ..Memballoon::default() });
     }

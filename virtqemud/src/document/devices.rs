@@ -99,6 +99,12 @@ fn many_vcpus(def: &mut Domain, name: &str) {
 pub fn before(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     let name = def.os.kind.machine.clone().unwrap_or_default();
     ports::before(def);
+    let d = &mut def.devices;
+    let infos = d.disks.iter_mut().map(|x| &mut x.info).chain(d.interfaces.iter_mut().map(|x| &mut x.info));
+    for boot in infos.chain(d.hostdevs.iter_mut().map(|x| &mut x.info)).filter_map(|i| i.boot.as_mut()) {
+        // The boot loader of IBM Z reads large letters.
+        boot.loadparm.iter_mut().for_each(|p| p.make_ascii_uppercase());
+    }
     for video in &mut def.devices.videos {
         if video.model.kind == VideoKind::Default {
             video.model.kind = default_video(emulator, &name);
@@ -130,11 +136,16 @@ pub fn complete_controllers(def: &mut Domain, emulator: &Emulator) -> Result<()>
     let scsi = first.filter(|m| m != "auto").unwrap_or_else(|| default_scsi(name, &emulator.arch).into());
     for c in &mut def.devices.controllers {
         match c.kind {
+            // IBM Z has USB only where its place is named.
+            ControllerKind::Usb if c.model.is_none() && machine::is_s390(name) => {
+                if c.info.address.is_none() {
+                    c.model = Some("none".into());
+                }
+            }
             ControllerKind::Usb if c.model.is_none() => {
                 let choices: &[&str] = match emulator.arch.as_str() {
                     "ppc64" | "ppc64le" => &["qemu-xhci", "nec-xhci", "pci-ohci"],
-                    "aarch64" | "armv7l" | "riscv64" | "loongarch64" => &["qemu-xhci", "nec-xhci"],
-                    "s390x" => &["qemu-xhci"],
+                    "aarch64" | "armv7l" | "loongarch64" => &["qemu-xhci", "nec-xhci"],
                     _ => &["piix3-uhci", "qemu-xhci"],
                 };
                 let available = choices.iter().find(|m| emulator.has_type(qemu_usb(m)));
@@ -244,8 +255,10 @@ fn complete_panic(panic: &mut Panic, arch: &str, name: &str) {
             PanicModel::Pseries
         } else if arch == "s390x" {
             PanicModel::S390
-        } else {
+        } else if machine::is_x86(arch) {
             PanicModel::Isa
+        } else {
+            PanicModel::Default
         });
     }
 }

@@ -2,10 +2,13 @@
 
 use virt_error::Result;
 
-use super::types::{Domain, Numa, NumaCell};
+use super::types::{Domain, MemoryModel, Numa, NumaCell};
 
 /// QEMU takes whole MiB.
 const ALIGN_KIB: u64 = 1024;
+
+/// PowerPC's virtual machine counts in logical blocks of 256 MiB.
+const BLOCK_KIB: u64 = 262_144;
 
 /// Memory modules are kept to the size of a transparent huge page.
 const MODULE_KIB: u64 = 2048;
@@ -32,6 +35,20 @@ fn devices_kib(def: &Domain) -> u64 {
     def.devices.memories.iter().filter_map(|m| m.target.size).map(|s| s.kib).sum()
 }
 
+/// An NVDIMM of a pseries guest holds whole blocks behind its label, at least one.
+fn pseries_nvdimms(def: &mut Domain) {
+    if !super::machine::is_pseries(def.os.kind.machine.as_deref().unwrap_or_default()) {
+        return;
+    }
+    for m in def.devices.memories.iter_mut().filter(|m| m.model == MemoryModel::Nvdimm) {
+        let label = m.target.label.as_ref().map_or(0, |l| l.size.kib);
+        if let Some(size) = &mut m.target.size {
+            let blocks = size.kib.saturating_sub(label) / BLOCK_KIB;
+            size.kib = label + blocks.max(1) * BLOCK_KIB;
+        }
+    }
+}
+
 /// Totals that follow from one another, and the NUMA node that memory devices need.
 pub fn complete(def: &mut Domain) -> Result<()> {
     if let Some(numa) = def.cpu.as_mut().and_then(|c| c.numa.as_mut()) {
@@ -41,6 +58,7 @@ pub fn complete(def: &mut Domain) -> Result<()> {
         numa.cells.sort_by_key(|c| c.id);
     }
     numa(def);
+    pseries_nvdimms(def);
     let nodes: u64 = cells(def).iter().map(|c| c.memory.kib.unwrap_or(0)).sum();
     let devices = devices_kib(def);
     if nodes > 0 {

@@ -47,6 +47,10 @@ pub(super) fn is_made(path: &str) -> bool {
 
 fn complete_serial(serial: &mut Serial, arch: &str, name: &str) {
     let t = &mut serial.target;
+    // Older documents have ISA ports on machines that never had any.
+    if t.kind == Some(SerialTarget::Isa) && t.model.is_none() && !machine::is_x86(arch) {
+        t.kind = None;
+    }
     let kind = match t.kind {
         Some(SerialTarget::None) | None => {
             let kind = if machine::is_x86(arch) {

@@ -208,6 +208,8 @@ pub struct PciSet {
     pub buses: Vec<Option<Bus>>,
     /// Whether missing buses may be added.
     pub growing: bool,
+    /// Whether a missing conventional bus is a host bridge of its own.
+    pub many_roots: bool,
 }
 
 fn too_far(place: PciPlace, high: u32) -> Error {
@@ -221,7 +223,7 @@ fn too_far(place: PciPlace, high: u32) -> Error {
 impl PciSet {
     /// Buses by index.
     pub fn new(models: &[Option<BusModel>], growing: bool) -> Self {
-        Self { buses: models.iter().map(|m| m.map(Bus::new)).collect(), growing }
+        Self { buses: models.iter().map(|m| m.map(Bus::new)).collect(), growing, many_roots: false }
     }
 
     fn bus(&self, place: PciPlace) -> Result<&Bus> {
@@ -431,6 +433,7 @@ impl PciSet {
         }
         let model = match (conventional, pcie) {
             (true, true) => BusModel::PcieToPciBridge,
+            (true, false) if self.many_roots => BusModel::PciRoot,
             (true, false) => BusModel::PciBridge,
             (false, _) => BusModel::PcieRootPort,
         };

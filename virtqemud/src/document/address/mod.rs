@@ -12,7 +12,7 @@ mod zpci;
 
 use virt_error::Result;
 
-use super::types::{DeviceInfo, Domain};
+use super::types::{Address, ConsoleTarget, DeviceInfo, Domain};
 use crate::emulator::Emulator;
 
 /// Assigns all addresses of a document whose devices are complete.
@@ -21,6 +21,13 @@ pub fn assign(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     usb::assign(def)?;
     dimm::assign(def)?;
     spapr::assign(def);
+    // The first console is the first serial port, wherever that is.
+    if let (Some(serial), Some(console)) = (def.devices.serials.first(), def.devices.consoles.first_mut())
+        && console.target.kind == Some(ConsoleTarget::Serial)
+        && matches!(serial.info.address, Some(Address::SpaprVio(_)))
+    {
+        console.info.address = serial.info.address.clone();
+    }
     virtio::assign(def, emulator)?;
     pci::assign(def, emulator)?;
     zpci::assign(def)

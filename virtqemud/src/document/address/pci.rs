@@ -22,6 +22,7 @@ pub(super) fn assign(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     let spare_port = express && models.len() <= 1;
     let mut trial = def.clone();
     let mut set = PciSet::new(&buses(def, true)?, true);
+    set.many_roots = machine::is_pseries(&guest.name);
     guest.collect(&mut trial, &mut set)?;
     let root = matches!(models.first(), Some(Some(BusModel::PciRoot))) && machine::is_i440fx(&guest.name);
     let bridge = BusModel::PciBridge.connect();
@@ -63,6 +64,7 @@ pub(super) fn assign(def: &mut Domain, emulator: &Emulator) -> Result<()> {
                 .find(|c| c.kind == ControllerKind::Pci && c.index == Some(index))
             {
                 c.pci_model = Some(match model {
+                    BusModel::PciRoot => PciModelName::SpaprPhb,
                     BusModel::PciBridge => PciModelName::PciBridge,
                     BusModel::PcieToPciBridge => PciModelName::PciePciBridge,
                     _ => PciModelName::PcieRootPort,
@@ -76,6 +78,7 @@ pub(super) fn assign(def: &mut Domain, emulator: &Emulator) -> Result<()> {
         guest.place_all(def, &mut set)?;
     }
     share_slots(def, &guest, &set)?;
+    host_bridges(def);
     port_options(def);
     Ok(())
 }
@@ -96,8 +99,10 @@ fn buses(def: &Domain, fill: bool) -> Result<Vec<Option<BusModel>>> {
         }
         models[index] = c.model.as_deref().and_then(BusModel::from_name);
     }
+    let pseries = machine::is_pseries(def.os.kind.machine.as_deref().unwrap_or_default());
     // An index nobody named is a bus of the usual kind.
     let filler = match models.first() {
+        Some(Some(BusModel::PciRoot)) if pseries => BusModel::PciRoot,
         Some(Some(BusModel::PcieRoot)) => BusModel::PcieRootPort,
         _ => BusModel::PciBridge,
     };
@@ -404,6 +409,19 @@ fn share_slots(def: &mut Domain, guest: &Guest, set: &PciSet) -> Result<()> {
         },
         &mut |_| Ok(()),
     )
+}
+
+/// Each host bridge of PowerPC has a number, the first is 0.
+fn host_bridges(def: &mut Domain) {
+    let all = &mut def.devices.controllers;
+    let bridge = |c: &&mut Controller| c.pci_model == Some(PciModelName::SpaprPhb);
+    let mut used: Vec<u32> = all.iter_mut().filter(bridge).filter_map(|c| c.target.index).collect();
+    for c in all.iter_mut().filter(bridge).filter(|c| c.target.index.is_none()) {
+        let first = u32::from(c.index != Some(0));
+        let free = (first..).find(|n| !used.contains(n));
+        used.extend(free);
+        c.target.index = free;
+    }
 }
 
 /// What PCI controllers show the guest of themselves.

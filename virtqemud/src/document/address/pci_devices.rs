@@ -183,7 +183,7 @@ pub(super) fn visit<E>(
         act((&mut vsock.info, needs))?;
     }
     for panic in d.panics.iter_mut().filter(|p| p.model == Some(PanicModel::Pvpanic)) {
-        act((&mut panic.info, Connect(n.pci.0 & !Connect::HOTPLUG.0)))?;
+        act((&mut panic.info, Connect(n.pcie.0 & !Connect::HOTPLUG.0).and(Connect::INTEGRATED)))?;
     }
     for memory in
         d.memories.iter_mut().filter(|m| matches!(m.model, MemoryModel::VirtioMem | MemoryModel::VirtioPmem))

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use virt_error::Result;
 
 use crate::document::types::{
-    Address, BalloonModel, CcwAddress, ControllerKind, DeviceInfo, DiskBus, Domain, FsDriverType, HostdevModel,
-    HostdevSource, InputBus, MemoryModel, RngModel, SoundModel, VideoKind, VirtioModel,
+    Address, BalloonModel, CcwAddress, ControllerKind, DeviceInfo, DiskBus, Domain, FsDriverType,
+    HostdevModel, HostdevSource, InputBus, MemoryModel, RngModel, SoundModel, VideoKind, VirtioModel,
 };
 use crate::document::{machine, xml_error};
 use crate::emulator::Emulator;
@@ -29,13 +29,17 @@ pub(super) fn assign(def: &mut Domain, emulator: &Emulator) -> Result<()> {
 fn channels(def: &mut Domain) -> Result<()> {
     let mut used = BTreeSet::new();
     let mut twice = None;
-    visit(def, &mut |info, _| {
-        if let Some(Address::Ccw(CcwAddress { cssid: Some(css), ssid: Some(ss), devno: Some(devno) })) = &info.address
+    // A console of a virtio-serial controller needs none, but what a document names is taken.
+    let mut take = |info: &DeviceInfo| {
+        if let Some(Address::Ccw(CcwAddress { cssid: Some(css), ssid: Some(ss), devno: Some(devno) })) =
+            &info.address
             && !used.insert((*css, *ss, *devno))
         {
             twice.get_or_insert((*css, *ss, *devno));
         }
-    });
+    };
+    def.devices.consoles.iter().for_each(|c| take(&c.info));
+    visit(def, &mut |info, _| take(info));
     if let Some((css, ss, devno)) = twice {
         return Err(xml_error(format!("The CCW devno '{css:x}.{ss:x}.{devno:04x}' is in use already")));
     }
@@ -122,7 +126,9 @@ fn visit(def: &mut Domain, act: &mut dyn FnMut(&mut DeviceInfo, bool)) {
     for x in d.rngs.iter_mut().filter(|x| x.model == RngModel::Virtio) {
         act(&mut x.info, true);
     }
-    for x in d.memories.iter_mut().filter(|x| matches!(x.model, MemoryModel::VirtioMem | MemoryModel::VirtioPmem)) {
+    for x in
+        d.memories.iter_mut().filter(|x| matches!(x.model, MemoryModel::VirtioMem | MemoryModel::VirtioPmem))
+    {
         act(&mut x.info, true);
     }
     if let Some(x) = d.vsock.as_mut().filter(|x| plain(x.model)) {

@@ -8,6 +8,7 @@ mod devices;
 mod disks;
 mod displays;
 mod guest;
+mod machines;
 mod memory;
 mod network;
 
@@ -55,6 +56,7 @@ pub fn check(def: &Domain, emulator: &Emulator) -> Result<()> {
     c.controllers()?;
     c.network()?;
     c.displays()?;
+    c.machines()?;
     c.devices()
 }
 
