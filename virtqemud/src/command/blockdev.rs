@@ -189,7 +189,7 @@ impl Builder<'_> {
         props
     }
 
-    fn network_node(&mut self, s: &NetworkImage, node: &str) -> Props {
+    pub(super) fn network_node(&mut self, s: &NetworkImage, node: &str) -> Props {
         let first = s.hosts.first();
         let name = s.name.clone().unwrap_or_default();
         let user = s.common.auth.as_ref().and_then(|a| a.username.clone());

@@ -31,7 +31,10 @@ impl Buses {
                 ControllerKind::Pci => {
                     let name = match c.model.as_deref() {
                         Some("pcie-root") => "pcie.0".to_string(),
-                        Some("pci-root") if c.pci_model.is_none() => format!("pci.{index}"),
+                        Some("pci-root") if index == 0 => "pci.0".to_string(),
+                        // A further host bridge: the bus is called after it.
+                        Some("pci-root") if c.pci_model.is_some() => format!("{alias}.0"),
+                        Some("pci-root") => format!("pci.{index}"),
                         _ => alias,
                     };
                     buses.pci.entry(index).or_insert(name);

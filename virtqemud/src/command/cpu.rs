@@ -6,10 +6,15 @@ use virt_error::Result;
 use super::Builder;
 use super::props::Opts;
 use crate::document::cpu::qemu_feature;
+use crate::document::machine;
 
 impl Builder<'_> {
     /// `-cpu`
     pub(super) fn cpu(&mut self) -> Result<()> {
+        // Machines without a named default get QEMU's own.
+        if self.def.cpu.is_none() && !machine::is_x86(&self.emulator.arch) {
+            return Ok(());
+        }
         let mut opts = self.cpu_model();
         self.cpu_hypervisor_features(&mut opts);
         self.cpu_cache(&mut opts);

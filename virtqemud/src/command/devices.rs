@@ -305,7 +305,8 @@ impl Builder<'_> {
                 }
             }
             let driver = match model {
-                TpmModel::Tis if machine::is_arm(&self.emulator.arch) => "tpm-tis-device",
+                // Where there is no ISA the chip is mapped into memory.
+                TpmModel::Tis if !machine::is_x86(&self.emulator.arch) => "tpm-tis-device",
                 model => model.as_str(),
             };
             let props = Props::driver(driver).with("tpmdev", id).with("id", alias);

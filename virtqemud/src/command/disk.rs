@@ -74,16 +74,22 @@ impl Builder<'_> {
     }
 
     fn disk(&mut self, disk: &Disk) -> Result<()> {
+        let pseries = crate::document::machine::is_pseries(self.machine());
+        if disk.target.bus == Some(DiskBus::Fdc) && pseries {
+            return Err(crate::document::unsupported(
+                "PowerPC pseries machines do not support floppy device",
+            ));
+        }
         if disk.target.bus == Some(DiskBus::Sd) {
-            let opts = Opts::new("")
-                .opt("file", disk.source.path())
-                .opt("format", disk.driver.format.map(|f| f.as_str()))
-                .with("if", "sd")
-                .with(
-                    "index",
-                    crate::document::target::index(disk.target.dev.as_deref().unwrap_or_default())
-                        .unwrap_or(0),
-                );
+            let mut file = Opts::new("").opt("file", disk.source.path());
+            if let DiskSource::Network(s) = &disk.source {
+                let node = self.network_node(s, "libvirt-1-storage").into_value();
+                flat(&mut file, "file", &node);
+            }
+            let opts = file.opt("format", disk.driver.format.map(|f| f.as_str())).with("if", "sd").with(
+                "index",
+                crate::document::target::index(disk.target.dev.as_deref().unwrap_or_default()).unwrap_or(0),
+            );
             self.line.opts("-drive", opts);
             return Ok(());
         }
@@ -358,4 +364,19 @@ fn limits(t: &IoTune) -> Value {
         limits[name] = length.into();
     }
     limits
+}
+
+/// A block node in the words of `-drive`, which boards with built-in card slots still need: `file.server.0.host=...`.
+fn flat(opts: &mut Opts, path: &str, value: &Value) {
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(k, v)| flat(opts, &format!("{path}.{k}"), v)),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(i, v)| flat(opts, &format!("{path}.{i}"), v));
+        }
+        Value::String(text) => {
+            let text = if path == "file.path" { text.trim_start_matches('/') } else { text };
+            opts.put(path, text);
+        }
+        other => opts.put(path, other),
+    }
 }

@@ -352,6 +352,8 @@ impl Builder<'_> {
         }
         let (props, _) = self.backend(&backend)?;
         self.line.object(props);
+        // Only PowerPC's NVDIMMs have an identity.
+        let pseries = crate::document::machine::is_pseries(self.machine());
         let props = match device.model {
             MemoryModel::Dimm | MemoryModel::Nvdimm => {
                 let name = if device.model == MemoryModel::Dimm { "pc-dimm" } else { "nvdimm" };
@@ -359,7 +361,7 @@ impl Builder<'_> {
                 let props = Props::driver(name)
                     .opt("node", t.node)
                     .opt("label-size", label)
-                    .opt("uuid", device.uuid.map(|u| u.to_string()).filter(|_| false))
+                    .opt("uuid", device.uuid.map(|u| u.to_string()).filter(|_| pseries))
                     .when(t.readonly, "unarmed", true)
                     .with("memdev", id)
                     .with("id", alias);

@@ -63,6 +63,7 @@ pub fn build(def: &Domain, emulator: &Emulator, launch: &LaunchContext<'_>) -> R
         Builder { def, emulator, launch, line, buses: Buses::new(def), boot: BootOrder::new(def) };
     builder.run()?;
     let mut line = builder.line;
+    zpci_devices(def, &mut line);
     override_devices(def, &mut line);
     for (name, value) in &def.qemu.env {
         line.env.push((name.clone(), value.clone().unwrap_or_default()));
@@ -134,6 +135,9 @@ impl Builder<'_> {
             self.line.args.push(arg.clone());
         }
         self.sandbox();
+        if let Some(on) = def.features.async_teardown {
+            self.line.arg("-run-with", format!("async-teardown={}", props::on_off(on)));
+        }
         self.panics();
         self.shmems();
         self.vsock();
@@ -156,6 +160,32 @@ impl Builder<'_> {
             }
         };
         self.line.arg("-compat", value.to_string());
+    }
+}
+
+/// On IBM Z a device of its own, before each PCI device, gives it its two numbers.
+fn zpci_devices(def: &Domain, line: &mut CommandLine) {
+    let numbers = crate::document::address::zpci_numbers(def);
+    if numbers.is_empty() {
+        return;
+    }
+    let args = std::mem::take(&mut line.args);
+    let mut args = args.into_iter().peekable();
+    while let Some(arg) = args.next() {
+        if arg == "-device"
+            && let Some(Ok(Value::Object(device))) = args.peek().map(|a| serde_json::from_str::<Value>(a))
+            && let Some(alias) = device.get("id").and_then(Value::as_str)
+            && let Some((_, uid, fid)) = numbers.iter().find(|n| n.0 == alias)
+        {
+            line.device(
+                props::Props::driver("zpci")
+                    .with("uid", *uid)
+                    .with("fid", *fid)
+                    .with("target", alias)
+                    .with("id", format!("zpci{uid}")),
+            );
+        }
+        line.args.push(arg);
     }
 }
 

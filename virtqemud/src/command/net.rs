@@ -1,5 +1,6 @@
 //! Network cards: `-netdev` and the device.
 
+use crate::document::machine;
 use crate::document::types::{Interface, NetBackendKind, NetSource, TxMode, VhostUserMode};
 use serde_json::json;
 use virt_error::{Code, Domain, Error, Result};
@@ -27,9 +28,26 @@ impl Builder<'_> {
         let host = format!("host{alias}");
         let netdev = self.netdev(net, index, &host)?;
         self.line.arg("-netdev", netdev.to_string());
+        if let Some(model) = self.built_in(net) {
+            let mac = net.mac.as_ref().and_then(|m| m.address).map(|m| m.to_string());
+            let opts = Opts::new("nic")
+                .opt("macaddr", mac)
+                .with("netdev", &host)
+                .with("model", model)
+                .with("id", &alias);
+            self.line.opts("-net", opts);
+            return Ok(());
+        }
         let props = self.card(net, &alias, &host);
         self.line.device(props);
         Ok(())
+    }
+
+    /// The card that is soldered to an Arm board.
+    fn built_in<'n>(&self, net: &'n Interface) -> Option<&'n str> {
+        let arch = &self.emulator.arch;
+        let board = machine::is_arm(arch) && !machine::is_arm_virt(arch, self.machine());
+        net.model.as_deref().filter(|m| board && matches!(*m, "lan9118" | "smc91c111"))
     }
 
     fn netdev(&mut self, net: &Interface, index: usize, id: &str) -> Result<Props> {

@@ -88,6 +88,6 @@ impl Builder<'_> {
     }
 
     fn vga_capable(&self) -> bool {
-        matches!(self.emulator.target.as_str(), "x86_64" | "i386" | "ppc64" | "ppc")
+        matches!(self.emulator.target.as_str(), "x86_64" | "i386" | "ppc64" | "ppc" | "riscv64" | "riscv32")
     }
 }

@@ -180,11 +180,7 @@ fn qemu_usb(model: &str) -> &str {
 pub fn default_scsi(name: &str, arch: &str) -> &'static str {
     if machine::is_pseries(name) {
         "ibmvscsi"
-    } else if machine::is_s390(name)
-        || machine::is_arm(arch)
-        || arch.starts_with("riscv")
-        || arch == "loongarch64"
-    {
+    } else if machine::is_s390(name) || machine::is_arm(arch) || arch == "loongarch64" {
         "virtio-scsi"
     } else {
         "lsilogic"

@@ -136,13 +136,17 @@ fn numa(def: &mut Domain) {
 
 /// Rounds everything up to what QEMU takes; the document keeps the numbers as given until the guest starts.
 pub fn align(def: &mut Domain) {
+    let pseries = super::machine::is_pseries(def.os.kind.machine.as_deref().unwrap_or_default());
+    let step = if pseries { BLOCK_KIB } else { ALIGN_KIB };
     let devices: u64 = def
         .devices
         .memories
         .iter_mut()
         .map(|m| {
-            if let Some(size) = &mut m.target.size {
-                size.kib = round_up(size.kib, MODULE_KIB);
+            // Those of a pseries guest have their size already.
+            let fixed = pseries && m.model == MemoryModel::Nvdimm;
+            if let Some(size) = m.target.size.as_mut().filter(|_| !fixed) {
+                size.kib = round_up(size.kib, if pseries { BLOCK_KIB } else { MODULE_KIB });
             }
             m.target.size.map_or(0, |s| s.kib)
         })
@@ -151,17 +155,16 @@ pub fn align(def: &mut Domain) {
     if let Some(numa) = def.cpu.as_mut().and_then(|c| c.numa.as_mut()) {
         for cell in &mut numa.cells {
             if let Some(kib) = &mut cell.memory.kib {
-                *kib = round_up(*kib, ALIGN_KIB);
+                *kib = round_up(*kib, step);
                 nodes += *kib;
             }
         }
     }
     if let Some(memory) = &mut def.memory {
-        let initial =
-            if nodes > 0 { nodes } else { round_up(memory.size.kib.saturating_sub(devices), ALIGN_KIB) };
+        let initial = if nodes > 0 { nodes } else { round_up(memory.size.kib.saturating_sub(devices), step) };
         memory.size.kib = initial + devices;
     }
     if let Some(max) = &mut def.max_memory {
-        max.size.kib = round_up(max.size.kib, ALIGN_KIB);
+        max.size.kib = round_up(max.size.kib, step);
     }
 }

@@ -12,6 +12,7 @@ mod zpci;
 
 use virt_error::Result;
 
+use super::machine;
 use super::types::{Address, ConsoleTarget, DeviceInfo, Domain};
 use crate::emulator::Emulator;
 
@@ -31,6 +32,21 @@ pub fn assign(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     virtio::assign(def, emulator)?;
     pci::assign(def, emulator)?;
     zpci::assign(def)
+}
+
+/// Aliases of the PCI devices of an IBM Z guest, with their two numbers.
+pub fn zpci_numbers(def: &Domain) -> Vec<(String, u32, u32)> {
+    let mut out = Vec::new();
+    if machine::is_s390(def.os.kind.machine.as_deref().unwrap_or_default()) {
+        pci_infos(&mut def.clone(), &mut |info| {
+            if let (Some(alias), Some(Address::Pci(a))) = (&info.alias, &info.address)
+                && let (Some(uid), Some(fid)) = (a.zpci.uid, a.zpci.fid)
+            {
+                out.push((alias.clone(), uid, fid));
+            }
+        });
+    }
+    out
 }
 
 /// Visits every device that has a PCI address, but the buses themselves.

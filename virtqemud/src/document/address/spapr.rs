@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use crate::document::types::{Address, ControllerKind, DeviceInfo, Domain, SerialTarget, SpaprVioAddress};
+use crate::document::types::{
+    Address, ControllerKind, DeviceInfo, Domain, SerialTarget, SpaprVioAddress, TpmModel,
+};
 
 /// Where each kind of device starts, and the step to the next free register.
 const CARD: u64 = 0x1000;
 const SCSI: u64 = 0x2000;
 const NVRAM: u64 = 0x3000;
+const TPM: u64 = 0x4000;
 const SERIAL: u64 = 0x3000_0000;
 const STEP: u64 = 0x1000;
 
@@ -43,6 +46,9 @@ fn visit(def: &mut Domain, act: &mut dyn FnMut(&mut DeviceInfo, u64)) {
     }
     for serial in d.serials.iter_mut().filter(|s| s.target.kind == Some(SerialTarget::SpaprVio)) {
         act(&mut serial.info, SERIAL);
+    }
+    for tpm in d.tpms.iter_mut().filter(|t| t.model == Some(TpmModel::Spapr)) {
+        act(&mut tpm.info, TPM);
     }
     if let Some(nvram) = &mut d.nvram {
         act(&mut nvram.info, NVRAM);
