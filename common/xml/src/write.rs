@@ -64,6 +64,11 @@ impl Writer {
         self.state = State::Lines;
     }
 
+    /// Ends the start tag just opened, so that the element gets an end tag even if nothing follows.
+    pub fn open_lines(&mut self) {
+        self.close_tag();
+    }
+
     /// Opens an element.
     pub fn start(&mut self, name: &'static str) -> Mark {
         let mark = Mark { at: self.out.len(), named: 0, state: self.state };

@@ -1,7 +1,7 @@
 //! Network settings that guests' cards share with networks: addresses, VLANs, bandwidth, virtual ports.
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{El, Xml, YesNo, names};
+use virt_xml::{El, Writer, Xml, YesNo, names};
 
 use crate::{Uuid, UuidText};
 
@@ -89,10 +89,26 @@ pub struct VlanTag {
 pub struct Bandwidth {
     #[xml(attr = "classID", status)]
     pub class_id: Option<u32>,
+    #[xml(flatten)]
+    pub tags: OpenTags,
     #[xml(child)]
     pub inbound: Option<Rate>,
     #[xml(child)]
     pub outbound: Option<Rate>,
+}
+
+/// An element the reference never shortens to `<x/>`.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct OpenTags;
+
+impl Xml for OpenTags {
+    fn read(_: El<'_>) -> Result<Self> {
+        Ok(Self)
+    }
+    fn write_attrs(&self, _: &mut Writer) {}
+    fn write_children(&self, w: &mut Writer) {
+        w.open_lines();
+    }
 }
 
 impl Bandwidth {
