@@ -11,8 +11,10 @@ mod bitmap;
 mod size;
 mod text;
 
+pub mod backup;
 pub mod domain;
 pub mod network;
+pub mod snapshot;
 
 pub use bitmap::Bitmap;
 pub use size::{ShmemSize, Size, TsegSize, scaled};

@@ -242,3 +242,33 @@ fn wrong_documents_are_refused_with_the_references_code() {
     println!("refused without an emulator: {refused} of {total}");
     verdict("wrong documents", total, &wrong);
 }
+
+/// Snapshot, checkpoint and backup documents: what the reference writes comes back, what it accepts is accepted.
+#[test]
+fn documents_beside_a_guest_come_back_equal() {
+    use virt_model::backup::Backup;
+    use virt_model::snapshot::{Checkpoint, Snapshot};
+    let Some(dir) = cases() else { return };
+    let (mut wrong, mut total) = (Vec::new(), 0);
+    for suite in ["snapshot-xml", "checkpoint-xml", "backup-xml"] {
+        let again = |text: &str| match suite {
+            "snapshot-xml" => Snapshot::parse(text, Mode::STATUS).map(|d| d.format(Mode::STATUS)),
+            "checkpoint-xml" => Checkpoint::parse(text, Mode::STATUS).map(|d| d.format(Mode::STATUS)),
+            _ => Backup::parse(text, Mode::STATUS).map(|d| d.format(Mode::STATUS)),
+        };
+        for (case, text) in files(suite, ".out.xml") {
+            total += 1;
+            match again(&text) {
+                Err(e) => wrong.push((case, format!("{e:?}"))),
+                Ok(got) => wrong.extend(difference(&tree(&text), &tree(&got), "").map(|d| (case, d))),
+            }
+        }
+        for (case, text) in files(suite, ".in.xml") {
+            if dir.join(format!("{case}.out.xml")).exists() {
+                total += 1;
+                wrong.extend(again(&text).err().map(|e| (case, format!("{e:?}"))));
+            }
+        }
+    }
+    verdict("documents beside a guest", total, &wrong);
+}
