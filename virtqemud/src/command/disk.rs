@@ -257,7 +257,8 @@ impl Builder<'_> {
             .when(sized, "heads", geometry.heads)
             .when(sized, "secs", geometry.secs)
             .opt("bios-chs-trans", translation.map(GeometryTrans::as_str))
-            .opt("serial", disk.serial.as_deref())
+            // The reference escapes blanks; guests see them as they were.
+            .opt("serial", disk.serial.as_ref().map(|s| s.replace(' ', "\\ ")))
             .opt("werror", write_error)
             .opt("rerror", read_error)
     }

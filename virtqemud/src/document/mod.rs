@@ -67,6 +67,7 @@ pub fn complete_with(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     model::controllers(def)?;
     devices::complete_controllers(def, emulator)?;
     implicit::add(def, emulator)?;
+    def.validate()?;
     validate::before_addresses(def, emulator)?;
     address::assign(def, emulator)?;
     def.validate()?;
