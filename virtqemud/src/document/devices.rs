@@ -3,10 +3,10 @@
 use virt_error::Result;
 
 use super::types::{
-    AccessMode, Address, AudioKind, CharBackend, ControllerKind, Domain, Graphics, Input, InputBus,
-    InputKind, Interface, IoapicDriver, IommuModel, MemoryModel, NetSource, Panic, PanicModel, PciModelName,
-    RngBackend, Shmem, ShmemModel, SmartcardMode, SoundModel, TpmBackend, TpmModel, TpmVersion, Video,
-    VideoKind, VirtioModel, Vsock,
+    AccessMode, Address, AudioKind, CharBackend, ControllerKind, Domain, Graphics, HostdevModel,
+    HostdevSource, Input, InputBus, InputKind, Interface, IoapicDriver, IommuModel, MemoryModel, NetSource,
+    Panic, PanicModel, PciModelName, RngBackend, Shmem, ShmemModel, SmartcardMode, SoundModel, TpmBackend,
+    TpmModel, TpmVersion, Video, VideoKind, VirtioModel, Vsock,
 };
 use super::{disks, machine, ports, unsupported};
 use crate::emulator::Emulator;
@@ -74,6 +74,11 @@ pub fn complete(def: &mut Domain, emulator: &Emulator) -> Result<()> {
             c.database = c.database.take().filter(|d| !d.is_empty());
         }
     }
+    for dev in &mut def.devices.hostdevs {
+        if matches!(dev.source, HostdevSource::Mdev(_)) && dev.model == Some(HostdevModel::VfioPci) {
+            dev.display.get_or_insert(false);
+        }
+    }
     for memory in &mut def.devices.memories {
         if memory.model == MemoryModel::VirtioMem {
             memory.target.requested.get_or_insert_default();
@@ -104,6 +109,14 @@ pub fn before(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     for boot in infos.chain(d.hostdevs.iter_mut().map(|x| &mut x.info)).filter_map(|i| i.boot.as_mut()) {
         // The boot loader of IBM Z reads large letters.
         boot.loadparm.iter_mut().for_each(|p| p.make_ascii_uppercase());
+    }
+    for net in &mut def.devices.interfaces {
+        // An address of zeroes asks for a new one.
+        if let Some(mac) = &mut net.mac
+            && mac.address.is_some_and(|a| a.0 == [0; 6])
+        {
+            mac.address = None;
+        }
     }
     for video in &mut def.devices.videos {
         if video.model.kind == VideoKind::Default {

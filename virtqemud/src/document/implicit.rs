@@ -1,11 +1,14 @@
 //! Devices a document needs without naming them: controllers under disks and channels, the card under a display, the
 //! keyboard and mouse of a PC.
 
+use std::collections::BTreeSet;
+
 use virt_error::Result;
+use virt_model::domain::defaults::disk_index;
 
 use super::types::{
-    Address, Audio, Controller, ControllerKind, Domain, DriveAddress, HostdevSource, Input, InputBus,
-    InputKind, Video, VideoKind,
+    Address, Audio, Controller, ControllerKind, DiskBus, Domain, DriveAddress, Hostdev, HostdevSource, Input,
+    InputBus, InputKind, Video, VideoKind,
 };
 use super::{devices, machine};
 use crate::emulator::Emulator;
@@ -21,6 +24,11 @@ pub fn add(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     Ok(())
 }
 
+/// Units of a narrow SCSI bus.
+const UNITS: u32 = 7;
+/// Bounds what one document can make us add; the model refuses more.
+const MOST_CONTROLLERS: u32 = 4096;
+
 /// Host SCSI devices take the first free unit behind the disks.
 pub(super) fn place_scsi_hostdevs(def: &mut Domain) {
     for dev in &mut def.devices.hostdevs {
@@ -31,33 +39,38 @@ pub(super) fn place_scsi_hostdevs(def: &mut Domain) {
             super::disks::first_unit(name);
         }
     }
-    let mut used: Vec<(u32, u32)> = Vec::new();
-    for disk in &def.devices.disks {
-        if let (Some(super::types::DiskBus::Scsi), Some(Address::Drive(a))) =
-            (disk.target.bus, &disk.info.address)
-        {
-            used.push((a.controller, a.unit));
+    let mut used: BTreeSet<(u32, u32)> = BTreeSet::new();
+    for disk in def.devices.disks.iter().filter(|d| d.target.bus == Some(DiskBus::Scsi)) {
+        let number = disk_index(disk.target.dev.as_deref().unwrap_or_default());
+        match (&disk.info.address, number) {
+            (Some(Address::Drive(a)), _) => _ = used.insert((a.controller, a.unit)),
+            (None, Some(n)) => _ = used.insert((n / UNITS, n % UNITS)),
+            _ => {}
         }
     }
-    for dev in &def.devices.hostdevs {
-        if let (HostdevSource::Scsi(_), Some(Address::Drive(a))) = (&dev.source, &dev.info.address) {
-            used.push((a.controller, a.unit));
+    let scsi = |dev: &&mut Hostdev| matches!(dev.source, HostdevSource::Scsi(_));
+    let mut last = None;
+    for dev in def.devices.hostdevs.iter_mut().filter(scsi) {
+        if let Some(Address::Drive(a)) = &dev.info.address {
+            used.insert((a.controller, a.unit));
+            last = last.max(Some(a.controller));
         }
     }
-    for dev in &mut def.devices.hostdevs {
-        if !matches!(dev.source, HostdevSource::Scsi(_)) || dev.info.address.is_some() {
-            continue;
-        }
-        let mut place = (0, 0);
+    let mut place = (0, 0);
+    for dev in def.devices.hostdevs.iter_mut().filter(scsi).filter(|d| d.info.address.is_none()) {
         while used.contains(&place) {
-            place = if place.1 + 1 < 7 { (place.0, place.1 + 1) } else { (place.0 + 1, 0) };
+            place = if place.1 + 1 < UNITS { (place.0, place.1 + 1) } else { (place.0 + 1, 0) };
         }
-        used.push(place);
-        dev.info.address = Some(Address::Drive(DriveAddress {
-            controller: place.0,
-            unit: place.1,
-            ..DriveAddress::default()
-        }));
+        used.insert(place);
+        last = last.max(Some(place.0));
+        let (controller, unit) = place;
+        dev.info.address = Some(Address::Drive(DriveAddress { controller, unit, ..DriveAddress::default() }));
+    }
+    for index in last.into_iter().flat_map(|last| 0..=last.min(MOST_CONTROLLERS)) {
+        let there = |c: &Controller| c.kind == ControllerKind::Scsi && c.index == Some(index);
+        if !def.devices.controllers.iter().any(there) {
+            add_controller(def, ControllerKind::Scsi, index, None);
+        }
     }
 }
 

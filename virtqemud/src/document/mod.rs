@@ -57,20 +57,20 @@ pub fn complete_with(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     model::guest(def, &mut fresh)?;
     firmware::choose(def, emulator, Path::new("/"))?;
     model::number_controllers(def);
+    implicit::place_scsi_hostdevs(def);
     defaults::default_devices(def, emulator)?;
     cpu::complete(def, emulator)?;
     memory::complete(def)?;
     devices::before(def, emulator)?;
     model::devices(def, &mut fresh)?;
     devices::complete(def, emulator)?;
-    implicit::place_scsi_hostdevs(def);
     model::controllers(def)?;
     devices::complete_controllers(def, emulator)?;
     implicit::add(def, emulator)?;
     def.validate()?;
     validate::before_addresses(def, emulator)?;
     address::assign(def, emulator)?;
-    def.validate()?;
+    ports::twin_address(def);
     validate::check(def, emulator)
 }
 

@@ -1,7 +1,7 @@
 //! Defaults of serial ports, consoles and channels.
 
 use super::machine;
-use super::types::{CharBackend, Domain, Serial, SerialModel, SerialTarget};
+use super::types::{CharBackend, ConsoleTarget, Domain, Serial, SerialModel, SerialTarget};
 use crate::emulator::Emulator;
 
 /// Before ports are numbered and consoles found: paths that are not configuration go.
@@ -25,6 +25,15 @@ pub fn complete(def: &mut Domain, emulator: &Emulator) {
     let name = def.os.kind.machine.clone().unwrap_or_default();
     for serial in &mut def.devices.serials {
         complete_serial(serial, &emulator.arch, &name);
+    }
+}
+
+/// The first console is where the serial port is that it stands for.
+pub fn twin_address(def: &mut Domain) {
+    if let (Some(serial), Some(console)) = (def.devices.serials.first(), def.devices.consoles.first_mut())
+        && console.target.kind == Some(ConsoleTarget::Serial)
+    {
+        console.info.address = serial.info.address.clone();
     }
 }
 

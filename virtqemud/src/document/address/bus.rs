@@ -431,20 +431,23 @@ impl PciSet {
                 ),
             ));
         }
+        let bridged = self
+            .buses
+            .iter()
+            .flatten()
+            .any(|b| matches!(b.model, BusModel::PcieToPciBridge | BusModel::DmiToPciBridge));
         let model = match (conventional, pcie) {
+            (true, true) if bridged => BusModel::PciBridge,
             (true, true) => BusModel::PcieToPciBridge,
             (true, false) if self.many_roots => BusModel::PciRoot,
             (true, false) => BusModel::PciBridge,
             (false, _) => BusModel::PcieRootPort,
         };
         if model == BusModel::PcieToPciBridge {
-            // The bridge itself sits in a port of its own, which comes first.
-            let bridge_needs = Connect::PCIE_TO_PCI.and(Connect::HOTPLUG);
-            if self.find(bridge_needs, 0, None).is_none() && self.buses.len() >= at {
-                let mut port = Bus::new(BusModel::PcieRootPort);
-                port.slots[0].functions = 1;
-                self.buses.push(Some(port));
-            }
+            // The bridge comes with a port of its own, even where another is free.
+            let mut port = Bus::new(BusModel::PcieRootPort);
+            port.slots[0].functions = 1;
+            self.buses.push(Some(port));
             self.buses.push(Some(Bus::new(model)));
         }
         while self.buses.len() <= at {

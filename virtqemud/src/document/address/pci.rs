@@ -173,6 +173,17 @@ impl Guest {
         let mut first: Vec<(PciPlace, Connect)> = Vec::new();
         for c in &def.devices.controllers {
             let Some(place) = given(&c.info) else { continue };
+            let piix3 = match c.kind {
+                ControllerKind::Ide => c.index == Some(0) && place == at(1, 1),
+                ControllerKind::Usb => c.model.as_deref() == Some("piix3-uhci") && place == at(1, 2),
+                _ => false,
+            };
+            if piix3 && !matches!(set.buses.first(), Some(Some(b)) if b.model == BusModel::PciRoot) {
+                return Err(Error::internal(
+                    From::Qemu,
+                    "Bus 0 must be PCI for integrated PIIX3 USB or IDE controllers",
+                ));
+            }
             if c.kind == ControllerKind::Pci {
                 let model = c.model.as_deref().and_then(BusModel::from_name);
                 match model {
@@ -281,7 +292,6 @@ impl Guest {
                 }
                 ControllerKind::Pci
                     if c.model.as_deref() == Some("dmi-to-pci-bridge")
-                        && index == 1
                         && waits(&c.info)
                         && !set.slot_in_use(at(0x1e, 0)) =>
                 {

@@ -196,9 +196,7 @@ pub(super) fn visit<E>(
         act((&mut iommu.info, Connect(n.pcie.0 & !Connect::HOTPLUG.0).and(Connect::INTEGRATED)))?;
     }
     for crypto in &mut d.cryptos {
-        if let Some(needs) = n.virtio {
-            act((&mut crypto.info, needs))?;
-        }
+        act((&mut crypto.info, n.pci))?;
     }
     if let Some(pstore) = &mut d.pstore {
         act((&mut pstore.info, n.pci))?;

@@ -3,7 +3,7 @@
 use virt_error::Result;
 
 use super::{Checker, unsupported};
-use crate::document::types::{Controller, ControllerKind, DiskBus};
+use crate::document::types::{Controller, ControllerKind};
 use crate::document::{machine, xml_detail, xml_error};
 
 impl Checker<'_> {
@@ -148,11 +148,6 @@ impl Checker<'_> {
 
     fn ide(&self, c: &Controller) -> Result<()> {
         if c.index == Some(0) && machine::has_builtin_ide(self.machine) {
-            return Ok(());
-        }
-        // One that nothing sits on is left out silently.
-        let used = self.def.devices.disks.iter().any(|d| d.target.bus == Some(DiskBus::Ide));
-        if !used && !machine::has_builtin_ide(self.machine) {
             return Ok(());
         }
         let text = if machine::has_builtin_ide(self.machine) {

@@ -200,6 +200,11 @@ impl Checker<'_> {
                     )));
                 }
             }
+            HostdevSource::Scsi(_) => {
+                if let Some(Address::Drive(a)) = &dev.info.address {
+                    self.scsi_place(a)?;
+                }
+            }
             HostdevSource::ScsiHost(_) if dev.info.boot.is_some() => {
                 return Err(unsupported(
                     "booting from assigned devices is not supported by vhost SCSI devices",

@@ -78,8 +78,33 @@ impl Checker<'_> {
         }
         self.identity(disk, bus)?;
         drive_address(disk, bus)?;
+        if let (DiskBus::Scsi, Some(Address::Drive(a))) = (bus, &disk.info.address) {
+            self.scsi_place(a)?;
+        }
         if disk.throttlefilters.filters.iter().any(|f| !self.has_group(&f.group)) {
             return Err(unsupported(format!("throttle group for disk '{name}' was not defined")));
+        }
+        Ok(())
+    }
+
+    /// The old parallel controller has one bus of single-unit targets.
+    pub(super) fn scsi_place(&self, a: &crate::document::types::DriveAddress) -> Result<()> {
+        let controllers = &self.def.devices.controllers;
+        let model = controllers
+            .iter()
+            .find(|c| c.kind == ControllerKind::Scsi && c.index == Some(a.controller))
+            .and_then(|c| c.model.as_deref())
+            .unwrap_or_default();
+        if model == "lsilogic" {
+            if a.target != 0 {
+                return Err(unsupported("target must be 0 for controller model 'lsilogic'"));
+            }
+            if a.unit > 7 {
+                return Err(unsupported("This QEMU doesn't support more than 8 units on 'lsilogic'"));
+            }
+        }
+        if a.bus != 0 {
+            return Err(unsupported("bus must be 0 for scsi controller"));
         }
         Ok(())
     }

@@ -17,6 +17,12 @@ impl Checker<'_> {
         }
         if let Some(s) = self.def.sysinfo.iter().find_map(smbios) {
             bios_date(s)?;
+            if let Some(text) = s.system.get("uuid") {
+                let same = virt_model::Uuid::parse_str(text.trim()).ok() == self.def.uuid;
+                if !same {
+                    return Err(xml_detail("UUID mismatch between <uuid> and <sysinfo>"));
+                }
+            }
         }
         Ok(())
     }

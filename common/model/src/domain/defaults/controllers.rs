@@ -64,9 +64,9 @@ pub fn controllers(d: &mut Domain) -> Result<(), Error> {
         }
     }
     let order = [
-        ControllerKind::Ide,
-        ControllerKind::Fdc,
         ControllerKind::Scsi,
+        ControllerKind::Fdc,
+        ControllerKind::Ide,
         ControllerKind::Sata,
         ControllerKind::VirtioSerial,
         ControllerKind::Ccid,
