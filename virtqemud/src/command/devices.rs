@@ -68,16 +68,14 @@ impl Builder<'_> {
     /// Watchdogs and what they do.
     pub(super) fn watchdogs(&mut self) {
         let def = self.def;
-        for watchdog in &def.devices.watchdogs {
-            match watchdog.model {
-                WatchdogModel::Itco => self.line.arg("-global", "ICH9-LPC.noreboot=off"),
-                model => {
-                    let props = Props::driver(model.as_str())
-                        .with("id", watchdog.info.alias.clone().unwrap_or_default());
-                    let props = self.place(props, &watchdog.info);
-                    self.line.device(props);
-                }
-            }
+        for watchdog in def.devices.watchdogs.iter().filter(|w| w.model != WatchdogModel::Itco) {
+            let alias = watchdog.info.alias.clone().unwrap_or_default();
+            let props = self.place(Props::driver(watchdog.model.as_str()).with("id", alias), &watchdog.info);
+            self.line.device(props);
+        }
+        // Part of the chipset: it only has to be let loose.
+        if def.devices.watchdogs.iter().any(|w| w.model == WatchdogModel::Itco) {
+            self.line.arg("-global", "ICH9-LPC.noreboot=off");
         }
         if let Some(first) = def.devices.watchdogs.first() {
             // A dump is taken by us: QEMU pauses the guest and tells.

@@ -6,10 +6,10 @@
 use virt_error::{Domain as From, Error, Result};
 
 use super::bus::{BusModel, Connect, PciPlace, PciSet};
-use super::pci_devices::{Needs, controller as controller_needs, visit};
+use super::pci_devices::{Needs, controller as controller_needs, video as video_needs, visit};
 use crate::document::implicit::add_controller;
 use crate::document::types::{
-    Address, Controller, ControllerKind, DeviceInfo, Domain, PciAddress, PciModelName, SoundModel, VideoKind,
+    Address, Controller, ControllerKind, DeviceInfo, Domain, PciAddress, PciModelName, SoundModel,
 };
 use crate::document::{machine, unsupported, xml_error};
 use crate::emulator::Emulator;
@@ -254,14 +254,20 @@ impl Guest {
                 set.occupy(at(1, function));
             }
         }
-        if let Some(video) = def.devices.videos.first_mut()
-            && !matches!(video.model.kind, VideoKind::Ramfb | VideoKind::None)
-            && waits(&video.info)
-            && !set.slot_in_use(at(2, 0))
-            && !set.buses.is_empty()
-        {
-            set.reserve(at(2, 0), self.needs.pci, true)?;
-            store(&mut video.info, at(2, 0));
+        self.primary_video(def, set, at(2, 0))?;
+        Ok(())
+    }
+
+    /// The primary card sits where firmware looks first, or in the first free place.
+    fn primary_video(&self, def: &mut Domain, set: &mut PciSet, home: PciPlace) -> Result<()> {
+        let Some(video) = def.devices.videos.first_mut().filter(|v| waits(&v.info)) else { return Ok(()) };
+        let Some(needs) = video_needs(video.model.kind, self.needs) else { return Ok(()) };
+        if set.slot_in_use(home) {
+            let place = set.next(needs, 0)?;
+            store(&mut video.info, place);
+        } else {
+            set.reserve(home, self.needs.pci, true)?;
+            store(&mut video.info, home);
         }
         Ok(())
     }
@@ -306,14 +312,7 @@ impl Guest {
                 set.occupy(at(0x1f, function));
             }
         }
-        if let Some(video) = def.devices.videos.first_mut()
-            && !matches!(video.model.kind, VideoKind::Ramfb | VideoKind::None)
-            && waits(&video.info)
-            && !set.slot_in_use(at(1, 0))
-        {
-            set.reserve(at(1, 0), self.needs.pci, true)?;
-            store(&mut video.info, at(1, 0));
-        }
+        self.primary_video(def, set, at(1, 0))?;
         for sound in def.devices.sounds.iter_mut().filter(|s| s.model == SoundModel::Ich9) {
             if waits(&sound.info) && !set.slot_in_use(at(0x1b, 0)) {
                 set.reserve(at(0x1b, 0), self.needs.pci, true)?;

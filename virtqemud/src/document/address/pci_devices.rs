@@ -72,6 +72,16 @@ fn hostdev(dev: &Hostdev, n: Needs) -> Option<Connect> {
     }
 }
 
+/// What a video card needs.
+pub(super) fn video(kind: VideoKind, n: Needs) -> Option<Connect> {
+    match kind {
+        VideoKind::Virtio => n.virtio,
+        VideoKind::Bochs => Some(n.pcie),
+        VideoKind::None | VideoKind::Ramfb | VideoKind::Default => None,
+        _ => Some(n.pci),
+    }
+}
+
 /// What a controller that is no PCI controller needs.
 pub(super) fn controller(c: &Controller, n: Needs) -> Option<Connect> {
     match c.kind {
@@ -156,12 +166,7 @@ pub(super) fn visit<E>(
         act((&mut watchdog.info, n.pci))?;
     }
     for video in &mut d.videos {
-        let needs = match video.model.kind {
-            VideoKind::Virtio => n.virtio,
-            VideoKind::Bochs => Some(n.pcie),
-            VideoKind::None | VideoKind::Ramfb | VideoKind::Default => None,
-            _ => Some(n.pci),
-        };
+        let needs = self::video(video.model.kind, n);
         if let Some(needs) = needs {
             act((&mut video.info, needs))?;
         }

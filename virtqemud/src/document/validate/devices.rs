@@ -241,6 +241,13 @@ impl Checker<'_> {
         let d = &self.def.devices;
         let arch = self.arch();
         let x86 = machine::is_x86(arch);
+        if let Some(first) = d.watchdogs.first()
+            && d.watchdogs.iter().any(|w| w.action != first.action)
+        {
+            return Err(unsupported(
+                "watchdogs with different actions are not supported with this QEMU binary",
+            ));
+        }
         for watchdog in &d.watchdogs {
             let fits = match watchdog.model {
                 WatchdogModel::Itco => machine::is_q35(self.machine),

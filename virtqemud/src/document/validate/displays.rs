@@ -28,11 +28,6 @@ impl Checker<'_> {
             if matches!(name, "rdp" | "desktop") {
                 return Err(unsupported(format!("unsupported graphics type '{name}'")));
             }
-            if seen.contains(&name) {
-                return Err(unsupported(
-                    "only 1 graphics device of each type (sdl, vnc, spice, headless, dbus) is supported",
-                ));
-            }
             seen.push(name);
         }
         let egl = seen.contains(&"egl-headless");

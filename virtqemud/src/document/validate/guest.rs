@@ -128,7 +128,7 @@ impl Checker<'_> {
                 ));
             }
             if vendor.contains(',') {
-                return Err(super::super::xml_error("HyperV vendor_id value is invalid"));
+                return Err(crate::document::xml_error("HyperV vendor_id value is invalid"));
             }
         }
         Ok(())

@@ -68,7 +68,15 @@ pub fn check_live(def: &Domain) -> Result<()> {
             return Err(unsupported("only 'pci' addresses are supported for the shared memory device"));
         }
     }
+    let mut seen = Vec::new();
     for g in &def.devices.graphics {
+        let kind = std::mem::discriminant(g);
+        if seen.contains(&kind) {
+            return Err(unsupported(
+                "only 1 graphics device of each type (sdl, vnc, spice, headless, dbus) is supported",
+            ));
+        }
+        seen.push(kind);
         if g.listens().len() > 1 {
             return Err(unsupported("multiple listens for one graphics device are not supported by QEMU"));
         }

@@ -145,8 +145,10 @@ pub fn add_disk(disks: &mut Vec<Disk>, disk: Disk) {
     for (i, other) in disks.iter().enumerate().rev().filter(|(_, o)| o.target.bus == bus) {
         if index(other) > new {
             at = Some(i);
-        } else if at.is_none() {
-            at = Some(i + 1);
+        } else {
+            // Disks of one bus are in order: nothing before this one can be larger.
+            at = at.or(Some(i + 1));
+            break;
         }
     }
     disks.insert(at.unwrap_or(disks.len()), disk);
