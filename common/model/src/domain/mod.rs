@@ -30,6 +30,7 @@ pub mod qemu;
 pub mod seclabel;
 pub mod sound;
 pub mod source;
+mod stability;
 pub mod sysinfo;
 pub mod tpm;
 pub mod tuning;
