@@ -1,8 +1,8 @@
 //! What only a running guest has: aliases, image numbers, socket paths.
 
-use virt_error::Result;
+use virt_error::{Code, Domain as From, Error, Result};
 
-use super::types::{Address, ChannelTarget, CharBackend, Domain, SocketMode};
+use super::types::{Address, ChannelTarget, CharBackend, Domain, FsDriverType, FsSource, SocketMode};
 use super::{alias, memory, nodes};
 use crate::emulator::Emulator;
 
@@ -19,11 +19,46 @@ pub struct Live {
 pub fn prepare_live(def: &mut Domain, emulator: &Emulator, live: &Live) -> Result<()> {
     super::cpu::check_live(def)?;
     super::validate::check_live(def)?;
+    folder_servers(def)?;
     memory::align(def);
     alias::assign(def, emulator);
     nodes::number_images(def);
     channel_paths(def, live);
     Ok(())
+}
+
+/// A shared folder needs virtiofsd: its own binary, a running one's socket, or one that the host's descriptors name.
+fn folder_servers(def: &mut Domain) -> Result<()> {
+    for fs in def.devices.filesystems.iter_mut().filter(|f| f.driver.kind == Some(FsDriverType::Virtiofs)) {
+        let running = matches!(&fs.source, FsSource::Mount(m) if m.socket.is_some());
+        if running || fs.binary.path.is_some() {
+            continue;
+        }
+        let Some(found) = virtiofsd() else {
+            return Err(Error::new(
+                Code::OperationFailed,
+                From::Qemu,
+                "Unable to find a satisfying virtiofsd",
+            ));
+        };
+        fs.binary.path = Some(found);
+    }
+    Ok(())
+}
+
+/// The first file server of QEMU's vhost-user descriptors.
+fn virtiofsd() -> Option<String> {
+    let mut files: Vec<_> = ["/etc/qemu/vhost-user", "/usr/share/qemu/vhost-user"]
+        .iter()
+        .filter_map(|folder| std::fs::read_dir(folder).ok())
+        .flat_map(|entries| entries.flatten().map(|e| e.path()))
+        .filter(|p| p.extension().is_some_and(|e| e == "json"))
+        .collect();
+    files.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
+    files.iter().find_map(|file| {
+        let value: serde_json::Value = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
+        (value["type"] == "fs").then(|| value["binary"].as_str().map(str::to_string))?
+    })
 }
 
 fn channel_paths(def: &mut Domain, live: &Live) {
