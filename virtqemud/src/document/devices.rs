@@ -3,10 +3,10 @@
 use virt_error::Result;
 
 use super::types::{
-    AccessMode, Address, AudioKind, CharBackend, ControllerKind, Domain, Graphics, HostdevModel,
-    HostdevSource, Input, InputBus, InputKind, Interface, IoapicDriver, IommuModel, MemoryModel, NetSource,
-    Panic, PanicModel, PciModelName, RngBackend, Shmem, ShmemModel, SmartcardMode, SoundModel, TpmBackend,
-    TpmModel, TpmVersion, Video, VideoKind, VirtioModel, Vsock,
+    AccessMode, Address, AudioKind, BalloonModel, CharBackend, ControllerKind, Domain, Graphics,
+    HostdevModel, HostdevNetAddress, HostdevSource, Input, InputBus, InputKind, Interface, IoapicDriver,
+    IommuModel, MemoryModel, NetSource, Panic, PanicModel, PciModelName, RngBackend, Shmem, ShmemModel,
+    SmartcardMode, SoundModel, TpmBackend, TpmModel, TpmVersion, Video, VideoKind, VirtioModel, Vsock, Zpci,
 };
 use super::{disks, machine, ports, unsupported};
 use crate::emulator::Emulator;
@@ -104,6 +104,22 @@ fn many_vcpus(def: &mut Domain, name: &str) {
 pub fn before(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     let name = def.os.kind.machine.clone().unwrap_or_default();
     ports::before(def);
+    if let Some(balloon) = def.devices.memballoon.as_mut().filter(|b| b.model == BalloonModel::None) {
+        balloon.info.address = None;
+    }
+    // The host's own numbers of a device are found when it is handed over.
+    for host in &mut def.devices.hostdevs {
+        if let HostdevSource::Pci(s) = &mut host.source {
+            s.address.zpci = Zpci::default();
+        }
+    }
+    for net in &mut def.devices.interfaces {
+        if let NetSource::Hostdev(s) = &mut net.source
+            && let Some(HostdevNetAddress::Pci(a)) = &mut s.address
+        {
+            a.zpci = Zpci::default();
+        }
+    }
     let d = &mut def.devices;
     let infos = d.disks.iter_mut().map(|x| &mut x.info).chain(d.interfaces.iter_mut().map(|x| &mut x.info));
     for boot in infos.chain(d.hostdevs.iter_mut().map(|x| &mut x.info)).filter_map(|i| i.boot.as_mut()) {

@@ -16,7 +16,6 @@ use crate::emulator::Emulator;
 /// Adds everything implied.
 pub fn add(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     let name = def.os.kind.machine.clone().unwrap_or_default();
-    inputs(def, &emulator.arch);
     if let Some(kind) = devices::default_audio(def) {
         def.devices.audios.push(Audio { id: 1, kind, ..Audio::default() });
     }
@@ -74,8 +73,8 @@ pub(super) fn place_scsi_hostdevs(def: &mut Domain) {
     }
 }
 
-/// A PC has a mouse and a keyboard; other machines have them with a display only.
-fn inputs(def: &mut Domain, arch: &str) {
+/// A PC has a mouse and a keyboard; only those count whose document says that they are the PC's own.
+pub(super) fn inputs(def: &mut Domain, arch: &str) {
     if !machine::is_x86(arch) {
         return;
     }

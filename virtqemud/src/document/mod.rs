@@ -63,6 +63,7 @@ pub fn complete_with(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     memory::complete(def)?;
     devices::before(def, emulator)?;
     model::devices(def, &mut fresh)?;
+    implicit::inputs(def, &emulator.arch);
     devices::complete(def, emulator)?;
     model::controllers(def)?;
     devices::complete_controllers(def, emulator)?;

@@ -151,8 +151,9 @@ pub struct SpaprVioAddress {
     pub reg: Option<u64>,
 }
 
-/// A channel device of s390x.
+/// A channel device of s390x: all three numbers or none.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = CcwAddress::check)]
 pub struct CcwAddress {
     #[xml(attr, with = Hex<1>)]
     pub cssid: Option<u32>,
@@ -160,6 +161,24 @@ pub struct CcwAddress {
     pub ssid: Option<u32>,
     #[xml(attr, with = Hex<4>)]
     pub devno: Option<u32>,
+}
+
+impl CcwAddress {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        let text = match (self.cssid, self.ssid, self.devno) {
+            (None, None, None) => return Ok(()),
+            (Some(cssid), Some(ssid), Some(devno)) => {
+                if cssid <= 0xfe && ssid <= 3 && devno <= 0xffff {
+                    return Ok(());
+                }
+                format!(
+                    "Invalid specification for virtio ccw address: cssid='0x{cssid:x}' ssid='0x{ssid:x}' devno='0x{devno:04x}'"
+                )
+            }
+            _ => "Invalid partial specification for virtio ccw address".to_string(),
+        };
+        Err(e.error(Code::InternalError, Domain::Domain, text))
+    }
 }
 
 /// An ISA port and interrupt.

@@ -1,6 +1,6 @@
 //! Controllers: buses that other devices sit on.
 
-use virt_xml::rt_error::Result;
+use virt_xml::rt_error::{Code, Domain, Result};
 use virt_xml::{Base0, El, Hex, OnOff, Xml, names};
 
 use super::info::{DeviceInfo, VirtioOptions};
@@ -182,6 +182,26 @@ impl Controller {
     fn check(&mut self, e: El<'_>) -> Result<()> {
         if let Some(index) = e.attr("index").filter(|i| i.trim_ascii_start().starts_with('-')) {
             return Err(e.bad_attr("index", index, virt_xml::Bad::Expected("Expected non-negative value")));
+        }
+        if let Some(model) = self.model.as_deref() {
+            let known: &[&str] = match self.kind {
+                ControllerKind::Pci => models::PCI,
+                ControllerKind::Scsi => models::SCSI,
+                ControllerKind::Usb => models::USB,
+                ControllerKind::Ide => models::IDE,
+                ControllerKind::VirtioSerial => models::VIRTIO_SERIAL,
+                _ => &[],
+            };
+            if !known.contains(&model) {
+                let text = format!("Unknown model type '{model}'");
+                return Err(e.error(Code::ConfigUnsupported, Domain::Domain, text));
+            }
+        }
+        if self.kind != ControllerKind::Pci {
+            (self.pci_model, self.target) = (None, ControllerTarget::default());
+        }
+        if self.kind == ControllerKind::Usb && self.model.as_deref() == Some("none") {
+            self.info.address = None;
         }
         Ok(())
     }

@@ -242,7 +242,12 @@ impl Guest {
                         "Primary IDE controller must have PCI address 0:0:1.1",
                     ));
                 }
-                Some(_) => continue,
+                Some(_) => {
+                    return Err(Error::internal(
+                        From::Qemu,
+                        "PIIX3 USB controller at index 0 must have PCI address 0:0:1.2",
+                    ));
+                }
                 None if waits(&c.info) => store(&mut c.info, home),
                 None => continue,
             }

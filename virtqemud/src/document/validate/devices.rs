@@ -124,7 +124,8 @@ impl Checker<'_> {
                     return Err(unsupported("ps2 bus inputs require the ps2 feature not to be disabled"));
                 }
                 InputBus::Ps2 if !matches!(input.kind, InputKind::Mouse | InputKind::Keyboard) => {
-                    return Err(unsupported(format!("ps2 bus does not support {} input device", input.kind)));
+                    let text = format!("ps2 bus does not support {} input device", input.kind);
+                    return Err(Error::internal(From::Domain, text));
                 }
                 bus @ (InputBus::Xen | InputBus::Parallels) => {
                     return Err(unsupported(format!("unsupported input bus {bus}")));

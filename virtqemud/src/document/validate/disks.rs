@@ -235,9 +235,6 @@ fn drive_address(disk: &Disk, bus: DiskBus) -> Result<()> {
     let Some(Address::Drive(a)) = &disk.info.address else { return Ok(()) };
     match bus {
         DiskBus::Ide if a.target != 0 => Err(unsupported("target must be 0 for ide controller")),
-        DiskBus::Ide if a.bus > 1 => {
-            Err(unsupported(format!("Only two buses are supported by an IDE controller, not bus {}", a.bus)))
-        }
         DiskBus::Sata if a.bus != 0 => Err(unsupported("bus must be 0 for ide controller")),
         DiskBus::Sata if a.target != 0 => Err(unsupported("target must be 0 for ide controller")),
         DiskBus::Fdc if a.bus != 0 => Err(unsupported("Only one fdc bus is supported")),

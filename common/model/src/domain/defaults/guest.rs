@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 
 use virt_error::{Code, Domain as From, Error};
 
+use crate::Uuid;
+
 use super::super::clock::{Clock, ClockBasis, ClockOffset};
 use super::super::cpu::Numa;
 use super::super::os::{Boot, BootDevice};
 use super::super::seclabel::{Seclabel, SeclabelKind};
+use super::super::sysinfo::Sysinfo;
 use super::super::tuning::LifecycleAction;
-use super::super::vcpu::{Iothread, Placement};
+use super::super::vcpu::{Iothread, NumaMemory, NumaMode, Placement};
 use super::super::{Domain, GenId};
 use super::{Fresh, placement, unsupported, xml_error};
 use crate::Size;
@@ -20,7 +23,13 @@ use crate::Size;
 /// incomplete clock.
 pub fn guest(d: &mut Domain, fresh: &mut dyn Fresh) -> Result<(), Error> {
     if d.uuid.is_none() {
-        d.uuid = Some(fresh.uuid());
+        // One that SMBIOS shows the guest is the guest's.
+        let shown = d.sysinfo.iter().find_map(|s| match s {
+            Sysinfo::Smbios(s) => s.system.get("uuid"),
+            Sysinfo::Fwcfg(_) => None,
+        });
+        let shown = shown.and_then(|t| <crate::UuidText as virt_xml::Codec<Uuid>>::parse(t).ok());
+        d.uuid = Some(shown.unwrap_or_else(|| fresh.uuid()));
     }
     if let Some(GenId { uuid: uuid @ None }) = &mut d.genid {
         *uuid = Some(fresh.uuid());
@@ -146,6 +155,14 @@ fn vcpus(d: &mut Domain) -> Result<(), Error> {
     vcpu.placement.get_or_insert_default();
     if numa_auto && vcpu.cpuset.is_none() {
         vcpu.placement = Some(Placement::Auto);
+    }
+    // Who leaves the vcpus' place to the host leaves the memory's to it too.
+    if vcpu.placement == Some(Placement::Auto) && d.numatune.memory.is_none() {
+        d.numatune.memory = Some(NumaMemory {
+            mode: Some(NumaMode::Strict),
+            placement: Some(Placement::Auto),
+            nodeset: None,
+        });
     }
     if vcpu.placement == Some(Placement::Auto) {
         vcpu.cpuset = None;

@@ -4,7 +4,7 @@ use virt_error::{Code, Result};
 
 use super::super::Domain;
 use super::super::address::Address;
-use super::super::controller::{Controller, ControllerKind, models};
+use super::super::controller::{Controller, ControllerKind};
 use super::super::filesystem::FsSource;
 use super::super::input::InputBus;
 use super::super::memory::{MemoryDevice, MemoryModel};
@@ -63,19 +63,6 @@ pub(super) fn check(d: &Domain) -> Result<()> {
 }
 
 fn controller(c: &Controller) -> Result<()> {
-    if let Some(model) = c.model.as_deref() {
-        let known: &[&str] = match c.kind {
-            ControllerKind::Pci => models::PCI,
-            ControllerKind::Scsi => models::SCSI,
-            ControllerKind::Usb => models::USB,
-            ControllerKind::Ide => models::IDE,
-            ControllerKind::VirtioSerial => models::VIRTIO_SERIAL,
-            _ => &[],
-        };
-        if !known.contains(&model) {
-            return unsupported(format!("Unknown model type '{model}'"));
-        }
-    }
     let virtio_scsi = c.kind == ControllerKind::Scsi
         && matches!(
             c.model.as_deref(),
