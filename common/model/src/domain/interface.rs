@@ -291,6 +291,12 @@ impl Interface {
         if !matches!(self.source, NetSource::Ethernet(_) | NetSource::Network(_) | NetSource::Bridge(_)) {
             self.filterref = None;
         }
+        if let Some(teaming) = self.teaming.take_if(|t| t.kind == TeamingKind::None)
+            && teaming.persistent.is_some()
+        {
+            let text = "unknown teaming type '(null)'";
+            return Err(e.error(Code::ConfigUnsupported, Domain::Domain, text));
+        }
         if self.coalesce.as_ref().is_some_and(|c| c.rx.frames.unwrap_or(0) == 0) {
             self.coalesce = None;
         }
@@ -458,11 +464,7 @@ pub struct FilterParameter {
 /// One half of a failover pair.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct Teaming {
-    #[xml(
-        attr = "type",
-        need(ConfigUnsupported, "unknown teaming type '(null)'"),
-        say(ConfigUnsupported, "unknown teaming type '{}'")
-    )]
+    #[xml(attr = "type", say(ConfigUnsupported, "unknown teaming type '{}'"))]
     pub kind: TeamingKind,
     /// Alias of the half that stays.
     #[xml(attr)]

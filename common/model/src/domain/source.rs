@@ -351,7 +351,7 @@ pub struct ImageReconnect {
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 #[xml(check = NetworkHost::check)]
 pub struct NetworkHost {
-    #[xml(attr, say(ConfigUnsupported, "unknown protocol transport type '{}'"))]
+    #[xml(attr)]
     pub transport: Option<HostTransport>,
     #[xml(attr)]
     pub name: Option<String>,
@@ -451,9 +451,8 @@ pub struct Auth {
 
 impl Auth {
     fn check(&mut self, e: El<'_>) -> Result<()> {
-        let kind = self.secret.kind.as_deref();
-        if kind.and_then(SecretKind::from_name).is_none() {
-            let text = format!("unknown secret type '{}'", kind.unwrap_or("(null)"));
+        if self.secret.kind.is_none() {
+            let text = "unknown secret type '(null)'";
             return Err(e.error(Code::ConfigUnsupported, Domain::Storage, text));
         }
         if self.secret.uuid.is_none() && self.secret.usage.is_none() {
@@ -498,11 +497,13 @@ impl Encryption {
     fn check(&mut self, e: El<'_>) -> Result<()> {
         for (secret, at) in self.secrets.iter().zip(e.children_named("secret")) {
             if !matches!(secret.kind.as_deref(), Some("passphrase" | "volume")) {
-                let text = match secret.kind.as_deref() {
-                    None => "unknown volume encryption secret type".to_string(),
-                    Some(other) => format!("unknown volume encryption secret type {other}"),
+                let (code, text) = match secret.kind.as_deref() {
+                    None => (Code::XmlError, "unknown volume encryption secret type".to_string()),
+                    Some(other) => {
+                        (Code::ConfigUnsupported, format!("unknown volume encryption secret type {other}"))
+                    }
                 };
-                return Err(at.error(Code::XmlError, Domain::Storage, text));
+                return Err(at.error(code, Domain::Storage, text));
             }
         }
         Ok(())

@@ -228,12 +228,6 @@ fn clock(clock: &mut Clock) -> Result<(), Error> {
         ClockOffset::Absolute if clock.start.is_none() => return incomplete("start", "absolute"),
         ClockOffset::Timezone | ClockOffset::Absolute => {}
     }
-    let mut seen = BTreeSet::new();
-    for timer in &clock.timers {
-        if !seen.insert(timer.name) {
-            return Err(xml_error(format!("timer '{}' specified more than once", timer.name)));
-        }
-    }
     Ok(())
 }
 
