@@ -8,13 +8,13 @@ UNITDIR    ?= $(PREFIX)/lib/systemd/system
 USERUNITDIR ?= $(PREFIX)/lib/systemd/user
 LIBEXECDIR ?= $(PREFIX)/libexec/virtd
 BINDIR     ?= $(or $(CARGO_TARGET_DIR),target)/release
-DAEMONS    := virtproxyd virtqemud
-HELPERS    := virt-launch
+DAEMONS    := virtproxyd virtqemud virtnetworkd
+HELPERS    := virt-launch virt-leaseshelper
 
 .PHONY: all demo test check bench install clean
 
 all:
-	cargo build --release $(addprefix -p ,$(DAEMONS) $(HELPERS))
+	cargo build --release $(addprefix -p ,$(DAEMONS) virt-launch)
 
 # A real guest, driven by real virsh; leaves nothing behind.
 demo:

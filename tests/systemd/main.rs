@@ -44,6 +44,7 @@ fn verify(folder: &str, manager: &str) {
         // The daemons are not installed here, and verify wants programs it can run.
         let text = fs::read_to_string(&unit).unwrap();
         let text = text.replace("ExecStart=/usr/sbin/virtproxyd", "ExecStart=/bin/true");
+        let text = text.replace("ExecStart=/usr/sbin/virtnetworkd", "ExecStart=/bin/true");
         fs::write(&copy, text.replace("ExecStart=/usr/sbin/virtqemud", "ExecStart=/bin/true")).unwrap();
         copies.push(copy);
     }
@@ -85,7 +86,7 @@ fn install_puts_everything_under_destdir() {
     let dir = tempfile::tempdir().unwrap();
     let programs = dir.path().join("programs");
     fs::create_dir_all(&programs).unwrap();
-    for name in ["virtproxyd", "virtqemud", "virt-launch"] {
+    for name in ["virtproxyd", "virtqemud", "virtnetworkd", "virt-launch", "virt-leaseshelper"] {
         fs::write(programs.join(name), "").unwrap();
     }
     let dest = dir.path().join("dest");

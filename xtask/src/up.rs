@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use crate::repo;
 
 /// Programs that make a host.
-pub const PACKAGES: [&str; 4] = ["virt-activate", "virt-launch", "virtproxyd", "virtqemud"];
+pub const PACKAGES: [&str; 5] = ["virt-activate", "virt-launch", "virtproxyd", "virtqemud", "virtnetworkd"];
 
 /// Brings all daemons up under a folder, started by the first call on their sockets; without systemd.
 #[derive(Debug, clap::Args)]

@@ -39,4 +39,12 @@ pub mod host {
     }
 }
 
+/// Virtual networks.
+pub mod network {
+    /// Not settled yet.
+    pub mod v1alpha1 {
+        include!("gen/virt.network.v1alpha1.rs");
+    }
+}
+
 pub mod access;

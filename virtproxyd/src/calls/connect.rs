@@ -17,6 +17,8 @@ const FEATURE_FD_PASSING: i32 = 8;
 const FEATURE_KEEPALIVE: i32 = 10;
 const FEATURE_EVENT_CALLBACK: i32 = 14;
 const FEATURE_CLOSE_CALLBACK: i32 = 15;
+/// Command and section of a network's update come in the public function's order: said by who reads them.
+const FEATURE_NETWORK_UPDATE_ORDER: i32 = 16;
 
 pub(super) const CALLS: &[Call] = calls! {
     now procs::AuthList => auth_list;
@@ -87,7 +89,10 @@ async fn feature(c: Ctx, a: ConnectSupportsFeatureArgs) -> Result<ConnectSupport
             true
         }
         _ if !c.link.is_open() => return Err(refusal::not_open()),
-        FEATURE_FD_PASSING | FEATURE_EVENT_CALLBACK | FEATURE_CLOSE_CALLBACK => true,
+        FEATURE_FD_PASSING
+        | FEATURE_EVENT_CALLBACK
+        | FEATURE_CLOSE_CALLBACK
+        | FEATURE_NETWORK_UPDATE_ORDER => true,
         feature if c.link.route()?.daemon(Object::Domain).is_some() => {
             rpc!(c, Host.supports_feature(FeatureRequest { feature })).await?.supported
         }

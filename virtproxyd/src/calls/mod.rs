@@ -15,6 +15,7 @@ mod events;
 mod host;
 mod host_cpu;
 mod host_memory;
+mod network;
 
 pub(crate) use domain::to_wire as domain_to_wire;
 
@@ -88,16 +89,20 @@ macro_rules! calls {
         })),*]
     };
 }
-/// One gRPC call on the connection's session with the hypervisor daemon, for a handler.
+/// One gRPC call for a handler, on the connection's session with the daemon of an object: the hypervisor's when none is
+/// named.
 macro_rules! rpc {
-    ($ctx:expr, $client:ident . $method:ident ($request:expr)) => {{
+    ($ctx:expr, $client:ident . $method:ident ($request:expr)) => {
+        crate::calls::rpc!($ctx, Domain: $client.$method($request))
+    };
+    ($ctx:expr, $object:ident : $client:ident . $method:ident ($request:expr)) => {{
         let request = $request;
         let work = move |session: std::sync::Arc<virt_rpc::client::ClientSession>| {
             let request = session.request(request.clone());
             let mut client = virt_rpc::client!($client, session.daemon());
             async move { client.$method(request).await }
         };
-        crate::api::call(&$ctx.link, $ctx.info, crate::route::Object::Domain, work)
+        crate::api::call(&$ctx.link, $ctx.info, crate::route::Object::$object, work)
     }};
 }
 use {calls, rpc};
@@ -193,6 +198,7 @@ fn all() -> impl Iterator<Item = &'static Call> {
     [connect::CALLS, host::CALLS, host_cpu::CALLS, host_memory::CALLS, events::CALLS]
         .into_iter()
         .chain(domain::all())
+        .chain(network::all())
         .flatten()
 }
 

@@ -2,8 +2,6 @@
 
 use virt_error::{Code, Domain as From, Error, Result};
 use virt_model::domain::Domain;
-use virt_model::{Element, Mode};
-use virt_xml::{Document, Node};
 
 /// What is read or set (`virDomainMetadataType`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,11 +43,7 @@ pub fn get(domain: &Domain, kind: Kind, uri: Option<&str>) -> Result<String> {
         (Kind::Description, None) => domain.description.clone(),
         (Kind::Title | Kind::Description, Some(_)) => return Err(must(function, "uri", "be NULL")),
         (Kind::Element, None) => return Err(must(function, "uri", "not be NULL")),
-        (Kind::Element, Some(uri)) => domain.metadata.get(uri).map(|e| {
-            let mut out = String::new();
-            without_namespace(e, uri).dump(&mut out, 0, true);
-            out
-        }),
+        (Kind::Element, Some(uri)) => domain.metadata.document(uri),
     };
     let missing =
         || Error::new(Code::NoDomainMetadata, From::Domain, "Requested metadata element is not present");
@@ -92,16 +86,7 @@ pub fn set(
         Kind::Title => domain.title = text(),
         Kind::Description => domain.description = text(),
         Kind::Element => {
-            let uri = uri.unwrap_or_default();
-            let added = match value {
-                None => None,
-                Some(xml) => {
-                    let document = Document::parse(xml, Mode::default(), From::Domain)?;
-                    Some(with_namespace(document.root().to_element(), key.unwrap_or_default(), uri))
-                }
-            };
-            domain.metadata.elements.retain(|e| e.own_namespace() != Some(uri));
-            domain.metadata.elements.extend(added);
+            domain.metadata.set(uri.unwrap_or_default(), key.unwrap_or_default(), value)?;
         }
     }
     Ok(())
@@ -109,51 +94,6 @@ pub fn set(
 
 fn must(function: &'static str, argument: &str, what: &str) -> Error {
     Error::invalid_arg(From::Domain, function, argument, format!("{argument} in {function} must {what}"))
-}
-
-/// Declares the namespace on the root and gives its prefix to all elements that have no namespace.
-fn with_namespace(mut root: Element, key: &str, uri: &str) -> Element {
-    prefix_all(&mut root, key);
-    root.attrs.push((format!("xmlns:{key}"), uri.to_string()));
-    root
-}
-
-fn prefix_all(element: &mut Element, key: &str) {
-    // An element with a prefix or a default namespace of its own keeps it, with all it holds.
-    if element.attrs.iter().any(|(n, _)| n == "xmlns") {
-        return;
-    }
-    if !element.name.contains(':') {
-        element.name = format!("{key}:{}", element.name);
-    }
-    for child in &mut element.children {
-        if let Node::Element(e) = child {
-            prefix_all(e, key);
-        }
-    }
-}
-
-/// Takes the element's own prefix off wherever it stands for `uri`, and its declaration.
-fn without_namespace(element: &Element, uri: &str) -> Element {
-    let mut out = element.clone();
-    let prefix = out.name.split_once(':').map(|(p, _)| p.to_string());
-    let declaration = prefix.as_ref().map_or_else(|| "xmlns".to_string(), |p| format!("xmlns:{p}"));
-    out.attrs.retain(|(n, v)| !(*n == declaration && v == uri));
-    if let Some(prefix) = prefix {
-        strip(&mut out, &format!("{prefix}:"));
-    }
-    out
-}
-
-fn strip(element: &mut Element, prefix: &str) {
-    if let Some(bare) = element.name.strip_prefix(prefix) {
-        element.name = bare.to_string();
-    }
-    for child in &mut element.children {
-        if let Node::Element(e) = child {
-            strip(e, prefix);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -221,7 +221,8 @@ fn vlans(net: &Network, e: El<'_>) -> Result<()> {
         return refuse();
     }
     for group in net.portgroups.iter().filter(|g| g.vlan.is_some()) {
-        if !(network_allows || host_bridge && is_ovs(group.virtualport.as_ref())) {
+        let group_allows = host_bridge && is_ovs(group.virtualport.as_ref());
+        if !network_allows && !group_allows {
             return refuse();
         }
     }

@@ -1,0 +1,317 @@
+//! `NetworkService`: check, convert, ask, convert.
+
+mod events;
+mod ports;
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+use virt_api::network::v1alpha1::network_service_server::NetworkService;
+use virt_api::network::v1alpha1::*;
+use virt_consts::*;
+use virt_error::{Code, Domain, Error, Result};
+use virt_model::{Mac, Mode};
+use virt_object::owner::{Class, Spec};
+use virt_rpc::answer;
+use virt_xml::Value;
+
+use crate::definitions::{self, Affect};
+use crate::driver::Driver;
+use crate::network::Network as Handle;
+use crate::update::{Command, Update};
+use crate::{lifecycle, metadata};
+use events::Watched;
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// virNetworkUpdateFlags: which configuration.
+const AFFECT: u32 = VIR_NETWORK_UPDATE_AFFECT_LIVE | VIR_NETWORK_UPDATE_AFFECT_CONFIG;
+
+/// The service. Cheap to clone.
+#[derive(Clone)]
+pub struct NetworkApi {
+    driver: Arc<Driver>,
+}
+
+impl NetworkApi {
+    /// For this driver's networks.
+    pub fn new(driver: Arc<Driver>) -> Self {
+        Self { driver }
+    }
+
+    fn find(&self, wanted: &Option<NetworkRef>) -> Result<Arc<Handle>> {
+        self.driver.find(wanted.as_ref())
+    }
+}
+
+/// Refuses flag bits outside `known`.
+fn flags(given: u32, known: u32, function: &'static str) -> Result<()> {
+    match given & !known {
+        0 => Ok(()),
+        unknown => Err(Error::unsupported_flags(Domain::Network, function, unknown)),
+    }
+}
+
+/// Schema files are not read yet; to accept without looking would be a lie.
+fn no_validation(given: u32, validate: u32) -> Result<()> {
+    if given & validate == 0 {
+        return Ok(());
+    }
+    let text = "validation of documents against the schema is not available";
+    Err(Error::new(Code::ArgumentUnsupported, Domain::Network, text))
+}
+
+fn row(network: &Handle) -> Network {
+    let published = network.published();
+    let document = published.value.document().ok();
+    Network {
+        network: Some(network.reference()),
+        active: published.value.is_active(),
+        persistent: published.value.config.is_some(),
+        autostart: published.value.autostart,
+        bridge: document.and_then(|d| d.bridge.name.clone()).unwrap_or_default(),
+        generation: published.generation,
+    }
+}
+
+/// Whether a row passes: in each group of filters, no bit means all.
+fn passes(row: &Network, filter: u32) -> bool {
+    let groups = [
+        (VIR_CONNECT_LIST_NETWORKS_ACTIVE, VIR_CONNECT_LIST_NETWORKS_INACTIVE, row.active),
+        (VIR_CONNECT_LIST_NETWORKS_PERSISTENT, VIR_CONNECT_LIST_NETWORKS_TRANSIENT, row.persistent),
+        (VIR_CONNECT_LIST_NETWORKS_AUTOSTART, VIR_CONNECT_LIST_NETWORKS_NO_AUTOSTART, row.autostart),
+    ];
+    groups.iter().all(|(yes, no, is)| filter & (yes | no) == 0 || filter & if *is { *yes } else { *no } != 0)
+}
+
+#[tonic::async_trait]
+impl NetworkService for NetworkApi {
+    type WatchStream = Watched;
+
+    async fn define(&self, request: Request<DefineRequest>) -> Answer<NetworkResponse> {
+        let request = request.into_inner();
+        answer(async {
+            flags(request.flags, VIR_NETWORK_DEFINE_VALIDATE, "networkDefineXMLFlags")?;
+            no_validation(request.flags, VIR_NETWORK_DEFINE_VALIDATE)?;
+            let network = definitions::define(&self.driver, request.xml).await?;
+            Ok(NetworkResponse { network: Some(network.reference()) })
+        })
+        .await
+    }
+
+    async fn create(&self, request: Request<CreateRequest>) -> Answer<NetworkResponse> {
+        let request = request.into_inner();
+        answer(async {
+            flags(request.flags, VIR_NETWORK_CREATE_VALIDATE, "networkCreateXMLFlags")?;
+            no_validation(request.flags, VIR_NETWORK_CREATE_VALIDATE)?;
+            let network = lifecycle::create(&self.driver, request.xml).await?;
+            Ok(NetworkResponse { network: Some(network.reference()) })
+        })
+        .await
+    }
+
+    async fn start(&self, request: Request<NetworkRequest>) -> Answer<Empty> {
+        let request = request.into_inner();
+        answer(async { lifecycle::start(&*self.find(&request.network)?).await.map(|()| Empty {}) }).await
+    }
+
+    async fn destroy(&self, request: Request<NetworkRequest>) -> Answer<Empty> {
+        let request = request.into_inner();
+        answer(async { lifecycle::destroy(&*self.find(&request.network)?).await.map(|()| Empty {}) }).await
+    }
+
+    async fn undefine(&self, request: Request<NetworkRequest>) -> Answer<Empty> {
+        let request = request.into_inner();
+        answer(async { definitions::undefine(&*self.find(&request.network)?).await.map(|()| Empty {}) }).await
+    }
+
+    async fn update(&self, request: Request<UpdateRequest>) -> Answer<Empty> {
+        let request = request.into_inner();
+        answer(async {
+            flags(request.flags, AFFECT, "networkUpdate")?;
+            let network = self.find(&request.network)?;
+            let (command, section) = (Command::from_number(request.command)?, request.section);
+            let update = Update { command, section, parent: request.parent_index, xml: request.xml };
+            network
+                .work(Spec::new("update", Class::Modify), move |work| {
+                    Box::pin(async move {
+                        let before = work.published();
+                        let affect = Affect::resolve(request.flags, &before.value)?;
+                        let live = definitions::change(work, affect, |net| update.apply(net)).await?;
+                        if let (Some(old), Some(new)) = (&before.value.live, live) {
+                            lifecycle::refresh(work, old, &new).await?;
+                        }
+                        Ok(Empty {})
+                    })
+                })
+                .await
+        })
+        .await
+    }
+
+    async fn set_autostart(&self, request: Request<SetAutostartRequest>) -> Answer<Empty> {
+        let request = request.into_inner();
+        answer(async {
+            let network = self.find(&request.network)?;
+            definitions::set_autostart(&network, request.autostart).await.map(|()| Empty {})
+        })
+        .await
+    }
+
+    async fn get_metadata(&self, request: Request<GetMetadataRequest>) -> Answer<GetMetadataResponse> {
+        let request = request.into_inner();
+        answer(async {
+            flags(request.flags, AFFECT, "networkGetMetadata")?;
+            let published = self.find(&request.network)?.published();
+            let affect = Affect::resolve(request.flags, &published.value)?;
+            let document = if affect.config { &published.value.config } else { &published.value.live };
+            let document = document.as_ref().map_or_else(|| published.value.document(), Ok)?;
+            Ok(GetMetadataResponse {
+                metadata: metadata::get(document, request.r#type, request.uri.as_deref())?,
+            })
+        })
+        .await
+    }
+
+    async fn set_metadata(&self, request: Request<SetMetadataRequest>) -> Answer<Empty> {
+        let r = request.into_inner();
+        answer(async {
+            flags(r.flags, AFFECT, "networkSetMetadata")?;
+            metadata::check(r.r#type, r.metadata.as_deref(), r.key.as_deref(), r.uri.as_deref())?;
+            let network = self.find(&r.network)?;
+            network
+                .work(Spec::new("metadata", Class::Modify), move |work| {
+                    Box::pin(async move {
+                        let affect = Affect::resolve(r.flags, &work.published().value)?;
+                        let (value, key, uri) = (r.metadata.as_deref(), r.key.as_deref(), r.uri.as_deref());
+                        definitions::change(work, affect, |net| {
+                            metadata::set(net, r.r#type, value, key, uri)
+                        })
+                        .await?;
+                        work.emit(definitions::metadata_event(r.r#type, r.uri.clone()));
+                        Ok(Empty {})
+                    })
+                })
+                .await
+        })
+        .await
+    }
+
+    async fn list(&self, request: Request<ListRequest>) -> Answer<ListResponse> {
+        let request = request.into_inner();
+        answer(async {
+            flags(request.filter, 0x3f, "networkConnectListAllNetworks")?;
+            let rows = self.driver.networks.list();
+            let mut networks: Vec<Network> =
+                rows.iter().map(|n| row(n)).filter(|r| passes(r, request.filter)).collect();
+            let count = u32::try_from(networks.len()).unwrap_or(u32::MAX);
+            if request.count_only {
+                networks.clear();
+            }
+            Ok(ListResponse { networks, count })
+        })
+        .await
+    }
+
+    async fn get(&self, request: Request<NetworkRequest>) -> Answer<Network> {
+        let request = request.into_inner();
+        answer(async { Ok(row(&*self.find(&request.network)?)) }).await
+    }
+
+    async fn get_xml(&self, request: Request<GetXmlRequest>) -> Answer<GetXmlResponse> {
+        let request = request.into_inner();
+        answer(async {
+            flags(request.flags, VIR_NETWORK_XML_INACTIVE, "networkGetXMLDesc")?;
+            let published = self.find(&request.network)?.published();
+            let inactive = request.flags & VIR_NETWORK_XML_INACTIVE != 0;
+            let config = published.value.config.as_ref().filter(|_| inactive);
+            let document = config.map_or_else(|| published.value.document(), Ok)?;
+            let ports = u32::try_from(published.value.ports.len()).unwrap_or(u32::MAX);
+            let xml = if inactive || ports == 0 {
+                document.format(Mode::CONFIG)
+            } else {
+                let mut shown = (**document).clone();
+                shown.connections = Some(ports);
+                shown.format(Mode::LIVE)
+            };
+            Ok(GetXmlResponse { xml })
+        })
+        .await
+    }
+
+    async fn get_dhcp_leases(&self, request: Request<GetDhcpLeasesRequest>) -> Answer<GetDhcpLeasesResponse> {
+        let request = request.into_inner();
+        answer(async {
+            flags(request.flags, 0, "networkGetDHCPLeases")?;
+            let network = self.find(&request.network)?;
+            let only = request.mac.as_deref().map(Mac::parse).transpose().map_err(|_| {
+                Error::new(Code::InvalidMac, Domain::Network, request.mac.clone().unwrap_or_default())
+            })?;
+            let published = network.published();
+            let document = published.value.document()?.clone();
+            let driver = self.driver.clone();
+            let all = virt_object::blocking::run(move || lifecycle::leases(&driver, &network)).await?;
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            let now = now.map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(0));
+            let live = all.into_iter().filter(|l| l.expiry_time == 0 || l.expiry_time >= now);
+            let leases = live.filter_map(|lease| {
+                let mac = lease.mac_address.as_deref().and_then(|m| Mac::parse(m).ok());
+                if only.is_some() && mac != only {
+                    return None;
+                }
+                let v6 = lease.ip_address.contains(':');
+                let ip = document.ips.iter().find(|ip| ip.is_ipv6() == v6 && ip.has_dhcp());
+                Some(DhcpLease {
+                    interface: document.bridge.name.clone().unwrap_or_default(),
+                    expiry_time: lease.expiry_time,
+                    r#type: i32::from(v6),
+                    mac: lease.mac_address,
+                    iaid: lease.iaid,
+                    ip_address: lease.ip_address,
+                    prefix: ip.and_then(|ip| ip.prefix_length()).unwrap_or(if v6 { 64 } else { 24 }),
+                    hostname: lease.hostname,
+                    client_id: lease.client_id,
+                })
+            });
+            Ok(GetDhcpLeasesResponse { leases: leases.collect() })
+        })
+        .await
+    }
+
+    async fn list_ports(&self, request: Request<ListPortsRequest>) -> Answer<ListPortsResponse> {
+        let request = request.into_inner();
+        answer(async { Ok(ports::list(&*self.find(&request.network)?)) }).await
+    }
+
+    async fn get_port(&self, request: Request<PortRequest>) -> Answer<Port> {
+        let request = request.into_inner();
+        answer(async { ports::get(&*self.find(&request.network)?, &request.port_uuid) }).await
+    }
+
+    async fn create_port(&self, request: Request<CreatePortRequest>) -> Answer<Port> {
+        let request = request.into_inner();
+        answer(async {
+            flags(
+                request.flags,
+                VIR_NETWORK_PORT_CREATE_RECLAIM | VIR_NETWORK_PORT_CREATE_VALIDATE,
+                "networkPortCreateXML",
+            )?;
+            no_validation(request.flags, VIR_NETWORK_PORT_CREATE_VALIDATE)?;
+            let reclaim = request.flags & VIR_NETWORK_PORT_CREATE_RECLAIM != 0;
+            ports::create(&*self.find(&request.network)?, &request.xml, reclaim).await
+        })
+        .await
+    }
+
+    async fn delete_port(&self, request: Request<PortRequest>) -> Answer<Empty> {
+        let request = request.into_inner();
+        answer(async {
+            ports::delete(&*self.find(&request.network)?, &request.port_uuid).await.map(|()| Empty {})
+        })
+        .await
+    }
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Answer<Watched> {
+        answer(async { events::watch(&self.driver, request.into_inner()) }).await
+    }
+}

@@ -1,0 +1,142 @@
+//! Ports: the places guests' cards hold in a running network.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use uuid::Uuid;
+use virt_api::network::v1alpha1::{ListPortsResponse, Port};
+use virt_error::{Code, Domain, Error, Result};
+use virt_model::network::Network as Document;
+use virt_model::network::forward::ForwardMode;
+use virt_model::network::port::{BridgePlug, NetworkPort, Plug};
+use virt_object::owner::{Class, Spec};
+
+use crate::network::{Network, invalid};
+use crate::{link, status};
+
+fn answer(network: &Network, port: &NetworkPort) -> Port {
+    Port {
+        network: Some(network.reference()),
+        uuid: Bytes::copy_from_slice(port.uuid.unwrap_or_default().as_bytes()),
+        xml: port.format(),
+    }
+}
+
+/// All ports of a network.
+pub(super) fn list(network: &Network) -> ListPortsResponse {
+    let published = network.published();
+    ListPortsResponse { ports: published.value.ports.iter().map(|p| answer(network, p)).collect() }
+}
+
+fn uuid_of(bytes: &[u8]) -> Result<Uuid> {
+    Uuid::from_slice(bytes).map_err(|_| Error::new(Code::InvalidArg, Domain::Network, "a UUID has 16 bytes"))
+}
+
+fn missing(uuid: &Uuid) -> Error {
+    Error::new(Code::NoNetworkPort, Domain::Network, format!("Network port with UUID {uuid} does not exist"))
+}
+
+/// One port.
+pub(super) fn get(network: &Network, uuid: &[u8]) -> Result<Port> {
+    let uuid = uuid_of(uuid)?;
+    let published = network.published();
+    let found = published.value.ports.iter().find(|p| p.uuid == Some(uuid));
+    found.map(|p| answer(network, p)).ok_or_else(|| missing(&uuid))
+}
+
+/// What a card of this network is plugged into.
+fn plug(net: &Document, group: Option<&str>) -> Result<Plug> {
+    if group.is_some() && net.portgroup(group).is_none() {
+        let text = format!(
+            "network '{}' doesn't have a portgroup named '{}'",
+            net.name(),
+            group.unwrap_or_default()
+        );
+        return Err(Error::new(Code::InvalidArg, Domain::Network, text));
+    }
+    let mac_table_manager = net.bridge.mac_table_manager;
+    match (&net.bridge.name, net.mode()) {
+        (Some(bridge), mode) if net.owns_bridge() || mode == ForwardMode::Bridge => {
+            link::check_name(bridge)?;
+            let plug = BridgePlug { bridge: bridge.clone(), mac_table_manager };
+            Ok(if net.owns_bridge() { Plug::Network(plug) } else { Plug::Bridge(plug) })
+        }
+        // Pools of host interfaces and cards are not built yet.
+        _ => Err(Error::no_support(Domain::Network, "virNetworkPortCreateXML")),
+    }
+}
+
+/// Takes a place; with `reclaim` the document says what the card is plugged into already.
+pub(super) async fn create(network: &Network, xml: &str, reclaim: bool) -> Result<Port> {
+    let mut port = NetworkPort::parse(xml)?;
+    let uuid = *port.uuid.get_or_insert_with(Uuid::new_v4);
+    if !reclaim && port.plug.is_some() {
+        let text = "Port reclaim not requested but plug type is not none";
+        return Err(Error::new(Code::InvalidArg, Domain::Network, text));
+    }
+    if reclaim && port.plug.is_none() {
+        let text = "Port reclaim requested but plug type is none";
+        return Err(Error::new(Code::InvalidArg, Domain::Network, text));
+    }
+    let port = network
+        .work(Spec::new("port", Class::Modify), move |work| {
+            Box::pin(async move {
+                let published = work.published();
+                let Some(live) = &published.value.live else {
+                    return Err(invalid(format!("network '{}' is not active", published.value.name)));
+                };
+                if published.value.ports.iter().any(|p| p.uuid == Some(uuid)) {
+                    let text = format!("network port with UUID {uuid} already exists");
+                    return Err(Error::new(Code::NetworkPortExist, Domain::Network, text));
+                }
+                inherit(&mut port, live)?;
+                status::save_port(work, &port)?;
+                let stored = port.clone();
+                work.publish(|p| {
+                    let mut ports = (*p.ports).clone();
+                    ports.push(stored);
+                    p.ports = Arc::new(ports);
+                });
+                Ok(port)
+            })
+        })
+        .await?;
+    Ok(answer(network, &port))
+}
+
+/// What a card does not say itself comes from its portgroup, then from the network.
+fn inherit(port: &mut NetworkPort, net: &Document) -> Result<()> {
+    if port.plug.is_none() {
+        port.plug = Some(plug(net, port.group.as_deref())?);
+    }
+    let group = net.portgroup(port.group.as_deref());
+    port.group = group.and_then(|g| g.name.clone());
+    port.bandwidth = port.bandwidth.take().or_else(|| group?.bandwidth.clone());
+    port.vlan = port.vlan.take().or_else(|| group?.vlan.clone()).or_else(|| net.vlan.clone());
+    port.virtualport =
+        port.virtualport.take().or_else(|| group?.virtualport.clone()).or_else(|| net.virtualport.clone());
+    port.isolated = port.isolated.or(net.isolated);
+    let trust = || group?.trust_guest_rx_filters;
+    port.trust_guest_rx_filters = port.trust_guest_rx_filters.or_else(trust).or(net.trust_guest_rx_filters);
+    Ok(())
+}
+
+/// Gives a place back.
+pub(super) async fn delete(network: &Network, uuid: &[u8]) -> Result<()> {
+    let uuid = uuid_of(uuid)?;
+    network
+        .work(Spec::new("port", Class::Modify), move |work| {
+            Box::pin(async move {
+                if !work.published().value.ports.iter().any(|p| p.uuid == Some(uuid)) {
+                    return Err(missing(&uuid));
+                }
+                status::remove_port(work, &uuid);
+                work.publish(|p| {
+                    let rest = p.ports.iter().filter(|p| p.uuid != Some(uuid)).cloned().collect();
+                    p.ports = Arc::new(rest);
+                });
+                Ok(())
+            })
+        })
+        .await
+}

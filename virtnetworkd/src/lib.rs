@@ -1,0 +1,18 @@
+//! The virtual network daemon: networks with a bridge, addresses, DHCP, DNS and a firewall of their own, and networks
+//! that only name a bridge of the host.
+//!
+//! A change runs as a job of its network ([`network`]): the document is copied, changed by a pure function
+//! ([`update`], [`metadata`]), written to disk, acted on ([`lifecycle`]), published, and told as an event.
+
+pub mod api;
+pub mod definitions;
+pub mod dnsmasq;
+pub mod driver;
+pub mod firewall;
+pub mod lifecycle;
+pub mod link;
+pub mod metadata;
+pub mod network;
+pub mod serve;
+pub mod status;
+pub mod update;

@@ -1,0 +1,129 @@
+//! Networks for real: bridges, dnsmasq and rules, in a network namespace of the test's own. Needs root; without it the
+//! tests say that they were skipped.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use virt_error::Domain;
+use virt_object::busy::Busy;
+use virt_object::events::{Journal, Limits};
+use virt_object::owner::Kind;
+use virtnetworkd::driver::{Driver, Folders};
+use virtnetworkd::{definitions, dnsmasq, lifecycle, link};
+
+/// Runs `test` on a runtime whose threads, and all they start, are in a new network namespace.
+fn alone<F: Future<Output = ()>>(test: impl FnOnce(tempfile::TempDir) -> F + Send + 'static) {
+    let tools = ["/usr/sbin/dnsmasq", "/usr/sbin/nft"].iter().all(|t| Path::new(t).exists());
+    if !nix::unistd::geteuid().is_root() || !tools {
+        println!("skipped: needs root, dnsmasq and nft");
+        return;
+    }
+    let own = std::thread::spawn(move || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(test(tempfile::tempdir().unwrap()));
+    });
+    own.join().unwrap();
+}
+
+fn driver(root: &Path) -> Arc<Driver> {
+    let folders = Folders { config: root.join("etc"), run: root.join("run"), dnsmasq: root.join("dnsmasq") };
+    std::fs::create_dir_all(&folders.run).unwrap();
+    // dnsmasq reads its host files without rights of its own.
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(root, open).unwrap();
+    let journal = Journal::open(&folders.run.join("events"), Limits::default(), Busy::new()).unwrap();
+    let kind = Kind::new(Domain::Network, tokio::runtime::Handle::current(), Busy::new());
+    let helper = env!("CARGO_BIN_EXE_virt-leaseshelper").into();
+    Driver::new(folders, kind, Arc::new(journal), helper).unwrap()
+}
+
+fn rules() -> String {
+    let out = Command::new("nft").args(["list", "ruleset"]).output().unwrap();
+    String::from_utf8(out.stdout).unwrap()
+}
+
+fn nat(name: &str, third: u8) -> String {
+    format!(
+        "<network><name>{name}</name><forward mode='nat'/><bridge name='vt{third}'/>\
+         <ip address='10.211.{third}.1' prefix='24'><dhcp><range start='10.211.{third}.2' end='10.211.{third}.9'/></dhcp></ip>\
+         </network>"
+    )
+}
+
+fn nothing_left(driver: &Driver) {
+    assert!(!link::exists("vt1") && !rules().contains("virt_network"), "{}", rules());
+    let left = |dir: &Path, ending: &str| {
+        std::fs::read_dir(dir).unwrap().flatten().any(|e| e.file_name().to_string_lossy().ends_with(ending))
+    };
+    assert!(!left(&driver.folders.run, ".xml") && !left(&driver.folders.run, ".pid"));
+    assert!(!left(&driver.folders.dnsmasq, ".conf"));
+}
+
+#[test]
+fn a_network_comes_and_goes_without_a_trace() {
+    alone(|root| async move {
+        let driver = driver(root.path());
+        let network = definitions::define(&driver, nat("one", 1)).await.unwrap();
+        lifecycle::start(&network).await.unwrap();
+        assert!(link::exists("vt1") && rules().contains("10.211.1.0/24"));
+        let files = driver.files("one");
+        let pid = dnsmasq::process::running(&files).expect("a server");
+        let again = lifecycle::start(&network).await.unwrap_err();
+        assert_eq!(again.message(), "Requested operation is not valid: network is already active");
+        // The daemon is killed and comes back: everything is as it was.
+        let second = self::driver(root.path());
+        definitions::load(&second).unwrap();
+        assert_eq!(lifecycle::adopt(&second).await.unwrap(), 1);
+        assert_eq!(dnsmasq::process::running(&files), Some(pid));
+        let network = second.networks.by_name("one").unwrap();
+        assert!(network.published().value.is_active());
+        // The server is killed while the daemon is away: it is started again.
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        while dnsmasq::process::running(&files).is_some() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        let third = self::driver(root.path());
+        definitions::load(&third).unwrap();
+        assert_eq!(lifecycle::adopt(&third).await.unwrap(), 1);
+        assert!(dnsmasq::process::running(&files).is_some_and(|new| new != pid));
+        lifecycle::destroy(&third.networks.by_name("one").unwrap()).await.unwrap();
+        nothing_left(&third);
+    });
+}
+
+#[test]
+fn a_failed_start_leaves_nothing() {
+    alone(|root| async move {
+        let driver = driver(root.path());
+        // dnsmasq refuses the option when all else is done.
+        let options = "<options xmlns='http://libvirt.org/schemas/network/dnsmasq/1.0'><option value='no-such-option'/></options>";
+        let xml = nat("bad", 1).replace("</network>", &format!("{options}</network>"));
+        let xml =
+            xml.replace("<options", "<d:options xmlns:d='http://libvirt.org/schemas/network/dnsmasq/1.0'");
+        let xml = xml.replace("</options", "</d:options").replace("<option ", "<d:option ");
+        let network = definitions::define(&driver, xml).await.unwrap();
+        let error = lifecycle::start(&network).await.unwrap_err();
+        assert!(error.message().contains("bad option"), "{error:?}");
+        nothing_left(&driver);
+    });
+}
+
+#[test]
+fn networks_that_clash_are_refused() {
+    alone(|root| async move {
+        let driver = driver(root.path());
+        let first = lifecycle::create(&driver, nat("one", 1)).await.unwrap();
+        let taken = definitions::define(&driver, nat("two", 1)).await.map(drop).unwrap_err();
+        assert_eq!(taken.message(), "internal error: bridge name 'vt1' already in use.");
+        let other = nat("two", 1).replace("name='vt1'", "name='vt2'");
+        let clash = lifecycle::create(&driver, other).await.map(drop).unwrap_err();
+        assert_eq!(clash.message(), "internal error: Network is already in use by interface vt1");
+        assert!(driver.networks.by_name("two").is_none() && !link::exists("vt2"));
+        lifecycle::destroy(&first).await.unwrap();
+        nothing_left(&driver);
+    });
+}
