@@ -147,7 +147,7 @@ fn dns(net: &Network, line: &mut impl FnMut(String)) -> Result<()> {
 fn ptr_domain(ip: &Ip) -> Result<String> {
     let prefix = ip.prefix_length().unwrap_or(0);
     let (v6, step) = (ip.is_ipv6(), if ip.is_ipv6() { 4 } else { 8 });
-    if prefix == 0 || prefix % step != 0 {
+    if prefix == 0 || !prefix.is_multiple_of(step) {
         let (family, unit) = if v6 { ("IPv6", 4) } else { ("IPv4", 8) };
         let text = format!(
             "PTR domain for {family} network with prefix {prefix} cannot be automatically created: it must be a multiple of {unit}"

@@ -1,6 +1,6 @@
 //! The DHCP server of one address.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use virt_xml::rt_error::{Code, Domain, Result};
 use virt_xml::{El, Xml, names};

@@ -1,6 +1,6 @@
 //! Names that the network's DNS server knows.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use virt_xml::rt_error::Result;
 use virt_xml::{El, Xml, YesNo, parse_int};

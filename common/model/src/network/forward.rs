@@ -1,6 +1,6 @@
 //! How a network reaches the outside.
 
-use std::net::Ipv4Addr;
+use core::net::Ipv4Addr;
 
 use virt_xml::rt_error::{Code, Domain, Result};
 use virt_xml::{El, Xml, YesNo, names, parse_int};

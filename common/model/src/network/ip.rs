@@ -1,6 +1,6 @@
 //! An address of the network's bridge, with the services on it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use virt_xml::rt_error::Result;
 use virt_xml::{El, Mode, Xml, YesNo};

@@ -1,6 +1,6 @@
 //! Static routes to what lies behind a guest.
 
-use std::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv4Addr};
 
 use virt_xml::rt_error::Result;
 use virt_xml::{El, NonZero, Xml};

@@ -1,6 +1,6 @@
 //! What a document as a whole must keep to, with the reference's codes and texts.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use virt_xml::El;
 use virt_xml::rt_error::{Code, Domain, Result};
