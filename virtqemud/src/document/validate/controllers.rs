@@ -1,6 +1,6 @@
 //! Controllers that QEMU or the machine cannot have.
 
-use virt_error::{Domain as From, Error, Result};
+use virt_error::Result;
 
 use super::{Checker, unsupported};
 use crate::document::types::{Controller, ControllerKind};
@@ -150,9 +150,7 @@ impl Checker<'_> {
         if c.index == Some(0) && machine::has_builtin_ide(self.machine) {
             return Ok(());
         }
-        let text = if machine::is_i440fx(self.machine) {
-            return Err(Error::internal(From::Qemu, "Only 1 IDE controller is supported"));
-        } else if machine::has_builtin_ide(self.machine) {
+        let text = if machine::has_builtin_ide(self.machine) {
             "Only a single IDE controller is supported for this machine type"
         } else {
             "IDE controllers are unsupported for this QEMU binary or machine type"

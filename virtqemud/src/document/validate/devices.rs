@@ -10,9 +10,6 @@ use crate::document::types::{
 };
 use crate::document::{machine, xml_error};
 
-/// ISA serial ports of a PC.
-const ISA_SERIALS: u32 = 4;
-
 impl Checker<'_> {
     pub(super) fn devices(&self) -> Result<()> {
         self.ports()?;
@@ -91,11 +88,6 @@ impl Checker<'_> {
                     "Serial device with target type '{kind}' and target model '{model}' not compatible with guest architecture or machine type"
                 )));
             }
-            if kind == SerialTarget::Isa && serial.target.port.is_some_and(|p| p >= ISA_SERIALS) {
-                return Err(unsupported(format!(
-                    "Maximum supported number of ISA serial ports is '{ISA_SERIALS}'"
-                )));
-            }
         }
         let spice = self.def.devices.graphics.iter().any(|g| matches!(g, Graphics::Spice(_)));
         let needs_spice = |b: &CharBackend| matches!(b, CharBackend::Spicevmc | CharBackend::Spiceport(_));
@@ -126,6 +118,11 @@ impl Checker<'_> {
                 InputBus::Ps2 if !matches!(input.kind, InputKind::Mouse | InputKind::Keyboard) => {
                     let text = format!("ps2 bus does not support {} input device", input.kind);
                     return Err(Error::internal(From::Domain, text));
+                }
+                bus if input.kind == InputKind::Passthrough && bus != InputBus::Virtio => {
+                    return Err(unsupported(
+                        "only bus 'virtio' is supported for 'passthrough' input devices",
+                    ));
                 }
                 bus @ (InputBus::Xen | InputBus::Parallels) => {
                     return Err(unsupported(format!("unsupported input bus {bus}")));

@@ -3,11 +3,11 @@
 use virt_error::{Domain as From, Error, Result};
 
 use super::{Checker, unsupported};
-use crate::document::machine;
 use crate::document::types::{
     Address, ControllerKind, Disk, DiskBus, DiskCache, DiskDevice, DiskIo, DiskSource, EncryptionEngine,
-    ImageFormat,
+    ImageFormat, NetworkProtocol,
 };
+use crate::document::{machine, xml_error};
 
 impl Checker<'_> {
     /// USB disks sit on USB ports.
@@ -27,6 +27,12 @@ impl Checker<'_> {
         Ok(())
     }
 
+    fn scsi_is_lsi(&self, index: u32) -> bool {
+        self.def.devices.controllers.iter().any(|c| {
+            c.kind == ControllerKind::Scsi && c.index == Some(index) && c.model.as_deref() == Some("lsilogic")
+        })
+    }
+
     fn disk(&self, disk: &Disk) -> Result<()> {
         let name = disk.target.dev.as_deref().unwrap_or_default();
         let bus = disk.target.bus.unwrap_or_default();
@@ -34,6 +40,28 @@ impl Checker<'_> {
             return Err(unsupported(format!(
                 "invalid disk target '{name}', partitions can't appear in disk targets"
             )));
+        }
+        let drive = matches!(bus, DiskBus::Ide | DiskBus::Sata) && disk.device == DiskDevice::Disk;
+        if drive && disk.readonly {
+            return Err(unsupported(format!("readonly {bus} disks are not supported")));
+        }
+        if let Some(Address::Drive(a)) = &disk.info.address {
+            if bus == DiskBus::Ide && a.controller > 0 && machine::has_builtin_ide(self.machine) {
+                return Err(Error::internal(From::Qemu, "Only 1 IDE controller is supported"));
+            }
+            if bus == DiskBus::Scsi && a.target != 0 && self.scsi_is_lsi(a.controller) {
+                return Err(unsupported("target must be 0 for controller model 'lsilogic'"));
+            }
+        }
+        if let DiskSource::Network(s) = &disk.source
+            && matches!(s.protocol, NetworkProtocol::Rbd | NetworkProtocol::Gluster)
+            && let Some(name) = s.name.as_deref().filter(|n| !n.contains('/'))
+        {
+            return Err(xml_error(format!("can't split path '{name}' into pool name and image name")));
+        }
+        let encryption = disk.encryption.as_ref().or(disk.source.common().encryption.as_ref());
+        if encryption.is_some_and(|e| e.engine != Some(EncryptionEngine::Librbd) && e.secrets.len() > 1) {
+            return Err(unsupported("qemu encryption engine expects only a single secret"));
         }
         self.disk_bus(disk, bus, name)?;
         image_format(disk)?;

@@ -4,7 +4,7 @@ use virt_error::{Code, Domain as From, Error, Result};
 
 use super::{Checker, unsupported};
 use crate::document::types::{TickPolicy, Timer, TimerName, VirtType};
-use crate::document::{machine, vcpus, xml_detail};
+use crate::document::{machine, vcpus, xml_detail, xml_error};
 
 impl Checker<'_> {
     pub(super) fn guest(&self) -> Result<()> {
@@ -138,6 +138,11 @@ impl Checker<'_> {
         let Some(clock) = &self.def.clock else { return Ok(()) };
         let x86 = machine::is_x86(self.arch());
         for timer in &clock.timers {
+            if timer.catchup != Default::default() && timer.tickpolicy != Some(TickPolicy::Catchup) {
+                return Err(xml_error(
+                    "setting of timer catchup policies is only supported with tickpolicy='catchup'",
+                ));
+            }
             match timer.name {
                 TimerName::Platform => {
                     return Err(unsupported(format!("unsupported timer type (name) '{}'", timer.name)));
@@ -158,6 +163,12 @@ impl Checker<'_> {
                         self.def.virt_type,
                         self.arch(),
                         self.machine
+                    )));
+                }
+                TimerName::Kvmclock | TimerName::Hypervclock if timer.tickpolicy.is_some() => {
+                    return Err(unsupported(format!(
+                        "timer {} doesn't support setting of timer tickpolicy",
+                        timer.name
                     )));
                 }
                 TimerName::Rtc => self.tick(timer, &[TickPolicy::Delay, TickPolicy::Catchup], "rtc")?,

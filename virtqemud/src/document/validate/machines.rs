@@ -40,6 +40,9 @@ impl Checker<'_> {
         }
         for fs in &d.filesystems {
             let virtiofs = fs.driver.kind == Some(FsDriverType::Virtiofs);
+            if fs.info.boot.is_some() && !virtiofs {
+                return Err(unsupported("boot order is only supported for virtiofs"));
+            }
             if virtiofs && fs.info.boot.is_some() && matches!(fs.info.address, Some(Address::Ccw(_))) {
                 return Err(unsupported("setting virtiofs boot order is supported only with PCI bus"));
             }

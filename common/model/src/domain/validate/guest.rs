@@ -123,6 +123,13 @@ fn cpu(d: &Domain) -> Result<()> {
             }
         }
         for sibling in &a.distances.siblings {
+            if sibling.id as usize >= numa.cells.len() {
+                return xml(format!(
+                    "'sibling_id {}' does not refer to a valid cell within NUMA 'cell id {}'",
+                    sibling.id,
+                    a.id.unwrap_or(0)
+                ));
+            }
             if !(10..=255).contains(&sibling.value) {
                 return xml(format!(
                     "'value {}' is invalid for 'sibling id {}' under NUMA 'cell id {}'",
