@@ -67,7 +67,7 @@ impl DomainDeviceService for DeviceApi {
                 r.domain,
                 r.flags,
                 name,
-                move |w| Box::pin(async move { live::devices::attach(w, emulators, &xml).await }),
+                move |w| Box::pin(async move { Box::pin(live::devices::attach(w, emulators, &xml)).await }),
                 edit,
             )
             .await
@@ -122,7 +122,7 @@ impl DomainDeviceService for DeviceApi {
                 r.domain,
                 r.flags,
                 name,
-                move |w| Box::pin(async move { live::devices::update(w, &xml).await }),
+                move |w| Box::pin(async move { Box::pin(live::devices::update(w, &xml)).await }),
                 edit,
             )
             .await

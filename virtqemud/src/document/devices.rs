@@ -167,9 +167,7 @@ pub fn complete_controllers(def: &mut Domain, emulator: &Emulator) -> Result<()>
         match c.kind {
             // IBM Z has USB only where its place is named.
             ControllerKind::Usb if c.model.is_none() && machine::is_s390(name) => {
-                if c.info.address.is_none() {
-                    c.model = Some("none".into());
-                }
+                c.model = c.info.address.is_none().then(|| "none".into());
             }
             ControllerKind::Usb if c.model.is_none() => {
                 let choices: &[&str] = match emulator.arch.as_str() {

@@ -147,7 +147,7 @@ async fn wait_gone(work: &Work, id: &str) -> Result<()> {
 pub async fn update(work: &mut Work, xml: &str) -> Result<()> {
     match devices::read(xml, Mode::LIVE)? {
         Device::Interface(card) => link::update(work, *card).await,
-        Device::Disk(disk) => change_medium(work, *disk).await,
+        Device::Disk(disk) => Box::pin(change_medium(work, *disk)).await,
         _ => Err(Error::no_support(From::Qemu, "virDomainUpdateDeviceFlags")),
     }
 }

@@ -63,7 +63,10 @@ impl Checker<'_> {
     fn granularity(&self) -> Result<()> {
         let threads =
             self.def.cpu.as_ref().and_then(|c| c.topology.as_ref()).and_then(|t| t.threads).unwrap_or(1);
-        if machine::is_pseries(self.machine) && threads > 1 && vcpus::online(self.def) % threads != 0 {
+        if machine::is_pseries(self.machine)
+            && threads > 1
+            && !vcpus::online(self.def).is_multiple_of(threads)
+        {
             return Err(unsupported(format!(
                 "vCPUs count must be a multiple of the vCPU hotplug granularity ({threads})"
             )));
