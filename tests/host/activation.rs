@@ -33,6 +33,31 @@ fn a_daemon_with_a_running_guest_stays() {
 }
 
 #[test]
+fn a_proxy_with_a_client_stays() {
+    let Some(host) = Host::ours(Options { timeout: 1, ..Options::default() }) else { return };
+    let name = host.name("kept");
+    host.virsh(&["define", &host.document(&name, &bare_xml(&name))]);
+    let uri = host.uri().to_string();
+    // virsh keeps its connection while it waits for its next command.
+    let mut shell = std::process::Command::new("virsh")
+        .args(["-q", "-c", &uri])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    wait::until("the shell's proxy is there", || host.pid("virtproxyd").is_some());
+    let pid = host.pid("virtproxyd");
+    for _ in 0..2 {
+        assert_eq!(host.virsh(&["domstate", &name]), "shut off");
+        std::thread::sleep(std::time::Duration::from_millis(2_500));
+        assert_eq!(host.pid("virtproxyd"), pid, "the proxy left under its client");
+    }
+    drop(shell.stdin.take());
+    shell.wait().unwrap();
+    wait::until("the proxy has left", || host.pid("virtproxyd").is_none());
+}
+
+#[test]
 fn several_roots_know_nothing_of_each_other() {
     let Some(one) = Host::ours(Options::default()) else { return };
     let Some(two) = Host::ours(Options::default()) else { return };

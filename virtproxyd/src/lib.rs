@@ -46,7 +46,7 @@ use crate::server::Room;
 pub async fn start(mut context: Context) -> Result<Running> {
     let limits = Limits::from_conf(&context.conf)?;
     let house = Arc::new(House::new(context.paths.grpc(), context.paths.mode == Mode::System, limits));
-    let room = Room::new(&limits);
+    let room = Room::new(&limits, context.busy.clone());
     for door in server::doors(&mut context)? {
         tokio::spawn(server::accept(door, house.clone(), room.clone()));
     }

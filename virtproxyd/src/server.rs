@@ -8,6 +8,7 @@ use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 use virt_daemon::{Context, Mode};
 use virt_error::Result;
+use virt_object::busy::Busy;
 use virt_rpc::listen::{Guard, Kind, Spec};
 
 use crate::client;
@@ -78,32 +79,34 @@ pub fn door(path: &Path, entry: Entry) -> Result<Door> {
     Ok(Door { listener, entry, _guard: guard })
 }
 
-/// How many clients each side may have.
+/// How many clients each side may have. The daemon does not leave while one is in.
 #[derive(Clone)]
 pub struct Room {
     read_only: Arc<Semaphore>,
     read_write: Arc<Semaphore>,
+    busy: Busy,
 }
 
 impl Room {
     /// Room for `max_clients` on either side.
-    pub fn new(limits: &Limits) -> Self {
+    pub fn new(limits: &Limits, busy: Busy) -> Self {
         let side = || Arc::new(Semaphore::new(limits.clients));
-        Self { read_only: side(), read_write: side() }
+        Self { read_only: side(), read_write: side(), busy }
     }
 }
 
 /// Accepts clients for ever. A full house lets new ones wait in the socket's queue, as the reference does.
 pub async fn accept(door: Door, house: Arc<House>, room: Room) {
-    let room = if door.entry.read_only { room.read_only } else { room.read_write };
+    let side = if door.entry.read_only { room.read_only } else { room.read_write };
     loop {
-        let Ok(place) = room.clone().acquire_owned().await else { return };
+        let Ok(place) = side.clone().acquire_owned().await else { return };
         match door.listener.accept().await {
             Ok((stream, _)) => {
                 let (entry, house) = (door.entry.clone(), house.clone());
+                let stay = room.busy.token();
                 tokio::spawn(async move {
                     client::serve(stream, entry, house).await;
-                    drop(place);
+                    drop((place, stay));
                 });
             }
             Err(error) => {

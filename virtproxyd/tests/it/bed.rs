@@ -40,7 +40,7 @@ impl Bed {
         state.define("vm1", 1);
         state.define("vm2", 2);
         let house = Arc::new(House::new(dir.path().join("grpc"), true, limits));
-        let room = Room::new(&limits);
+        let room = Room::new(&limits, Default::default());
         for read_only in [false, true] {
             let name = if read_only { "libvirt-sock-ro" } else { "libvirt-sock" };
             let entry = Entry { name: name.to_string(), read_only, only: None };
