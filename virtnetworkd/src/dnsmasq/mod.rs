@@ -49,6 +49,11 @@ impl Files {
         self.dir.join(format!("{bridge}.status"))
     }
 
+    /// What the lease helper locks while it changes the leases.
+    pub fn lease_lock(&self, bridge: &str) -> PathBuf {
+        self.dir.join(format!("{bridge}.status.lock"))
+    }
+
     /// The folder of all these.
     pub fn dir(&self) -> &Path {
         &self.dir

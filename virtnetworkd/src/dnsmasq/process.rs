@@ -17,6 +17,11 @@ use super::conf::Texts;
 const START: Duration = Duration::from_secs(20);
 /// How long it may take to end before it is killed.
 const END: Duration = Duration::from_secs(3);
+/// dnsmasq's exit status for an address in use.
+const NETWORK_TROUBLE: i32 = 2;
+/// How often a start is tried while an address is in use, and the time between.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(50);
 /// The helper's environment: which bridge's leases, and where they are.
 pub const BRIDGE_VAR: &str = "VIR_BRIDGE_NAME";
 /// The folder of lease files, where it is not the usual one.
@@ -44,7 +49,14 @@ pub fn write(files: &Files, texts: &Texts) -> Result<()> {
 
 /// Removes the server's files and the leases.
 pub fn remove(files: &Files, bridge: &str) {
-    for path in [files.hosts(), files.addn_hosts(), files.conf(), files.pid(), files.leases(bridge)] {
+    for path in [
+        files.hosts(),
+        files.addn_hosts(),
+        files.conf(),
+        files.pid(),
+        files.leases(bridge),
+        files.lease_lock(bridge),
+    ] {
         if let Err(error) = std::fs::remove_file(&path)
             && error.kind() != std::io::ErrorKind::NotFound
         {
@@ -53,11 +65,41 @@ pub fn remove(files: &Files, bridge: &str) {
     }
 }
 
-/// Starts the server and waits until it serves.
+/// Starts the server and waits until it serves. An address that an ending server still holds is waited for.
 ///
 /// # Errors
 /// Code 1 with what the server said, code 38 when it cannot be started.
 pub async fn start(files: &Files, bridge: &str, helper: &Path) -> Result<()> {
+    let mut tries = 0;
+    loop {
+        let verdict = attempt(files, bridge, helper).await?;
+        if verdict.code == Some(0) {
+            return Ok(());
+        }
+        tries += 1;
+        if verdict.code == Some(NETWORK_TROUBLE) && tries < TRIES {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        }
+        let (program, conf) = (program(), files.conf());
+        let text = format!(
+            "Child process ({} --conf-file={}) unexpected exit status: {}",
+            program.display(),
+            conf.display(),
+            verdict.said.trim()
+        );
+        return Err(Error::internal(Domain::None, text));
+    }
+}
+
+/// How a start ended.
+struct Verdict {
+    code: Option<i32>,
+    said: String,
+}
+
+async fn attempt(files: &Files, bridge: &str, helper: &Path) -> Result<Verdict> {
+    use tokio::io::AsyncReadExt;
     let program = program();
     let mut command = Command::new(&program);
     command
@@ -73,36 +115,19 @@ pub async fn start(files: &Files, bridge: &str, helper: &Path) -> Result<()> {
         .stderr(Stdio::piped())
         .kill_on_drop(true);
     let failed = |e| Error::system(Domain::None, format!("Cannot find '{}' in path", program.display()), e);
-    let child = command.spawn().map_err(failed)?;
+    let mut child = command.spawn().map_err(failed)?;
+    let stderr = child.stderr.take();
     // It forks once it serves; the first process ends with its verdict then.
-    let end = wait(child).await?;
-    if end.0 {
-        return Ok(());
-    }
-    let text = format!(
-        "Child process ({} --conf-file={}) unexpected exit status: {}",
-        program.display(),
-        files.conf().display(),
-        end.1.trim()
-    );
-    Err(Error::internal(Domain::None, text))
-}
-
-async fn wait(mut child: tokio::process::Child) -> Result<(bool, String)> {
-    use tokio::io::AsyncReadExt;
-    let failed = |e| Error::system(Domain::None, "cannot wait for dnsmasq", e);
-    let mut said = Vec::new();
-    let mut stderr = child.stderr.take();
     let ended = tokio::time::timeout(START, child.wait()).await;
+    let late = |_| Error::internal(Domain::None, "dnsmasq did not start in time");
     let status =
-        ended.map_err(|_| Error::internal(Domain::None, "dnsmasq did not start in time"))?.map_err(failed)?;
-    if !status.success()
-        && let Some(stderr) = &mut stderr
-    {
+        ended.map_err(late)?.map_err(|e| Error::system(Domain::None, "cannot wait for dnsmasq", e))?;
+    let mut said = Vec::new();
+    if let Some(stderr) = stderr.filter(|_| !status.success()) {
         // The daemon's own copy of the pipe stays open on success; on failure all ends are closed.
         let _ = tokio::time::timeout(END, stderr.take(4096).read_to_end(&mut said)).await;
     }
-    Ok((status.success(), String::from_utf8_lossy(&said).into_owned()))
+    Ok(Verdict { code: status.code(), said: String::from_utf8_lossy(&said).into_owned() })
 }
 
 fn program() -> PathBuf {
@@ -127,6 +152,12 @@ pub fn reload(files: &Files) -> bool {
     running(files).is_some_and(|pid| kill(pid, Signal::SIGHUP).is_ok())
 }
 
+/// Whether a process has let go of everything: it is gone, or waits for its parent to notice.
+fn ended(pid: Pid) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+}
+
 /// Ends the server and waits for its end.
 pub async fn stop(files: &Files) {
     let Some(pid) = running(files) else { return };
@@ -135,10 +166,10 @@ pub async fn stop(files: &Files) {
             break;
         }
         let deadline = tokio::time::Instant::now() + END;
-        while running(files).is_some() && tokio::time::Instant::now() < deadline {
+        while !ended(pid) && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        if running(files).is_none() {
+        if ended(pid) {
             break;
         }
     }

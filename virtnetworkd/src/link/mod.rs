@@ -80,17 +80,14 @@ pub fn create_bridge(bridge: &Bridge<'_>) -> Result<()> {
     m.nest(netlink::IFLA_LINKINFO, |m| {
         m.text(netlink::IFLA_INFO_KIND, "bridge");
         m.nest(netlink::IFLA_INFO_DATA, |m| {
+            // Set before STP is on: the kernel then raises what is too short for it, instead of refusing it.
+            let delay = u32::try_from(bridge.delay.min(300) * 100).unwrap_or(0);
+            m.u32(netlink::IFLA_BR_FORWARD_DELAY, delay);
             m.u32(netlink::IFLA_BR_STP_STATE, u32::from(bridge.stp));
         });
     });
     let what = failed("Unable to create bridge", bridge.name);
-    Socket::open().and_then(|mut s| s.ask(m)).map_err(what)?;
-    // With STP the kernel allows 2 to 30 seconds only; as with the reference, what it refuses is no failure.
-    let delay = Path::new("/sys/class/net").join(bridge.name).join("bridge/forward_delay");
-    if let Err(error) = std::fs::write(delay, (bridge.delay.min(300) * 100).to_string()) {
-        tracing::debug!(%error, bridge = bridge.name, "forward delay stays");
-    }
-    Ok(())
+    Socket::open().and_then(|mut s| s.ask(m)).map_err(what)
 }
 
 /// Removes a bridge. One that is gone is no error.

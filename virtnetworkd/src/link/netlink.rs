@@ -32,6 +32,7 @@ pub(super) const IFLA_MTU: u16 = 4;
 pub(super) const IFLA_LINKINFO: u16 = 18;
 pub(super) const IFLA_INFO_KIND: u16 = 1;
 pub(super) const IFLA_INFO_DATA: u16 = 2;
+pub(super) const IFLA_BR_FORWARD_DELAY: u16 = 1;
 pub(super) const IFLA_BR_STP_STATE: u16 = 5;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
