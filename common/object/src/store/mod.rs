@@ -94,10 +94,12 @@ impl Store {
     }
 
     /// Removes an object's file and autostart link. What is gone already is no error.
+    ///
+    /// Not synced, as the reference does not: a power cut within the file system's own commit interval brings the
+    /// whole old object back, never half of it, and a removal need not wait for the disk.
     pub fn remove(&self, name: &str) -> Result<()> {
         self.remove_file(&self.autostart_path(name))?;
-        self.remove_file(&self.path(name))?;
-        self.sync()
+        self.remove_file(&self.path(name))
     }
 
     /// Moves an object to another name with a new document; see the module's picture.
