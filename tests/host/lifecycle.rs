@@ -1,6 +1,6 @@
 //! A guest's life, as virsh sees it.
 
-use virt_testkit::host::{Host, bare_xml, linux_xml};
+use virt_testkit::host::{Host, Options, bare_xml, linux_xml};
 use virt_testkit::wait;
 
 #[test]
@@ -86,6 +86,45 @@ fn undefining_a_running_guest_makes_it_transient() {
     assert!(host.virsh(&["dominfo", &name]).contains("Persistent:     no"));
     host.virsh(&["destroy", &name]);
     assert_eq!(host.try_virsh(&["domstate", &name]).code, Some(1));
+}
+
+/// Clients that define, start, destroy and remove the same guest at once: whoever comes too late is told, and no QEMU
+/// outlives its guest.
+#[test]
+fn a_start_that_waited_for_an_undefine_leaves_no_emulator() {
+    let Some(host) = Host::ours(Options::default()) else { return };
+    let name = host.name("fought-over");
+    let program = r#"
+import libvirt, os, sys, threading
+uri, name, document = os.environ['URI'], sys.argv[1], open(sys.argv[2]).read()
+libvirt.registerErrorHandler(lambda *a: None, None)
+def fight(act):
+    conn = libvirt.open(uri)
+    for _ in range(20):
+        try: act(conn)
+        except libvirt.libvirtError as e:
+            if e.get_error_code() not in (1, 9, 42, 55): raise
+acts = [lambda c: c.defineXML(document), lambda c: c.lookupByName(name).create(),
+        lambda c: c.lookupByName(name).create(), lambda c: c.lookupByName(name).undefine(),
+        lambda c: c.lookupByName(name).destroy(), lambda c: c.createXML(document, 0)]
+threads = [threading.Thread(target=fight, args=(act,)) for act in acts]
+for t in threads: t.start()
+for t in threads: t.join()
+conn = libvirt.open(uri)
+for dom in conn.listAllDomains():
+    if dom.isActive(): dom.destroy()
+    try: dom.undefine()
+    except libvirt.libvirtError: pass
+print(len(conn.listAllDomains()))
+"#;
+    let file = host.document(&name, &bare_xml(&name));
+    assert_eq!(host.python(program, &[&name, &file]).trim(), "0");
+    assert_eq!(host.emulators().len(), 0);
+    let run = host.root().join("run/libvirt/qemu");
+    for left in ["pid", "xml"] {
+        let path = run.join(format!("{name}.{left}"));
+        assert!(!path.exists(), "{}", path.display());
+    }
 }
 
 #[test]

@@ -74,14 +74,22 @@ pub async fn create(
     let name = document.name.clone().unwrap_or_default();
     let uuid = document.uuid.ok_or_else(|| Error::internal(From::Qemu, "the document has no UUID"))?;
     virt_object::names::DOMAIN.check(&name)?;
-    let guest = match driver.guests.claim(&name, uuid).await? {
-        Claim::Existing(guest) => guest,
-        Claim::New(reservation) => {
-            reservation.commit(Guest::new(driver, uuid, Published::inactive(&name, None)))
+    let how = how(request.flags);
+    let guest = loop {
+        let (guest, existed) = match driver.guests.claim(&name, uuid).await? {
+            Claim::Existing(guest) => (guest, true),
+            Claim::New(reservation) => {
+                (reservation.commit(Guest::new(driver, uuid, Published::inactive(&name, None))), false)
+            }
+        };
+        let document = document.clone();
+        match guest.work(START, move |work| Box::pin(start_transient(work, document, how))).await {
+            Ok(()) => break guest,
+            // Removed before the start's turn came: it is started as a new one.
+            Err(error) if existed && error.code() == Code::NoDomain => {}
+            Err(error) => return Err(error),
         }
     };
-    let how = how(request.flags);
-    guest.work(START, move |work| Box::pin(start_transient(work, document, how))).await?;
     end_with_session(&guest, driver, request.flags, session)?;
     Ok(DomainResponse { domain: Some(guest.reference()) })
 }

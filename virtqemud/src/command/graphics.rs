@@ -7,7 +7,7 @@ use crate::document::types::{
 use virt_error::{Code, Domain, Error, Result};
 
 use super::Builder;
-use super::props::{Opts, on_off};
+use super::props::{Opts, escape, on_off};
 
 /// The first port a VNC display number counts from.
 pub const VNC_PORT_BASE: i32 = 5900;
@@ -203,8 +203,8 @@ fn plain_address(listen: Option<&Listen>, default: &str) -> String {
     listen.and_then(|l| l.address.clone()).unwrap_or_else(|| default.to_string())
 }
 
-/// An IPv6 address stands in brackets before the display's number.
+/// An IPv6 address stands in brackets before the display's number. Commas would begin options of their own.
 fn address(listen: Option<&Listen>, default: &str) -> String {
     let plain = plain_address(listen, default);
-    if plain.contains(':') { format!("[{plain}]") } else { plain }
+    escape(&if plain.contains(':') { format!("[{plain}]") } else { plain })
 }

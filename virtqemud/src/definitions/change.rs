@@ -11,7 +11,7 @@ use virt_model::domain::Domain;
 use virt_object::blocking;
 use virt_object::owner::{Class, Spec};
 
-use super::{Definitions, gone, invalid, is_gone};
+use super::{Definitions, invalid};
 use crate::document;
 use crate::guest::Guest;
 
@@ -78,9 +78,6 @@ impl Definitions {
         guest
             .work(Spec::new(name, Class::Modify), move |work| {
                 Box::pin(async move {
-                    if is_gone(work) {
-                        return Err(gone(work));
-                    }
                     let before = work.published();
                     let Some(config) = before.value.config.clone() else { return Err(no_config()) };
                     let file = before.value.name.clone();
@@ -160,9 +157,6 @@ impl Definitions {
         guest
             .work(Spec::new("autostart", Class::Modify), move |work| {
                 Box::pin(async move {
-                    if is_gone(work) {
-                        return Err(gone(work));
-                    }
                     let before = work.published();
                     if !before.value.is_persistent() {
                         return Err(invalid("cannot set autostart for transient domain"));

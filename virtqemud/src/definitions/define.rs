@@ -6,7 +6,7 @@ use uuid::Uuid;
 use virt_consts::{
     VIR_DOMAIN_EVENT_DEFINED, VIR_DOMAIN_EVENT_DEFINED_ADDED, VIR_DOMAIN_EVENT_DEFINED_UPDATED,
 };
-use virt_error::{Domain as From, Error, Result};
+use virt_error::{Code, Domain as From, Error, Result};
 use virt_model::Mode;
 use virt_model::domain::Domain;
 use virt_object::blocking;
@@ -14,7 +14,7 @@ use virt_object::names;
 use virt_object::owner::{Class, Spec};
 use virt_object::registry::Claim;
 
-use super::{Definitions, is_gone};
+use super::Definitions;
 use crate::guest::{Guest, Published};
 use crate::{command, document};
 
@@ -124,12 +124,9 @@ impl Definitions {
     /// Replaces the configuration of a domain; `false` when it was removed before its turn came.
     async fn redefine(&self, guest: &Guest, ready: &Arc<Ready>) -> Result<bool> {
         let (store, ready) = (self.store.clone(), ready.clone());
-        guest
+        let done = guest
             .work(Spec::new("define", Class::Modify), move |work| {
                 Box::pin(async move {
-                    if is_gone(work) {
-                        return Ok(false);
-                    }
                     let to_save = ready.clone();
                     blocking::run(move || store.save(&to_save.name, &to_save.text)).await?;
                     let before = work.published();
@@ -143,9 +140,14 @@ impl Definitions {
                         p.updated = true;
                     });
                     work.emit_lifecycle(VIR_DOMAIN_EVENT_DEFINED, detail);
-                    Ok(true)
+                    Ok(())
                 })
             })
-            .await
+            .await;
+        match done {
+            Ok(()) => Ok(true),
+            Err(error) if error.code() == Code::NoDomain => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }

@@ -19,7 +19,6 @@ use virt_object::store::Store;
 
 use crate::driver::Driver;
 use crate::emulator::Emulators;
-use crate::guest::Work;
 
 /// What changes of configurations work with. Cheap to clone.
 #[derive(Clone)]
@@ -45,18 +44,6 @@ impl Definitions {
     pub fn emulators(&self) -> &Arc<Emulators> {
         &self.emulators
     }
-}
-
-/// Whether the guest of a job was removed while the job waited for its turn.
-fn is_gone(work: &Work) -> bool {
-    let found = work.driver.guests.by_uuid(&work.uuid);
-    !found.is_some_and(|g| Arc::ptr_eq(&g.published(), &work.published()))
-}
-
-/// What a job answers when its guest was removed meanwhile.
-fn gone(work: &Work) -> Error {
-    let text = format!("no domain with matching uuid '{}' ({})", work.uuid, work.published().value.name);
-    Error::new(Code::NoDomain, From::Qemu, text)
 }
 
 fn invalid(text: impl Into<String>) -> Error {

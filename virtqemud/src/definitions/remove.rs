@@ -6,7 +6,7 @@ use virt_model::domain::os::Os;
 use virt_object::blocking;
 use virt_object::owner::{Class, Spec};
 
-use super::{Definitions, gone, invalid, is_gone};
+use super::{Definitions, invalid};
 use crate::guest::{Guest, Published};
 
 impl Definitions {
@@ -27,9 +27,6 @@ impl Definitions {
         guest
             .work(Spec::new("undefine", Class::Modify), move |work| {
                 Box::pin(async move {
-                    if is_gone(work) {
-                        return Err(gone(work));
-                    }
                     let before = work.published();
                     let nvram = may_remove(&before.value, flags)?;
                     let name = before.value.name.clone();

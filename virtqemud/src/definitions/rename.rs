@@ -8,7 +8,7 @@ use virt_model::Mode;
 use virt_object::owner::{Class, Spec};
 use virt_object::{blocking, names};
 
-use super::{Definitions, gone, invalid, is_gone};
+use super::{Definitions, invalid};
 use crate::guest::{Guest, Published};
 
 impl Definitions {
@@ -21,9 +21,6 @@ impl Definitions {
         guest
             .work(Spec::new("rename", Class::Modify), move |work| {
                 Box::pin(async move {
-                    if is_gone(work) {
-                        return Err(gone(work));
-                    }
                     let before = work.published();
                     let config = may_rename(&before.value)?;
                     names::DOMAIN.slash_in(From::Qemu).check(&new_name)?;

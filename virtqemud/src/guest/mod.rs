@@ -68,12 +68,23 @@ impl Guest {
     }
 
     /// Runs a change in its turn.
+    ///
+    /// Errors: code 42 when the guest was removed while the job waited. A start of such a guest would leave a QEMU that
+    /// nobody knows.
     pub async fn work<R, F>(&self, spec: Spec, job: F) -> Result<R>
     where
         R: Send + 'static,
         F: for<'a> FnOnce(&'a mut Work) -> BoxFuture<'a, Result<R>> + Send + 'static,
     {
-        self.owner.run(spec, job).await
+        self.owner
+            .run(spec, move |work| {
+                if work.is_gone() {
+                    let error = gone(work);
+                    return Box::pin(async move { Err(error) });
+                }
+                job(work)
+            })
+            .await
     }
 
     /// The owner, for kills and long jobs.
@@ -90,6 +101,12 @@ impl Guest {
     pub fn holders(&self) -> Holders {
         self.owner.holders()
     }
+}
+
+/// What a job answers when its guest was removed meanwhile.
+fn gone(work: &Work) -> Error {
+    let text = format!("no domain with matching uuid '{}' ({})", work.uuid, work.published().value.name);
+    Error::new(Code::NoDomain, From::Qemu, text)
 }
 
 /// "domain is not running", from the part of libvirt that most calls answer it from.

@@ -79,6 +79,12 @@ impl Work {
         Self { driver, uuid, entry, shared, run: None, unreached: None }
     }
 
+    /// Whether the registry no longer knows this guest. Another one may have its UUID by now.
+    pub(super) fn is_gone(&self) -> bool {
+        let known = self.driver.guests.by_uuid(&self.uuid);
+        !known.is_some_and(|guest| Arc::ptr_eq(&guest.entry, &self.entry))
+    }
+
     /// The newest published state.
     pub fn published(&self) -> Arc<Snapshot<Published>> {
         self.entry.load()

@@ -5,6 +5,9 @@ use virt_error::Result;
 use super::{Checker, unsupported};
 use crate::document::types::{Graphics, VideoBackend, VideoKind};
 
+/// Ports a VNC display may have: QEMU counts displays from the first.
+const VNC_PORTS: std::ops::RangeInclusive<i32> = crate::command::VNC_PORT_BASE..=65535;
+
 impl Checker<'_> {
     pub(super) fn displays(&self) -> Result<()> {
         self.graphics()?;
@@ -51,7 +54,7 @@ impl Checker<'_> {
         }
         for g in all {
             if let Graphics::Vnc(v) = g
-                && v.port.is_some_and(|p| p > 0 && p < crate::command::VNC_PORT_BASE)
+                && v.port.is_some_and(|p| p > 0 && !VNC_PORTS.contains(&p))
             {
                 return Err(unsupported("vnc port must be in range [5900,65535]"));
             }
