@@ -192,7 +192,7 @@ impl Builder<'_> {
         let def = self.def;
         let Some(vsock) = &def.devices.vsock else { return };
         let model = vsock.model.or(Some(VirtioModel::Default));
-        let fd = self.launch.vsock_fd.unwrap_or(3);
+        let fd = self.launch.vsock_fd.unwrap_or(-1);
         let props = virtio("vhost-vsock", model, &vsock.info, &vsock.driver)
             .with("id", vsock.info.alias.clone().unwrap_or_default())
             .with("guest-cid", vsock.cid.unwrap_or(0))

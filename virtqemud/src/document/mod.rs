@@ -20,6 +20,7 @@ pub mod planner;
 pub mod ports;
 pub mod target;
 pub mod types;
+pub mod unprepared;
 pub mod validate;
 pub mod vcpus;
 

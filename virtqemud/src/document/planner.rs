@@ -32,6 +32,7 @@ impl DocumentPlanner {
 
 impl Planner for DocumentPlanner {
     fn prepare(&self, config: &Domain, place: &Place) -> Result<Domain> {
+        super::unprepared::refuse(config)?;
         let emulator = self.emulator(config)?;
         let mut live = config.clone();
         let folders = Live {

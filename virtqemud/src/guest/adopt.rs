@@ -12,6 +12,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
@@ -60,7 +61,7 @@ pub async fn all(driver: &Arc<Driver>) -> Result<usize> {
     let found = blocking::run(move || read_all(&reader)).await?;
     let mut running = 0;
     for one in found {
-        match adopt(driver, one) {
+        match adopt(driver, one).await {
             Ok(true) => running += 1,
             Ok(false) => {}
             Err(error) => tracing::error!(?error, "a running guest cannot be adopted"),
@@ -161,7 +162,7 @@ fn mark_ports(driver: &Arc<Driver>, status: &Status) -> Vec<Port> {
 }
 
 /// True: it runs.
-fn adopt(driver: &Arc<Driver>, found: Found) -> Result<bool> {
+async fn adopt(driver: &Arc<Driver>, found: Found) -> Result<bool> {
     let Found { status, uuid, name, id, process, held } = found;
     driver.ids.raise_above(id)?;
     let guest = match driver.guests.by_uuid(&uuid) {
@@ -190,14 +191,24 @@ fn adopt(driver: &Arc<Driver>, found: Found) -> Result<bool> {
         guest.shared().set_process(Arc::new(process));
     }
     let runtime = driver.kind.runtime.clone();
-    runtime.spawn(async move {
-        let settled = guest.work(ADOPT, move |work| {
+    let owner = guest.clone();
+    let mut settled = Box::pin(async move {
+        let job = owner.work(ADOPT, move |work| {
             Box::pin(async move {
                 work.unreached = Some(held);
                 if lives && !half { work.reach(status).await } else { work.clean_up(half).await }
             })
         });
-        match settled.await {
+        job.await
+    });
+    // The first poll puts the job into the mailbox: before any client can ask for something that needs the monitor.
+    let first = futures_util::poll!(&mut settled);
+    runtime.spawn(async move {
+        let settled = match first {
+            Poll::Ready(settled) => settled,
+            Poll::Pending => settled.await,
+        };
+        match settled {
             Ok(Reached::Yes) => {}
             Ok(Reached::No(status)) => Box::pin(keep_trying(&guest, id, status)).await,
             Err(error) => tracing::error!(?error, name, "adopting a guest"),
