@@ -4,14 +4,19 @@
 use virt_error::{Code, Domain as From, Error, Result};
 
 use super::types::{
-    Domain, Filesystem, FsDriverType, FsSource, Graphics, HostdevSource, Interface, NetBackendKind, NetSource, TpmBackend,
+    Domain, Filesystem, FsDriverType, FsSource, Graphics, HostdevSource, Interface, NetBackendKind,
+    NetSource, TpmBackend,
 };
 
 /// Errors with code 67 for the first device that needs something prepared.
 pub fn refuse(live: &Domain) -> Result<()> {
     let devices = &live.devices;
     let refuse = |what: &str| {
-        Err(Error::new(Code::ConfigUnsupported, From::Qemu, format!("{what} cannot be started yet by this driver")))
+        Err(Error::new(
+            Code::ConfigUnsupported,
+            From::Qemu,
+            format!("{what} cannot be started yet by this driver"),
+        ))
     };
     if devices.vsock.is_some() {
         return refuse("a guest with a vsock device");
@@ -35,7 +40,8 @@ pub fn refuse(live: &Domain) -> Result<()> {
     if devices.interfaces.iter().any(passt) {
         return refuse("a network card with the passt backend");
     }
-    let spice_port = |g: &Graphics| matches!(g, Graphics::Spice(g) if g.autoport == Some(true) || g.port == Some(-1));
+    let spice_port =
+        |g: &Graphics| matches!(g, Graphics::Spice(g) if g.autoport == Some(true) || g.port == Some(-1));
     if devices.graphics.iter().any(spice_port) {
         return refuse("a SPICE display with an automatic port");
     }
