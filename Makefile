@@ -8,7 +8,8 @@ UNITDIR    ?= $(PREFIX)/lib/systemd/system
 USERUNITDIR ?= $(PREFIX)/lib/systemd/user
 LIBEXECDIR ?= $(PREFIX)/libexec/virtd
 BINDIR     ?= $(or $(CARGO_TARGET_DIR),target)/release
-DAEMONS    := virtproxyd virtqemud virtnetworkd
+# A daemon is what has a service unit.
+DAEMONS    := $(notdir $(basename $(wildcard systemd/*.service)))
 HELPERS    := virt-launch virt-leaseshelper
 
 .PHONY: all demo test check bench install clean

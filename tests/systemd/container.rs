@@ -10,16 +10,13 @@ use virt_testkit::host::bare_xml;
 use virt_testkit::wait;
 use virt_tests::level;
 
-use crate::top;
+use crate::{top, units};
 
-const SOCKETS: [&str; 6] = [
-    "virtproxyd.socket",
-    "virtproxyd-ro.socket",
-    "virtqemud.socket",
-    "virtqemud-ro.socket",
-    "virtqemud-grpc.socket",
-    "virtqemud-fd.socket",
-];
+/// Names of the socket units in `folder`.
+fn sockets(folder: &str) -> Vec<String> {
+    let sockets = units(folder).into_iter().filter(|u| u.extension().is_some_and(|e| e == "socket"));
+    sockets.map(|u| u.file_name().unwrap().to_string_lossy().into_owned()).collect()
+}
 
 struct Container {
     nspawn: Child,
@@ -120,7 +117,9 @@ fn a_booted_systemd_starts_daemons_by_their_sockets() {
     host.ok(&["systemd-sysusers"]);
     host.ok(&["systemd-tmpfiles", "--create", "virtd.conf"]);
     host.ok(&["systemctl", "daemon-reload"]);
-    host.ok(&[&["systemctl", "enable", "--now"], &SOCKETS[..]].concat());
+    let enabled = sockets("systemd");
+    let enabled: Vec<_> = enabled.iter().map(String::as_str).collect();
+    host.ok(&[&["systemctl", "enable", "--now"], &enabled[..]].concat());
     for service in ["virtproxyd.service", "virtqemud.service"] {
         assert_eq!(host.active(service), "inactive", "{service} runs before the first call");
     }
@@ -161,8 +160,9 @@ fn a_booted_systemd_starts_daemons_by_their_sockets() {
 
 /// libvirt's clients find the sockets of the user's own manager, at qemu:///session and nothing more.
 fn a_user_has_a_session(host: &Container, user: &str) {
-    let sockets = ["virtproxyd.socket", "virtqemud.socket", "virtqemud-grpc.socket", "virtqemud-fd.socket"];
-    host.ok(&[&["systemctl", "--global", "enable"], &sockets[..]].concat());
+    let enabled = sockets("systemd/user");
+    let enabled: Vec<_> = enabled.iter().map(String::as_str).collect();
+    host.ok(&[&["systemctl", "--global", "enable"], &enabled[..]].concat());
     host.ok(&["loginctl", "enable-linger", user]);
     let folder = format!("/run/user/{}", host.ok(&["id", "-u", user]));
     let socket = format!("{folder}/libvirt/virtqemud-sock");

@@ -43,9 +43,8 @@ fn verify(folder: &str, manager: &str) {
         let copy = dir.path().join(unit.file_name().unwrap());
         // The daemons are not installed here, and verify wants programs it can run.
         let text = fs::read_to_string(&unit).unwrap();
-        let text = text.replace("ExecStart=/usr/sbin/virtproxyd", "ExecStart=/bin/true");
-        let text = text.replace("ExecStart=/usr/sbin/virtnetworkd", "ExecStart=/bin/true");
-        fs::write(&copy, text.replace("ExecStart=/usr/sbin/virtqemud", "ExecStart=/bin/true")).unwrap();
+        let lines = text.lines().map(|l| if l.starts_with("ExecStart=") { "ExecStart=/bin/true" } else { l });
+        fs::write(&copy, lines.collect::<Vec<_>>().join("\n")).unwrap();
         copies.push(copy);
     }
     let output =
@@ -86,7 +85,9 @@ fn install_puts_everything_under_destdir() {
     let dir = tempfile::tempdir().unwrap();
     let programs = dir.path().join("programs");
     fs::create_dir_all(&programs).unwrap();
-    for name in ["virtproxyd", "virtqemud", "virtnetworkd", "virt-launch", "virt-leaseshelper"] {
+    let services = units("systemd").into_iter().filter(|u| u.extension().is_some_and(|e| e == "service"));
+    let daemons = services.map(|u| u.file_stem().unwrap().to_string_lossy().into_owned());
+    for name in daemons.chain(["virt-launch", "virt-leaseshelper"].map(str::to_owned)) {
         fs::write(programs.join(name), "").unwrap();
     }
     let dest = dir.path().join("dest");

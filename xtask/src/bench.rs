@@ -24,7 +24,7 @@ impl Bench {
     /// # Errors
     /// A failed build.
     pub fn run(self) -> Result<()> {
-        let programs = up::build(&[&up::PACKAGES[..], &["virt-tests"]].concat(), true)?;
+        let programs = up::build(&[up::packages()?, vec!["virt-tests".to_owned()]].concat(), true)?;
         let mut command = Command::new(programs.join("bench"));
         if let Some(reference) = self.reference {
             command.args(["--reference", &reference]);

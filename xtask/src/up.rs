@@ -8,8 +8,19 @@ use anyhow::{Context, Result, bail};
 
 use crate::repo;
 
-/// Programs that make a host.
-pub const PACKAGES: [&str; 5] = ["virt-activate", "virt-launch", "virtproxyd", "virtqemud", "virtnetworkd"];
+/// Crates whose programs make a host: what has a service unit, and what they need.
+///
+/// # Errors
+/// The folder of units cannot be read.
+pub fn packages() -> Result<Vec<String>> {
+    let mut packages = vec!["virt-activate".to_owned(), "virt-launch".to_owned()];
+    for entry in std::fs::read_dir(repo::root().join("systemd")).context("reading systemd/")? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        packages.extend(name.strip_suffix(".service").map(str::to_owned));
+    }
+    packages.sort();
+    Ok(packages)
+}
 
 /// Brings all daemons up under a folder, started by the first call on their sockets; without systemd.
 #[derive(Debug, clap::Args)]
@@ -39,7 +50,7 @@ impl Up {
     /// # Errors
     /// A failed build, or `virt-up` missing after it.
     pub fn run(self) -> Result<()> {
-        let programs = build(&PACKAGES, self.release)?;
+        let programs = build(&packages()?, self.release)?;
         let error =
             Command::new(programs.join("virt-up")).arg("--root").arg(self.root).args(self.more).exec();
         Err(error).context("starting virt-up")
@@ -52,18 +63,18 @@ impl Down {
     /// # Errors
     /// As [`Up::run`].
     pub fn run(self) -> Result<()> {
-        let programs = build(&PACKAGES[..1], false)?;
+        let programs = build(&["virt-activate".to_owned()], false)?;
         let error = Command::new(programs.join("virt-up")).arg("--down").arg("--root").arg(self.root).exec();
         Err(error).context("starting virt-up")
     }
 }
 
 /// Builds `packages` and returns the folder of their programs.
-pub fn build(packages: &[&str], release: bool) -> Result<PathBuf> {
+pub fn build(packages: &[String], release: bool) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(repo::root()).args(["build", "--quiet"]);
-    command.args(packages.iter().flat_map(|p| ["-p", p]));
+    command.args(packages.iter().flat_map(|p| ["-p", p.as_str()]));
     if release {
         command.arg("--release");
     }

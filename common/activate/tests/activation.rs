@@ -22,9 +22,11 @@ struct Up(Child);
 
 impl Up {
     fn start(root: &Path, bin: &Path) -> Self {
-        for name in ["virtproxyd", "virtqemud"] {
-            fs::write(bin.join(name), STAND_IN).unwrap();
-            fs::set_permissions(bin.join(name), Permissions::from_mode(0o755)).unwrap();
+        let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../systemd");
+        for service in virt_activate::unit::read_dir(&units).unwrap() {
+            let program = bin.join(service.name);
+            fs::write(&program, STAND_IN).unwrap();
+            fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
         }
         let mut child = Command::new(env!("CARGO_BIN_EXE_virt-up"))
             .args(["--scratch", "--root"])

@@ -16,8 +16,14 @@ pub(super) fn ordinary_user() -> Option<User> {
 
 /// The activator as `user`. The programs are copied to `files`, for the repository may lie where only root gets to.
 pub(super) fn as_user(user: &User, files: &Path) -> Command {
-    for name in ["virt-up", "virt-launch", "virtproxyd", "virtqemud"] {
-        fs::copy(program(name), files.join(name)).unwrap_or_else(|e| panic!("copying {name}: {e}"));
+    let built = program("virt-up");
+    for entry in built.parent().and_then(|dir| fs::read_dir(dir).ok()).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("virt") && !name.contains('.') && entry.path().is_file() {
+            let (from, to) = (entry.path(), files.join(&name));
+            let linked = fs::hard_link(&from, &to).or_else(|_| fs::copy(&from, &to).map(drop));
+            linked.unwrap_or_else(|e| panic!("copying {name}: {e}"));
+        }
     }
     let units = files.join("units");
     fs::create_dir(&units).expect("a folder for units");
