@@ -96,10 +96,12 @@ impl Work {
     }
 }
 
-/// Gives back what a run held. The status file goes last: a daemon that dies in the middle finds the rest by it.
+/// Gives back what a run held. The status file goes last, after the control group: a daemon that dies in the middle
+/// finds the rest by it.
 async fn release(work: &Work, held: Held, reason: Shutoff) {
     let Held { paths, group, given, _ports } = held;
     let dac = work.driver.dac;
+    let files = [paths.pid_file.clone(), paths.status.clone()];
     let done = blocking(move || {
         if let Err(error) = log::end(&paths.log, reason.name()) {
             tracing::warn!(%error, log = %paths.log.display(), "cannot write to a guest's log");
@@ -108,15 +110,20 @@ async fn release(work: &Work, held: Held, reason: Shutoff) {
         for dir in [&paths.lib, &paths.channels, &paths.memory] {
             quietly(std::fs::remove_dir_all(dir), dir);
         }
-        for file in [&paths.pid_file, &paths.status] {
-            quietly(std::fs::remove_file(file), file);
-        }
     });
     if let Err(error) = done.await {
         tracing::error!(?error, "releasing what a guest held");
     }
     if let Err(error) = kill::remove_group(group).await {
         tracing::warn!(?error, "releasing what a guest held");
+    }
+    let done = blocking(move || {
+        for file in &files {
+            quietly(std::fs::remove_file(file), file);
+        }
+    });
+    if let Err(error) = done.await {
+        tracing::error!(?error, "removing a guest's status");
     }
 }
 
