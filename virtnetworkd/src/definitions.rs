@@ -17,9 +17,9 @@ use virt_object::registry::Claim;
 use virt_object::store::Loaded;
 
 use crate::driver::Driver;
-use crate::link;
 use crate::network::{Network, Published, Work, invalid};
 use crate::status;
+use virt_host::link;
 
 /// Reads a document and fills in what only the host can tell: UUID, bridge name, hardware address.
 ///

@@ -14,8 +14,9 @@ use virt_object::registry::{self, Registry};
 use virt_object::store::Store;
 
 use crate::dnsmasq::Files;
+use crate::firewall;
 use crate::network::Network;
-use crate::{firewall, link};
+use virt_host::link;
 
 /// Where files are.
 #[derive(Debug, Clone)]

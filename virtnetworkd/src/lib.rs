@@ -10,7 +10,6 @@ pub mod dnsmasq;
 pub mod driver;
 pub mod firewall;
 pub mod lifecycle;
-pub mod link;
 pub mod metadata;
 pub mod network;
 pub mod serve;

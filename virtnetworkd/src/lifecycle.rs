@@ -21,9 +21,9 @@ use virt_object::undo::Undo;
 use crate::definitions::complete;
 use crate::dnsmasq::{conf, process};
 use crate::driver::Driver;
-use crate::link::{self, Bridge};
 use crate::network::{Network, Published, Work, invalid};
 use crate::{dnsmasq, status};
+use virt_host::link::{self, Bridge};
 
 /// Makes and starts a transient network; a defined one of the same name and UUID runs with this document.
 ///
@@ -157,7 +157,7 @@ fn no_conflict(net: &Document) -> Result<()> {
 fn bridge_of(net: &Document) -> Bridge<'_> {
     Bridge {
         name: net.bridge.name.as_deref().unwrap_or_default(),
-        mac: net.mac,
+        mac: net.mac.map(|m| m.0),
         mtu: net.mtu,
         stp: net.bridge.stp != Some(false),
         delay: net.bridge.delay.unwrap_or(0),
@@ -183,7 +183,7 @@ fn configure(net: &Document) -> Result<()> {
         let prefix = ip.prefix_length().and_then(|p| u8::try_from(p).ok()).ok_or_else(|| {
             Error::internal(Domain::Network, format!("bridge '{name}' has an invalid netmask or IP address"))
         })?;
-        link::add_address(name, ip.address, prefix)?;
+        link::add_address(name, ip.address, prefix, None)?;
     }
     link::set_up(name, true)?;
     for route in &net.routes {

@@ -84,7 +84,7 @@ proptest! {
 
     #[test]
     fn what_is_accepted_as_a_bridge_is_one_word(name in "\\PC{0,20}|[a-z/.$;\"\n ]{0,17}") {
-        if virtnetworkd::link::check_name(&name).is_ok() {
+        if virt_host::link::check_name(&name).is_ok() {
             prop_assert!(name.len() <= 15 && !name.contains(['/', ' ', '\n', '"', ';', '$']));
         }
     }

@@ -7,11 +7,12 @@ use std::process::Command;
 use std::sync::Arc;
 
 use virt_error::Domain;
+use virt_host::link;
 use virt_object::busy::Busy;
 use virt_object::events::{Journal, Limits};
 use virt_object::owner::Kind;
 use virtnetworkd::driver::{Driver, Folders};
-use virtnetworkd::{definitions, dnsmasq, lifecycle, link};
+use virtnetworkd::{definitions, dnsmasq, lifecycle};
 
 /// Runs `test` on a runtime whose threads, and all they start, are in a new network namespace.
 fn alone<F: Future<Output = ()>>(test: impl FnOnce(tempfile::TempDir) -> F + Send + 'static) {

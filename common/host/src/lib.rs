@@ -2,5 +2,6 @@
 
 pub mod cgroup;
 pub mod files;
+pub mod link;
 pub mod node;
 pub mod process;

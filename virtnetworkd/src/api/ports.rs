@@ -12,7 +12,8 @@ use virt_model::network::port::{BridgePlug, NetworkPort, Plug};
 use virt_object::owner::{Class, Spec};
 
 use crate::network::{Network, invalid};
-use crate::{link, status};
+use crate::status;
+use virt_host::link;
 
 fn answer(network: &Network, port: &NetworkPort) -> Port {
     Port {

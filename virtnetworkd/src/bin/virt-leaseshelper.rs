@@ -9,10 +9,10 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::{Flock, FlockArg};
+use virt_host::link::check_name;
 use virt_object::store::write_whole;
 use virtnetworkd::dnsmasq::leases::{self, Change, Lease};
 use virtnetworkd::dnsmasq::process::{BRIDGE_VAR, LEASES_VAR};
-use virtnetworkd::link::check_name;
 
 fn main() -> ExitCode {
     match run() {

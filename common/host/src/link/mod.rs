@@ -1,15 +1,26 @@
-//! Bridges and their addresses, by netlink.
+//! Network interfaces of the host, by netlink: bridges and their ports, macvtaps, addresses, routes, what there is.
+//!
+//! Everything happens in the network namespace of the calling thread, so nothing is read from /sys.
 
+mod bridge;
+mod macvtap;
 mod netlink;
+mod query;
 
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
 use virt_error::{Code, Domain, Error, Result};
-use virt_model::Mac;
 
 use netlink::{Message, Socket};
+
+pub use bridge::{Bridge, Port, create_bridge, plug, remove_bridge, unplug};
+pub use macvtap::{MacvtapMode, create_macvtap};
+pub use query::{Link, Neighbour, Statistics, get, list, neighbours};
+
+/// A hardware address.
+pub type HardwareAddress = [u8; 6];
 
 /// The kernel's limit for an interface's name, without the closing zero.
 const NAME_MAX: usize = 15;
@@ -48,59 +59,6 @@ fn failed(what: &str, name: &str) -> impl FnOnce(io::Error) -> Error {
     move |e| Error::system(Domain::None, text, e)
 }
 
-/// What a new bridge is like.
-#[derive(Debug, Clone)]
-pub struct Bridge<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// Its hardware address.
-    pub mac: Option<Mac>,
-    /// Its MTU.
-    pub mtu: Option<u32>,
-    /// Spanning tree protocol.
-    pub stp: bool,
-    /// Forward delay, seconds.
-    pub delay: u64,
-}
-
-/// Makes a bridge; it is down.
-///
-/// # Errors
-/// Code 38 with the kernel's reason.
-pub fn create_bridge(bridge: &Bridge<'_>) -> Result<()> {
-    check_name(bridge.name)?;
-    let mut m = Message::new_link();
-    m.text(netlink::IFLA_IFNAME, bridge.name);
-    if let Some(mac) = bridge.mac {
-        m.bytes(netlink::IFLA_ADDRESS, &mac.0);
-    }
-    if let Some(mtu) = bridge.mtu {
-        m.u32(netlink::IFLA_MTU, mtu);
-    }
-    m.nest(netlink::IFLA_LINKINFO, |m| {
-        m.text(netlink::IFLA_INFO_KIND, "bridge");
-        m.nest(netlink::IFLA_INFO_DATA, |m| {
-            // Set before STP is on: the kernel then raises what is too short for it, instead of refusing it.
-            let delay = u32::try_from(bridge.delay.min(300) * 100).unwrap_or(0);
-            m.u32(netlink::IFLA_BR_FORWARD_DELAY, delay);
-            m.u32(netlink::IFLA_BR_STP_STATE, u32::from(bridge.stp));
-        });
-    });
-    let what = failed("Unable to create bridge", bridge.name);
-    Socket::open().and_then(|mut s| s.ask(m)).map_err(what)
-}
-
-/// Removes a bridge. One that is gone is no error.
-///
-/// # Errors
-/// Code 38 with the kernel's reason.
-pub fn remove_bridge(name: &str) -> Result<()> {
-    check_name(name)?;
-    let Ok(index) = index(name) else { return Ok(()) };
-    let what = failed("Unable to remove bridge", name);
-    Socket::open().and_then(|mut s| s.ask(Message::del_link(index))).map_err(what)
-}
-
 /// Brings an interface up or down.
 ///
 /// # Errors
@@ -111,13 +69,54 @@ pub fn set_up(name: &str, up: bool) -> Result<()> {
     set().map_err(failed("Cannot set interface flags on", name))
 }
 
-/// Gives an interface an address.
+/// Changes an interface's MTU.
 ///
 /// # Errors
 /// Code 38 with the kernel's reason.
-pub fn add_address(name: &str, address: IpAddr, prefix: u8) -> Result<()> {
+pub fn set_mtu(name: &str, mtu: u32) -> Result<()> {
     check_name(name)?;
-    let set = || Socket::open()?.ask(Message::new_address(index(name)?, address, prefix));
+    let set = || {
+        let mut m = Message::set_link(index(name)?);
+        m.u32(netlink::IFLA_MTU, mtu);
+        Socket::open()?.ask(m)
+    };
+    set().map_err(failed("Cannot set interface MTU on", &format!("'{name}'")))
+}
+
+/// Changes an interface's hardware address.
+///
+/// # Errors
+/// Code 38 with the kernel's reason.
+pub fn set_mac(name: &str, mac: HardwareAddress) -> Result<()> {
+    check_name(name)?;
+    let set = || {
+        let mut m = Message::set_link(index(name)?);
+        m.bytes(netlink::IFLA_ADDRESS, &mac);
+        Socket::open()?.ask(m)
+    };
+    let [a, b, c, d, e, f] = mac;
+    let what = format!("Cannot set interface MAC to {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} on");
+    set().map_err(failed(&what, &format!("'{name}'")))
+}
+
+/// Removes an interface. One that is gone is no error.
+///
+/// # Errors
+/// Code 38 with the kernel's reason.
+pub fn remove(name: &str) -> Result<()> {
+    check_name(name)?;
+    let Ok(index) = index(name) else { return Ok(()) };
+    let what = failed("Unable to remove interface", name);
+    Socket::open().and_then(|mut s| s.ask(Message::del_link(index))).map_err(what)
+}
+
+/// Gives an interface an address; with `peer` the other end of a link between two.
+///
+/// # Errors
+/// Code 38 with the kernel's reason.
+pub fn add_address(name: &str, address: IpAddr, prefix: u8, peer: Option<IpAddr>) -> Result<()> {
+    check_name(name)?;
+    let set = || Socket::open()?.ask(Message::new_address(index(name)?, address, prefix, peer));
     let what = format!("Failed to add IP address {address}/{prefix} to");
     set().map_err(failed(&what, name))
 }
