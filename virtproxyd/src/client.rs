@@ -46,7 +46,10 @@ pub async fn serve(stream: UnixStream, entry: Entry, house: Arc<House>) {
         Err(error) => return tracing::warn!(%error, "cannot serve a client"),
     };
     let hang_up = socket.try_clone();
-    let (reader, outbox, drain) = conn::over_unix(stream, OUTBOX);
+    let (reader, outbox, drain) = match conn::over_unix(stream, OUTBOX) {
+        Ok(halves) => halves,
+        Err(error) => return tracing::warn!(%error, "cannot serve a client"),
+    };
     let link = Arc::new(Link::new(house.clone(), entry, socket, outbox.clone()));
     house.admit_anonymous(Arc::downgrade(&link));
     let drain = drain.run();
@@ -76,7 +79,7 @@ fn finish(link: &Link, socket: std::io::Result<OwnedFd>, error: Option<std::io::
     }
 }
 
-type Reader = conn::FrameReader<tokio::net::unix::OwnedReadHalf>;
+type Reader = conn::FrameReader<virt_socket::Reader>;
 
 struct Client {
     link: Arc<Link>,

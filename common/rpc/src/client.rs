@@ -20,9 +20,11 @@ use virt_api::session::v1alpha1::{
     descriptor_response,
 };
 use virt_error::{Code, Domain, Error, Result, os_text};
+use virt_socket::Stream;
 
 use crate::caller::Asserted;
 use crate::descriptor::{Packets, SocketPaths};
+use crate::gather::Gather;
 use crate::server::MAX_MESSAGE;
 use crate::session::METADATA;
 use crate::status::from_status;
@@ -169,8 +171,12 @@ impl Daemon {
 }
 
 /// Connects, and again while the daemon is being started, restarted or overrun.
-async fn reach(path: PathBuf, patience: Duration) -> std::result::Result<TokioIo<UnixStream>, Unreachable> {
-    retry(&path, patience, || UnixStream::connect(&path)).await.map(TokioIo::new)
+async fn reach(
+    path: PathBuf,
+    patience: Duration,
+) -> std::result::Result<TokioIo<Gather<Stream>>, Unreachable> {
+    let connect = || async { Stream::new(UnixStream::connect(&path).await?) };
+    retry(&path, patience, connect).await.map(|stream| TokioIo::new(Gather::new(stream)))
 }
 
 async fn retry<T, F>(

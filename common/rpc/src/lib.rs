@@ -11,6 +11,7 @@ pub mod access;
 pub mod caller;
 pub mod client;
 pub mod descriptor;
+mod gather;
 pub mod listen;
 pub mod peer;
 pub mod server;

@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::UnixStream;
 use tonic::transport::server::Connected;
+use virt_socket::Stream;
 
 /// The credentials of a connected process at the time it connected (SO_PEERCRED).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,15 +31,15 @@ impl Peer {
 
 /// An accepted gRPC connection that knows its peer.
 pub struct Connection {
-    stream: UnixStream,
+    stream: Stream,
     peer: Peer,
 }
 
 impl Connection {
     /// Fails if the peer's credentials cannot be read.
-    pub fn new(stream: UnixStream) -> io::Result<Self> {
+    pub fn new(stream: tokio::net::UnixStream) -> io::Result<Self> {
         let peer = Peer::of(&stream)?;
-        Ok(Self { stream, peer })
+        Ok(Self { stream: Stream::new(stream)?, peer })
     }
 }
 

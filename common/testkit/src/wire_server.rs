@@ -17,7 +17,7 @@ const LIMIT: usize = 1 << 20;
 /// Serves one connection: every frame goes to `handle`, which sends what it wants; `false` closes the connection after
 /// what was sent. Ends when the client leaves or breaks the protocol.
 pub async fn serve(stream: UnixStream, mut handle: impl FnMut(Frame, &Outbox) -> bool) {
-    let (mut reader, outbox, drain) = over_unix(stream, LIMIT);
+    let Ok((mut reader, outbox, drain)) = over_unix(stream, LIMIT) else { return };
     let read = async move {
         // Whatever ends the reading ends the connection: the outbox goes with this block.
         while let Ok(Some(frame)) = reader.next().await {

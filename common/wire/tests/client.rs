@@ -17,7 +17,7 @@ use virt_wire::{keepalive, xdr};
 fn client(handle: impl FnMut(Frame, &Outbox) -> bool + Send + 'static) -> Client {
     let (ours, theirs) = UnixStream::pair().unwrap();
     tokio::spawn(serve(theirs, handle));
-    Client::over_unix(ours)
+    Client::over_unix(ours).unwrap()
 }
 
 fn vol() -> remote::NonnullStorageVol {

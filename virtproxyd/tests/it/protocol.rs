@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
 use virt_wire::client::Client;
-use virt_wire::conn::FrameReader;
+use virt_wire::conn::{FrameReader, Plain};
 use virt_wire::frame::OutFrame;
 use virt_wire::remote::{self, procs, *};
 use virt_wire::xdr::to_bytes;
@@ -171,7 +171,7 @@ async fn a_full_house_lets_clients_wait() {
 }
 
 /// Opens by hand, without anything that answers pings.
-async fn open_mute(bed: &Bed, keepalive: bool) -> FrameReader<OwnedReadHalf> {
+async fn open_mute(bed: &Bed, keepalive: bool) -> FrameReader<Plain<OwnedReadHalf>> {
     let stream = UnixStream::connect(bed.socket()).await.unwrap();
     let (read, mut write) = stream.into_split();
     let open = ConnectOpenArgs { name: Some("qemu:///system".into()), flags: 0 };
@@ -186,7 +186,7 @@ async fn open_mute(bed: &Bed, keepalive: bool) -> FrameReader<OwnedReadHalf> {
     }
     // Dropping this half would close the connection.
     write.forget();
-    let mut reader = FrameReader::new(read);
+    let mut reader = FrameReader::new(Plain(read));
     for _ in 0..3 {
         assert_eq!(reader.next().await.unwrap().unwrap().header.status.0, 0);
     }

@@ -2,6 +2,8 @@
 //!
 //! A file is written whole or not at all: `NAME.xml.new`, fsync, rename, fsync of the folder. Callers block for it (about
 //! half a millisecond on a fast disk): run it in an owner task or on a blocking thread, never in an RPC handler.
+//! A file under a new name is renamed first and synced once where the file system allows; a power cut in between may
+//! leave an empty file for an object that nobody was told of, which [`Store::load`] removes.
 //!
 //! A rename of an object changes two files and perhaps a link. A marker `OLD.xml.to` (a symlink to `NEW.xml`) makes that
 //! safe at any point of a crash; [`Store::load`] finishes or forgets it:
@@ -12,19 +14,18 @@
 //!   crash after 2:  NEW.xml there, steps 3 and 4 are done again, the new object stands
 //! ```
 
+mod file;
 mod sync;
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 
 use virt_error::{Domain, Error, Result};
 
+pub use file::write_whole;
 use sync::GroupSync;
-
-/// The longest document read back; the same as the longest message.
-const MAX_FILE: u64 = 32 * 1024 * 1024;
 
 /// The files of one kind of object.
 pub struct Store {
@@ -66,20 +67,26 @@ impl Store {
 
     /// Writes an object's file; when this returns it survives a power cut.
     pub fn save(&self, name: &str, document: &str) -> Result<()> {
-        self.write(name, document)?;
+        self.make_dir(&self.dir)?;
+        let path = self.path(name);
+        let temp = file::beside(&path);
+        let failed =
+            |e| Error::system(Domain::None, format!("Failed to create file '{}'", temp.display()), e);
+        let new = file::create(&temp, &[head(self.edit, name).as_bytes(), document.as_bytes()]);
+        let new = new.map_err(failed)?;
+        let nothing_to_lose = !path.exists();
+        if nothing_to_lose && file::sync_carries_name(&new) {
+            self.move_into_place(&temp, &path)?;
+            return file::sync_new(&new, &path).map_err(failed);
+        }
+        file::sync_new(&new, &temp).map_err(failed)?;
+        self.move_into_place(&temp, &path)?;
         self.sync()
     }
 
-    /// As [`Store::save`] without the folder's fsync; call [`Store::sync`] once after many.
-    pub fn write(&self, name: &str, document: &str) -> Result<()> {
-        self.make_dir(&self.dir)?;
-        let path = self.path(name);
-        let temp = self.dir.join(format!("{name}.xml.new"));
-        let failed =
-            |e| Error::system(Domain::None, format!("Failed to create file '{}'", temp.display()), e);
-        write_new(&temp, &[head(self.edit, name).as_bytes(), document.as_bytes()]).map_err(failed)?;
-        fs::rename(&temp, &path).map_err(|e| {
-            let _ = fs::remove_file(&temp);
+    fn move_into_place(&self, temp: &Path, path: &Path) -> Result<()> {
+        fs::rename(temp, path).map_err(|e| {
+            let _ = fs::remove_file(temp);
             Error::system(
                 Domain::None,
                 format!("Unable to rename '{}' to '{}'", temp.display(), path.display()),
@@ -89,7 +96,7 @@ impl Store {
     }
 
     /// Makes all finished changes survive a power cut. Callers that come at the same time share one fsync.
-    pub fn sync(&self) -> Result<()> {
+    fn sync(&self) -> Result<()> {
         self.dir_sync.sync().map_err(|e| self.failed("cannot sync folder", &self.dir, e))
     }
 
@@ -170,6 +177,9 @@ impl Store {
         for temp in names.iter().filter(|n| n.ends_with(".xml.new")) {
             self.remove_file(&self.dir.join(temp))?;
         }
+        for stump in names.iter().filter(|n| n.ends_with(".xml")) {
+            self.forget_stump(&self.dir.join(stump))?;
+        }
         names.sort_unstable();
         let objects = names.iter().filter_map(|n| n.strip_suffix(".xml")).filter(|n| self.path(n).exists());
         Ok(objects.map(|name| self.load_one(name)).collect())
@@ -177,8 +187,19 @@ impl Store {
 
     fn load_one(&self, name: &str) -> Loaded {
         let path = self.path(name);
-        let text = read(&path).map_err(|e| self.failed("Failed to read file", &path, e));
+        let text = file::read(&path).map_err(|e| self.failed("Failed to read file", &path, e));
         Loaded { name: name.to_string(), text, autostart: self.autostart(name) }
+    }
+
+    /// Removes an empty file: a power cut came before its content, and before anybody was told of the object.
+    fn forget_stump(&self, path: &Path) -> Result<()> {
+        match fs::symlink_metadata(path) {
+            Ok(found) if found.is_file() && found.len() == 0 => {
+                tracing::warn!(path = %path.display(), "removing an empty definition");
+                self.remove_file(path)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn recover_rename(&self, old: &str) -> Result<()> {
@@ -199,7 +220,7 @@ impl Store {
     }
 
     fn remove_file(&self, path: &Path) -> Result<()> {
-        match fs::remove_file(path) {
+        match file::remove(path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(self.failed("cannot remove", path, e)),
             _ => Ok(()),
         }
@@ -216,44 +237,6 @@ impl Store {
     fn failed(&self, what: &str, path: &Path, error: io::Error) -> Error {
         Error::system(Domain::None, format!("{what} '{}'", path.display()), error)
     }
-}
-
-/// Writes a file whole: for status files and the like too. Without `durable` it survives a crash of the daemon but not
-/// a power cut, which is all that files under /run need.
-pub fn write_whole(path: &Path, parts: &[&[u8]], durable: bool) -> io::Result<()> {
-    let mut temp = path.as_os_str().to_owned();
-    temp.push(".new");
-    let temp = PathBuf::from(temp);
-    if durable {
-        write_new(&temp, parts)?
-    } else {
-        drop(create(&temp, parts)?)
-    }
-    fs::rename(&temp, path)?;
-    match path.parent().filter(|_| durable) {
-        Some(dir) => File::open(dir)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
-fn write_new(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-    create(path, parts)?.sync_all().inspect_err(|_| drop(fs::remove_file(path)))
-}
-
-fn create(path: &Path, parts: &[&[u8]]) -> io::Result<File> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    let written = parts.iter().try_for_each(|part| file.write_all(part));
-    // A full disk must not leave a stump behind.
-    written.inspect_err(|_| drop(fs::remove_file(path)))?;
-    Ok(file)
-}
-
-fn read(path: &Path) -> io::Result<String> {
-    let size = fs::metadata(path)?.len();
-    if size > MAX_FILE {
-        return Err(io::Error::from(io::ErrorKind::FileTooLarge));
-    }
-    fs::read_to_string(path)
 }
 
 /// The comment at the head of each file. Clients never see it: it is not part of the document.

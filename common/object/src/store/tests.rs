@@ -59,11 +59,12 @@ fn one_bad_file_does_not_stop_the_others() {
     fs::write(s.path("bad"), [0xff, 0xfe]).unwrap();
     fs::create_dir(s.path("folder")).unwrap();
     fs::write(s.dir.join("half.xml.new"), "half").unwrap();
+    fs::write(s.path("stump"), "").unwrap();
     fs::write(s.dir.join("notes.txt"), "").unwrap();
     let loaded = s.load().unwrap();
     let ok: Vec<_> = loaded.iter().map(|l| (l.name.as_str(), l.text.is_ok())).collect();
     assert_eq!(ok, [("bad", false), ("folder", false), ("good", true)]);
-    assert!(!s.dir.join("half.xml.new").exists());
+    assert!(!s.dir.join("half.xml.new").exists() && !s.path("stump").exists());
     assert!(s.dir.join("notes.txt").exists() && s.path("bad").exists());
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixStream, unix};
 use tokio::time::timeout;
-use virt_wire::conn::{FrameReader, ReadError};
+use virt_wire::conn::{FrameReader, Plain, ReadError};
 use virt_wire::frame::{Frame, MessageType, OutFrame, Status};
 use virt_wire::program::Procedure;
 use virt_wire::remote::{self, procs};
@@ -90,7 +90,7 @@ pub async fn hostile_session(path: &Path, uri: &str, seed: u64, n: u64) -> virt_
 }
 
 struct Link {
-    reader: FrameReader<unix::OwnedReadHalf>,
+    reader: FrameReader<Plain<unix::OwnedReadHalf>>,
     write: unix::OwnedWriteHalf,
     serial: u32,
 }
@@ -101,7 +101,7 @@ impl Link {
             timeout(PATIENCE, UnixStream::connect(path)).await.map_err(std::io::Error::from).flatten();
         let stream = stream.map_err(|e| failed(format!("connecting to {}: {e}", path.display())))?;
         let (read, write) = stream.into_split();
-        Ok(Self { reader: FrameReader::new(read), write, serial: PROBE })
+        Ok(Self { reader: FrameReader::new(Plain(read)), write, serial: PROBE })
     }
 
     async fn authenticate(&mut self) -> virt_error::Result<()> {

@@ -15,6 +15,7 @@ use crate::remote::{self, procs};
 use crate::xdr::{XdrError, from_bytes};
 use bytes::Bytes;
 use std::collections::HashMap;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -97,10 +98,10 @@ impl Client {
     /// Connects to a unix socket; nothing is sent.
     pub async fn connect_unix(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let stream = UnixStream::connect(path).await.map_err(|cause| {
+        let failed = |cause| {
             Error::system(Domain::Rpc, format!("Failed to connect socket to '{}'", path.display()), cause)
-        })?;
-        Ok(Self::over_unix(stream))
+        };
+        Self::over_unix(UnixStream::connect(path).await.map_err(failed)?).map_err(failed)
     }
 
     /// Connects by TCP without TLS; nothing is sent.
@@ -116,9 +117,9 @@ impl Client {
     }
 
     /// Speaks over a connected socket.
-    pub fn over_unix(stream: UnixStream) -> Self {
-        let (reader, outbox, drain) = over_unix(stream, OUTBOX_LIMIT);
-        Self::start(reader, outbox, drain)
+    pub fn over_unix(stream: UnixStream) -> io::Result<Self> {
+        let (reader, outbox, drain) = over_unix(stream, OUTBOX_LIMIT)?;
+        Ok(Self::start(reader, outbox, drain))
     }
 
     /// Speaks over any pair of streams (TLS, a tunnel).

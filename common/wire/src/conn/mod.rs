@@ -21,7 +21,10 @@ pub use reader::{FrameReader, ReadError};
 pub use sink::Sink;
 pub use source::Source;
 
-use tokio::net::{UnixStream, unix};
+use std::io;
+
+use tokio::net::UnixStream;
+use virt_socket::{Reader, Stream, Writer};
 
 /// A connection half that carries no descriptors.
 #[derive(Debug)]
@@ -31,10 +34,10 @@ pub struct Plain<T>(pub T);
 pub fn over_unix(
     stream: UnixStream,
     limit: usize,
-) -> (FrameReader<unix::OwnedReadHalf>, Outbox, Drain<unix::OwnedWriteHalf>) {
-    let (read, write) = stream.into_split();
+) -> io::Result<(FrameReader<Reader>, Outbox, Drain<Writer>)> {
+    let (read, write) = Stream::new(stream)?.into_split();
     let (outbox, drain) = Outbox::new(write, limit);
-    (FrameReader::new(read), outbox, drain)
+    Ok((FrameReader::new(read), outbox, drain))
 }
 
 /// Splits anything else. `limit` bounds the bytes that wait to be written.

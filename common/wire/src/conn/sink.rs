@@ -4,11 +4,10 @@ use super::Plain;
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use std::future::Future;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
-use tokio::io::{AsyncWrite, AsyncWriteExt, Interest};
-use tokio::net::unix;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 /// The sending half of a connection.
 pub trait Sink: Send {
@@ -44,24 +43,17 @@ impl<T: AsyncWrite + Unpin + Send> Sink for Plain<T> {
     }
 }
 
-impl Sink for unix::OwnedWriteHalf {
+impl Sink for virt_socket::Writer {
     async fn send(&mut self, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.write_vectored(bytes).await
+        self.write_with(|mut socket| socket.write_vectored(bytes)).await
     }
 
     async fn send_fd(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        let stream: &tokio::net::UnixStream = self.as_ref();
-        loop {
-            stream.writable().await?;
-            match stream.try_io(Interest::WRITABLE, || send_fd_once(stream.as_fd(), fd)) {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                other => return other,
-            }
-        }
+        self.write_with(|socket| send_fd_once(socket.as_fd(), fd)).await
     }
 
     async fn finish(&mut self) -> io::Result<()> {
-        self.shutdown().await
+        virt_socket::Writer::finish(self)
     }
 }
 

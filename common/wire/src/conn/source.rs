@@ -8,8 +8,9 @@ use std::future::Future;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use tokio::io::{AsyncRead, AsyncReadExt, Interest};
-use tokio::net::unix;
+use std::os::unix::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use virt_socket::Received;
 
 /// Room for one control message; senders put one descriptor into each, and one read gives at most one message.
 const CONTROL_FDS: usize = 4;
@@ -31,36 +32,20 @@ impl<T: AsyncRead + Unpin + Send> Source for Plain<T> {
     }
 }
 
-impl Source for unix::OwnedReadHalf {
+impl Source for virt_socket::Reader {
     async fn recv(&mut self, buffer: &mut [u8], fds: &mut VecDeque<OwnedFd>) -> io::Result<usize> {
-        let stream: &tokio::net::UnixStream = self.as_ref();
-        loop {
-            stream.readable().await?;
-            let mut got = None;
-            let tried = stream.try_io(Interest::READABLE, || {
-                let (n, with_fds) = recv_once(stream, buffer, fds)?;
-                got = Some(n);
-                // A short read has emptied the socket: giving up readiness here saves the read that would say so. A
-                // read that ended at a descriptor may have left bytes behind.
-                if n > 0 && n < buffer.len() && !with_fds {
-                    Err(io::ErrorKind::WouldBlock.into())
-                } else {
-                    Ok(())
-                }
-            });
-            match (got, tried) {
-                (Some(n), _) => return Ok(n),
-                (None, Err(e)) if e.kind() == io::ErrorKind::WouldBlock => {}
-                (None, Err(e)) => return Err(e),
-                (None, Ok(())) => {}
-            }
-        }
+        self.read_with(|socket| {
+            let (bytes, with_fds) = recv_once(socket, buffer, fds)?;
+            // A read that ended at a descriptor may have left bytes behind.
+            Ok(Received { bytes, emptied: bytes > 0 && bytes < buffer.len() && !with_fds })
+        })
+        .await
     }
 }
 
 /// One system call: bytes, and whether descriptors came with them.
 fn recv_once(
-    stream: &tokio::net::UnixStream,
+    stream: &UnixStream,
     buffer: &mut [u8],
     fds: &mut VecDeque<OwnedFd>,
 ) -> io::Result<(usize, bool)> {

@@ -45,8 +45,8 @@ async fn all_arrive<S: Source>(mut reader: FrameReader<S>) {
 #[tokio::test]
 async fn frames_of_all_sizes_over_a_unix_socket() {
     let (a, b) = UnixStream::pair().unwrap();
-    let (_, outbox, drain) = over_unix(a, LIMIT);
-    let (reader, _outbox, _drain) = over_unix(b, LIMIT);
+    let (_, outbox, drain) = over_unix(a, LIMIT).unwrap();
+    let (reader, _outbox, _drain) = over_unix(b, LIMIT).unwrap();
     let send = async move {
         for (serial, size) in SIZES.iter().enumerate() {
             outbox.send(frame(serial as u32, *size)).await.unwrap();
@@ -72,8 +72,8 @@ async fn bytes_that_come_in_pieces() {
 #[tokio::test]
 async fn descriptors_arrive_with_their_frame() {
     let (a, b) = UnixStream::pair().unwrap();
-    let (_, outbox, drain) = over_unix(a, LIMIT);
-    let (mut reader, _outbox, _drain) = over_unix(b, LIMIT);
+    let (_, outbox, drain) = over_unix(a, LIMIT).unwrap();
+    let (mut reader, _outbox, _drain) = over_unix(b, LIMIT).unwrap();
     let with_fds = |serial, texts: &[&str]| {
         let header = Header { kind: MessageType::CALL_WITH_FDS, ..header(serial) };
         OutFrame::with_fds(header, &serial, texts.iter().map(|t| file(t)).collect()).unwrap()
@@ -131,12 +131,12 @@ async fn what_is_no_frame_ends_the_connection() {
 #[tokio::test]
 async fn the_queue_is_bounded_and_closes() {
     let (a, b) = UnixStream::pair().unwrap();
-    let (_, outbox, drain) = over_unix(a, 10_000);
+    let (_, outbox, drain) = over_unix(a, 10_000).unwrap();
     // One frame over the limit is taken while nothing else waits.
     outbox.try_send(frame(0, 20_000)).unwrap();
     assert_eq!(outbox.try_send(frame(1, 0)), Err(OutboxError::Full));
     assert_eq!(outbox.backlog(), 20_028);
-    let (mut reader, _outbox, _drain) = over_unix(b, LIMIT);
+    let (mut reader, _outbox, _drain) = over_unix(b, LIMIT).unwrap();
     let task = tokio::spawn(drain.run());
     outbox.send(frame(1, 9_000)).await.unwrap();
     assert_eq!(reader.next().await.unwrap().unwrap().payload.len(), 20_000);
@@ -151,7 +151,7 @@ async fn the_queue_is_bounded_and_closes() {
 #[tokio::test]
 async fn senders_learn_that_the_peer_is_gone() {
     let (a, b) = UnixStream::pair().unwrap();
-    let (_reader, outbox, drain) = over_unix(a, 1000);
+    let (_reader, outbox, drain) = over_unix(a, 1000).unwrap();
     outbox.try_send(frame(0, 500_000)).unwrap();
     let waiting = tokio::spawn({
         let outbox = outbox.clone();
