@@ -47,4 +47,20 @@ pub mod network {
     }
 }
 
+/// Network filters.
+pub mod nwfilter {
+    /// Not settled yet.
+    pub mod v1alpha1 {
+        include!("gen/virt.nwfilter.v1alpha1.rs");
+    }
+}
+
+/// The host's interfaces.
+pub mod interface {
+    /// Not settled yet.
+    pub mod v1alpha1 {
+        include!("gen/virt.interface.v1alpha1.rs");
+    }
+}
+
 pub mod access;

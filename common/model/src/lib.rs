@@ -14,6 +14,7 @@ mod text;
 pub mod backup;
 pub mod domain;
 pub mod network;
+pub mod nwfilter;
 pub mod snapshot;
 
 pub use bitmap::Bitmap;
