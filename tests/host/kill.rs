@@ -278,3 +278,54 @@ fn guests_run_on_while_every_daemon_is_killed() {
         host.virsh(&["destroy", name]);
     }
 }
+
+/// Clients go on calling while the daemon dies again and again: readers never notice, and who asked for a change is told
+/// that the daemon ended, in libvirt's words.
+#[test]
+fn clients_that_call_through_kills_are_told_the_truth() {
+    let Some(host) = Host::ours(Options::default()) else { return };
+    let name = host.name("called");
+    host.virsh(&["define", &host.document(&name, &bare_xml(&name))]);
+    let program = r#"
+import libvirt, os, sys, threading, time
+libvirt.registerErrorHandler(lambda *a: None, None)
+uri, name, end = os.environ["URI"], sys.argv[1], time.time() + float(sys.argv[2])
+told, reads, changes = set(), [0], [0]
+def call(count, act):
+    while time.time() < end:
+        try:
+            conn = libvirt.open(uri)
+            dom = conn.lookupByName(name)
+            for _ in range(50):
+                act(conn, dom)
+                count[0] += 1
+        except libvirt.libvirtError as e:
+            told.add(("read" if count is reads else "change", e.get_error_code(), str(e)))
+def change(conn, dom): dom.setMetadata(libvirt.VIR_DOMAIN_METADATA_TITLE, str(changes[0]), None, None, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+acts = [(reads, lambda c, d: d.XMLDesc()), (reads, lambda c, d: c.listAllDomains()), (reads, lambda c, d: d.info()), (changes, change), (changes, change)]
+threads = [threading.Thread(target=call, args=a) for a in acts]
+for t in threads: t.start()
+for t in threads: t.join()
+print(reads[0] > 0 and changes[0] > 0)
+for kind, code, text in sorted(told): print(kind, code, text)
+"#;
+    let seconds = level(6, 60);
+    let out = std::thread::scope(|scope| {
+        let caller = scope.spawn(|| host.python(program, &[&name, &seconds.to_string()]));
+        let mut kills = 0;
+        while !caller.is_finished() {
+            if host.pid("virtqemud").is_some() {
+                host.kill("virtqemud");
+                kills += 1;
+            }
+            std::thread::sleep(Duration::from_millis(150));
+        }
+        assert!(kills > 3, "{kills} kills");
+        caller.join().unwrap()
+    });
+    let mut lines = out.lines();
+    assert_eq!(lines.next(), Some("True"), "{out}");
+    for line in lines {
+        assert!(line.starts_with("change 38 Cannot recv data: the daemon at "), "{out}");
+    }
+}

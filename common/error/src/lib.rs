@@ -28,7 +28,11 @@ struct Inner {
     errno: i32,
     context: Vec<(&'static str, String)>,
     source: Option<Source>,
+    fault: bool,
 }
+
+/// Errno values that say the host is in trouble, whoever asked: EIO, ENOMEM, ENFILE, EMFILE, ENOSPC, EROFS, EDQUOT.
+const TROUBLE: [i32; 7] = [5, 12, 23, 24, 28, 30, 122];
 
 impl Error {
     /// An error with libvirt's text for `code`, filled in with `info`.
@@ -42,12 +46,21 @@ impl Error {
     }
 
     fn build(code: Code, domain: Domain, info: Option<String>) -> Self {
-        Self(Box::new(Inner { code, domain, info, text: None, errno: -1, context: Vec::new(), source: None }))
+        let (text, errno, context, source, fault) = (None, -1, Vec::new(), None, false);
+        Self(Box::new(Inner { code, domain, info, text, errno, context, source, fault }))
     }
 
     /// "internal error: ..." from the given part.
     pub fn internal(domain: Domain, info: impl Into<String>) -> Self {
         Self::new(Code::InternalError, domain, info)
+    }
+
+    /// A rule of our own was broken: an internal error that no client, guest or file could cause. The log tells it as
+    /// something that a person must act on.
+    pub fn fault(domain: Domain, info: impl Into<String>) -> Self {
+        let mut error = Self::internal(domain, info);
+        error.0.fault = true;
+        error
     }
 
     /// What a driver lacks: code 3 with the public function's name, as a missing driver answers.
@@ -135,6 +148,13 @@ impl Error {
     /// The system's errno, or -1.
     pub fn errno(&self) -> i32 {
         self.0.errno
+    }
+
+    /// Whether a person must act: a rule of our own was broken, or the host is out of something. Any other error is
+    /// an answer to somebody who asked for what cannot be.
+    pub fn is_fault(&self) -> bool {
+        let trouble = self.0.code == Code::SystemError && TROUBLE.contains(&self.0.errno);
+        self.0.fault || trouble || self.0.code == Code::NoMemory
     }
 
     /// Named facts in the order they were added.
@@ -255,6 +275,15 @@ mod tests {
         let e = Error::from_parts(3, 10, Some("virDomainSave".into()));
         assert_eq!(e.message(), "this function is not supported by the connection driver: virDomainSave");
         assert_eq!(Error::from_parts(-5, 9999, None).code(), Code::InternalError);
+    }
+
+    #[test]
+    fn mistakes_of_clients_are_no_faults() {
+        let system = |errno| Error::system(Domain::None, "x", std::io::Error::from_raw_os_error(errno));
+        assert!(!Error::internal(Domain::Qemu, "no such file").is_fault());
+        assert!(!system(2).is_fault() && !system(13).is_fault());
+        assert!(system(28).is_fault() && Error::fault(Domain::Qemu, "no way").is_fault());
+        assert_eq!(Error::fault(Domain::Qemu, "x").message(), "internal error: x");
     }
 
     #[test]

@@ -41,6 +41,11 @@ impl Process {
         !matches!(rustix::event::poll(&mut fds, Some(&now)), Ok(1..))
     }
 
+    /// Whether a signal or a debugger has stopped it: it does nothing until somebody lets it go on.
+    pub fn is_stopped(&self) -> bool {
+        self.stat().is_ok_and(|s| matches!(s.state, 'T' | 't'))
+    }
+
     /// What the kernel tells about it.
     pub fn stat(&self) -> io::Result<Stat> {
         stat(self.pid)

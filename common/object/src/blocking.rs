@@ -7,7 +7,7 @@ use virt_error::{Domain, Error, Result};
 pub async fn run<R: Send + 'static>(work: impl FnOnce() -> Result<R> + Send + 'static) -> Result<R> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(error) => Err(Error::internal(Domain::None, "work ended unexpectedly").with_source(error)),
+        Err(error) => Err(Error::fault(Domain::None, "work ended unexpectedly").with_source(error)),
     }
 }
 

@@ -22,6 +22,7 @@ use virt_api::session::v1alpha1::{
 use virt_error::{Code, Domain, Error, Result, os_text};
 use virt_socket::Stream;
 
+use crate::broken;
 use crate::caller::Asserted;
 use crate::descriptor::{Packets, SocketPaths};
 use crate::gather::Gather;
@@ -33,6 +34,8 @@ use crate::status::from_status;
 pub const REACH: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+/// How often a session is opened again when the daemon ends meanwhile.
+const OPENINGS: u32 = 5;
 /// How long the daemon may take for one exchange on the descriptor channel.
 const EXCHANGE: Duration = Duration::from_secs(10);
 const MAX_HEADERS: u32 = 64 * 1024;
@@ -206,6 +209,18 @@ where
     }
 }
 
+/// Whether the daemon ended while it was talked to: the next try finds another.
+fn is_passing(error: &Error) -> bool {
+    use rustix::io::Errno;
+    let gone = [Errno::CONNRESET, Errno::PIPE, Errno::NOTCONN].map(|e| e.raw_os_error());
+    error.domain() == Domain::Rpc && (gone.contains(&error.errno()) || is_eof(error))
+}
+
+fn is_eof(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|s| s.downcast_ref::<io::Error>());
+    cause.is_some_and(|e| e.kind() == io::ErrorKind::UnexpectedEof)
+}
+
 /// Who a session is opened for.
 #[derive(Debug, Default)]
 pub struct Client<'a> {
@@ -230,9 +245,22 @@ pub struct ClientSession {
 }
 
 impl ClientSession {
-    /// Opens a session for a client.
+    /// Opens a session for a client, again when the daemon ends before it answers: that changes nothing.
     pub async fn open(daemon: &Daemon, client: Client<'_>) -> Result<Self> {
+        let mut left = OPENINGS;
+        loop {
+            left -= 1;
+            match Self::open_once(daemon, &client).await {
+                Ok(session) => return Ok(session),
+                Err(error) if left == 0 || !is_passing(&error) => return Err(error),
+                Err(error) => tracing::debug!(?error, "opening a session again"),
+            }
+        }
+    }
+
+    async fn open_once(daemon: &Daemon, client: &Client<'_>) -> Result<Self> {
         let Client { socket, asserted, read_only, label } = client;
+        let (asserted, read_only, label) = (asserted.clone(), *read_only, label.clone());
         let (mechanism, asserted_name) = asserted.map_or_else(Default::default, |a| (a.mechanism, a.name));
         let token = if socket.is_some() || !asserted_name.is_empty() {
             let identify = Identify { read_only, asserted_name, mechanism };
@@ -243,10 +271,14 @@ impl ClientSession {
         };
         let mut service = SessionServiceClient::new(daemon.channel()).max_decoding_message_size(MAX_MESSAGE);
         let request = OpenRequest { token, read_only, client: label };
-        let mut stream = service.open(request).await.map_err(|s| from_status(&s))?.into_inner();
-        let first = stream.message().await.map_err(|s| from_status(&s))?;
+        let failed = |s: Status| match broken::is_broken(&s) {
+            true => broken::ended(&daemon.paths().grpc),
+            false => from_status(&s),
+        };
+        let mut stream = service.open(request).await.map_err(failed)?.into_inner();
+        let first = stream.message().await.map_err(failed)?;
         let bad = || Error::new(Code::Rpc, Domain::Rpc, "the daemon closed the session at once");
-        let first = first.ok_or_else(bad)?;
+        let first = first.ok_or_else(|| broken::ended(&daemon.paths().grpc))?;
         let id = first.session.parse().map_err(|_| bad())?;
         let (closing, closed) = watch::channel(false);
         let keep = tokio::spawn(async move {

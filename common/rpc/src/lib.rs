@@ -8,6 +8,7 @@
 //! one legacy client's session with it.
 
 pub mod access;
+pub mod broken;
 pub mod caller;
 pub mod client;
 pub mod descriptor;

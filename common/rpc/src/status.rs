@@ -16,11 +16,13 @@ const MAX_INFO: usize = 3072;
 const MAX_MESSAGE: usize = 512;
 const MAX_CONTEXT: usize = 512;
 
-/// Turns an error into the status a caller gets, and logs it with its causes: this is where it leaves the daemon.
+/// Turns an error into the status a caller gets, and logs it with its causes: this is where it leaves the daemon. A
+/// caller's mistake is no error of the daemon's, whatever its code.
 pub fn to_status(error: &Error) -> Status {
-    match error.code() {
-        Code::InternalError | Code::SystemError | Code::NoMemory => tracing::error!(?error, "call failed"),
-        _ => tracing::info!(?error, "call refused"),
+    if error.is_fault() {
+        tracing::error!(?error, "call failed");
+    } else {
+        tracing::info!(?error, "call refused");
     }
     let mut facts = HashMap::from([
         ("code".to_string(), (error.code() as i32).to_string()),

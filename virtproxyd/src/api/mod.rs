@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tonic::{Code as Grpc, Response, Status};
-use tonic_types::StatusExt;
-use virt_error::{Code, Domain, Error, Result};
+use virt_error::{Domain, Error, Result};
+use virt_rpc::broken::{self, is_bare, is_broken};
 use virt_rpc::client::{self, Client, ClientSession, Unreachable};
 use virt_rpc::status::from_status;
 use virt_wire::program::{ProcInfo, ReadOnly};
@@ -56,8 +56,11 @@ impl Sessions {
     }
 }
 
-/// Makes one gRPC call in the connection's session. A session that the daemon has lost is opened again, and a call that
-/// only reads is made again when the daemon went away under it.
+/// How often a call is made again whose daemon went away.
+const AGAIN: u32 = 4;
+
+/// Makes one gRPC call in the connection's session. A session that the daemon has lost is opened again. A call that
+/// provably never ran, or that only reads, is made again when the daemon went away under it.
 pub(crate) async fn call<T, W>(
     link: &Link,
     info: &'static ProcInfo,
@@ -67,19 +70,19 @@ pub(crate) async fn call<T, W>(
 where
     W: Future<Output = Result<Response<T>, Status>>,
 {
-    let mut again = true;
+    let mut again = AGAIN;
     loop {
         let session = link.session(info, object).await?;
         let status = match work(session.clone()).await {
             Ok(answer) => return Ok(answer.into_inner()),
             Err(status) => status,
         };
-        let never_ran = is_unknown_session(&status);
+        let never_ran = is_unknown_session(&status) || broken::never_ran(&status);
         let harmless = is_broken(&status) && info.readonly != ReadOnly::Refused;
-        if !again || !(never_ran || harmless) {
+        if again == 0 || !(never_ran || harmless) {
             return Err(error(info, &session, &status));
         }
-        again = false;
+        again -= 1;
         link.forget(&session);
     }
 }
@@ -94,24 +97,11 @@ fn error(info: &'static ProcInfo, session: &ClientSession, status: &Status) -> E
             return refusal::no_support(info);
         }
         if is_broken(status) {
-            let path = session.daemon().paths().grpc.display();
-            let text = format!("Cannot recv data from '{path}': Connection reset by peer");
-            return Error::new(Code::SystemError, Domain::Rpc, text).with("status", status.message());
+            let error = broken::ended(&session.daemon().paths().grpc);
+            return error.with("status", status.message());
         }
     }
     from_status(status)
-}
-
-/// Whether the status was made without our error details: by the transport, or by a server without the method.
-fn is_bare(status: &Status) -> bool {
-    status.get_details_error_info().is_none() && Unreachable::cause_of(status).is_none()
-}
-
-/// The connection to the daemon broke during the call.
-fn is_broken(status: &Status) -> bool {
-    let transport =
-        matches!(status.code(), Grpc::Unavailable | Grpc::Unknown | Grpc::Internal | Grpc::Cancelled);
-    transport && is_bare(status)
 }
 
 /// The daemon has no such session: it was restarted since.

@@ -27,7 +27,13 @@ pub(crate) async fn start(link: &Arc<Link>, events: &Arc<Events>, info: &'static
     if events.watching() {
         return Ok(());
     }
-    let watch = match begin(link, info, None).await {
+    let mut begun = begin(link, info, None).await;
+    if let Err(Lost::Away(error)) = &begun {
+        // The daemon may have ended under the call; the next one begins a watch as well.
+        tracing::debug!(?error, "beginning a watch again");
+        begun = begin(link, info, None).await;
+    }
+    let watch = match begun {
         Ok(watch) => watch,
         Err(Lost::Away(error)) => return Err(error),
         Err(Lost::Gap) => return Err(refusal::rpc("the daemon refused to begin a watch")),

@@ -125,7 +125,7 @@ pub async fn get(definitions: &Definitions, request: &GetParametersRequest) -> R
             } else {
                 let disk = &document.devices.disks[params::block::find(&document, &request.device)?];
                 let live = published.value.live.as_ref().is_some_and(|l| Arc::ptr_eq(l, &document));
-                let applied = match guest.shared().monitor().filter(|_| live) {
+                let applied = match guest.shared().answering_monitor().filter(|_| live) {
                     Some(monitor) => throttle::get(&monitor, disk).await?,
                     None => None,
                 };

@@ -14,7 +14,7 @@ use super::check::{flags, flags_of};
 use super::{lookup, parameters};
 use crate::config::params::{Param, Value};
 use crate::definitions::Definitions;
-use crate::guest::not_running;
+use crate::guest::{Guest, not_running};
 use crate::stats::{self, balloon, block};
 
 /// The filter bits of lists that statistics take too: activity, persistence, state.
@@ -59,9 +59,10 @@ impl StatsApi {
         } else {
             r.domains.iter().map(|d| driver.find(Some(d))).collect::<Result<Vec<_>>>()?
         };
+        let nowait = r.flags & VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT != 0;
         let chosen = guests.into_iter().filter(|g| lookup::fits(&g.published().value, filter));
         let collect = chosen.map(|guest| async move {
-            let sample = stats::of(&guest, r.stats).await;
+            let sample = stats::of(&guest, r.stats, nowait).await;
             let params = sample.params.into_iter().map(parameters::to_message).collect();
             DomainStatsRecord { domain: Some(guest.reference()), params, stale: sample.stale }
         });
@@ -80,7 +81,7 @@ impl StatsApi {
             return Err(invalid(format!("disk '{}' does not currently have a source assigned", r.device)));
         };
         let highest = match guest.shared().monitor() {
-            Some(monitor) => block::Counters::ask(&monitor).await.of(&disk).and_then(|t| t.highest),
+            Some(_) => counters(&guest).await?.of(&disk).and_then(|t| t.highest),
             None => None,
         };
         let sizes = blocking::run(move || block::sizes(&path, &disk, highest)).await?;
@@ -95,7 +96,7 @@ impl StatsApi {
         flags(r.flags, VIR_TYPED_PARAM_STRING_OKAY, "qemuDomainBlockStatsFlags")?;
         let guest = self.definitions.driver().find(r.domain.as_ref())?;
         let published = guest.published();
-        let (Some(monitor), Some(live)) = (guest.shared().monitor(), &published.value.live) else {
+        let (Some(_), Some(live)) = (guest.shared().monitor(), &published.value.live) else {
             return Err(not_running());
         };
         let disks: Vec<Disk> = if r.device.is_empty() {
@@ -106,7 +107,7 @@ impl StatsApi {
                     .ok_or_else(|| invalid(format!("invalid path: {}", r.device)))?,
             ]
         };
-        let counters = block::Counters::ask(&monitor).await;
+        let counters = counters(&guest).await?;
         let sum = |of: fn(&block::Traffic) -> u64| {
             disks.iter().filter_map(|d| counters.of(d)).map(|t| of(&t)).sum()
         };
@@ -131,13 +132,25 @@ impl StatsApi {
         flags_of(From::Qemu, r.flags, 0, "qemuDomainMemoryStats")?;
         let guest = self.definitions.driver().find(r.domain.as_ref())?;
         let published = guest.published();
-        let Some(monitor) = guest.shared().monitor() else { return Err(not_running()) };
-        let late = |_| Error::new(Code::OperationTimeout, From::Qemu, "the guest's monitor does not answer");
+        if guest.shared().monitor().is_none() {
+            return Err(not_running());
+        }
+        let monitor = guest.shared().answering_monitor().ok_or_else(late)?;
         let figures = tokio::time::timeout(stats::DEADLINE, balloon::live(&published.value, Some(&monitor)));
-        let figures = figures.await.map_err(late)?;
+        let figures = figures.await.map_err(|_| late())?;
         let stats = figures.into_iter().map(|(_, tag, value)| MemoryStat { tag, value }).collect();
         Ok(MemoryStatsResponse { stats })
     }
+}
+
+/// What QEMU counted for the disks of a running guest.
+async fn counters(guest: &Guest) -> Result<block::Counters> {
+    let monitor = guest.shared().answering_monitor().ok_or_else(late)?;
+    tokio::time::timeout(stats::DEADLINE, block::Counters::ask(&monitor)).await.map_err(|_| late())
+}
+
+fn late() -> Error {
+    Error::new(Code::OperationTimeout, From::Qemu, "the guest's monitor does not answer")
 }
 
 /// A disk by target name or source.

@@ -316,13 +316,16 @@ impl DomainTuningService for TuningApi {
                 let text = "cannot retrieve vcpu information for inactive domain";
                 return Err(Error::new(Code::OperationInvalid, From::Qemu, text));
             }
-            let monitor = guest.shared().monitor();
+            let late =
+                || Error::new(Code::OperationTimeout, From::Qemu, "the guest's monitor does not answer");
+            let monitor = guest.shared().answering_monitor();
+            if monitor.is_none() && guest.shared().monitor().is_some() {
+                return Err(late());
+            }
             let host = self.host_cpus().await?;
             let published = guest.published();
             let found = cpu::live(&published.value, monitor.as_ref());
-            let late =
-                |_| Error::new(Code::OperationTimeout, From::Qemu, "the guest's monitor does not answer");
-            let found = tokio::time::timeout(crate::stats::DEADLINE, found).await.map_err(late)?;
+            let found = tokio::time::timeout(crate::stats::DEADLINE, found).await.map_err(|_| late())?;
             let vcpus = found.into_iter().map(|v| Vcpu {
                 number: v.number,
                 state: VIR_VCPU_RUNNING,

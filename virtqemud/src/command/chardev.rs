@@ -75,8 +75,12 @@ impl Builder<'_> {
                 opts
             }
             CharBackend::Unix(s) => {
-                let mut opts = start("socket").with("path", text(&s.path));
                 let server = s.mode == Some(SocketMode::Bind);
+                let path = text(&s.path);
+                let mut opts = match self.launch.socket_fds.get(&path).filter(|_| server) {
+                    Some(fd) => start("socket").with("fd", fd.to_string()),
+                    None => start("socket").with("path", path),
+                };
                 socket_role(&mut opts, server, s.reconnect.as_ref(), self.emulator.at_least(9, 2));
                 opts
             }

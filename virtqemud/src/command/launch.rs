@@ -103,6 +103,8 @@ pub struct LaunchContext<'a> {
     pub channel_dir: String,
     /// The monitor.
     pub monitor: Monitor,
+    /// Listening sockets of ports that were made before and are inherited, by path; QEMU makes the others itself.
+    pub socket_fds: HashMap<String, i32>,
     /// Descriptors of network cards, by position among the interfaces.
     pub net_fds: HashMap<usize, NetFds>,
     /// vhost-vsock, opened.

@@ -42,6 +42,7 @@ pub fn native(mut def: Domain, emulator: &Emulator, settings: Settings) -> Resul
         memory_dir: format!("/var/lib/libvirt/qemu/ram/{short}"),
         channel_dir: live.channel_dir,
         monitor: Monitor::Socket(format!("{}/monitor.sock", live.private_dir)),
+        socket_fds: HashMap::new(),
         net_fds: HashMap::new(),
         vsock_fd: None,
         vhost_scsi_fd: None,

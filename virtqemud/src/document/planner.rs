@@ -67,6 +67,7 @@ impl Planner for DocumentPlanner {
             memory_dir: place.paths.memory.display().to_string(),
             channel_dir: place.paths.channels.display().to_string(),
             monitor: Monitor::Fd(place.monitor),
+            socket_fds: place.sockets.clone(),
             net_fds: HashMap::new(),
             vsock_fd: None,
             vhost_scsi_fd: None,

@@ -32,10 +32,10 @@ use super::{Guest, Published, watch};
 use crate::driver::Driver;
 use crate::process::dac::Given;
 use crate::process::ended::ends_within;
-use crate::process::kill;
 use crate::process::paths::RunPaths;
 use crate::process::ports::Port;
 use crate::process::stage::group_name;
+use crate::process::{kill, sockets};
 use crate::qmp::Client;
 use crate::qmp::commands::{QueryChardev, QueryCpusFast, QueryStatus};
 
@@ -107,7 +107,9 @@ fn read(driver: &Arc<Driver>, path: &Path) -> Result<Found> {
         None => Given::default(),
     };
     let ports = if process.is_some() { mark_ports(driver, &status) } else { Vec::new() };
-    Ok(Found { status, uuid, name, id, process, held: Held { paths, group, given, _ports: ports } })
+    let sockets = sockets::paths(&status.domain);
+    let held = Held { paths, group, given, sockets, _ports: ports };
+    Ok(Found { status, uuid, name, id, process, held })
 }
 
 /// Another daemon's file may name other folders; only such below our own are believed.
@@ -275,6 +277,7 @@ impl Work {
         let Status { domain: mut live, fake_reboot, run: own, .. } = *status;
         fill_ports(&mut live, &chardevs);
         let id = live.id.unwrap_or(-1);
+        client.watch_process(process.clone());
         self.shared.set_monitor(client.clone());
         self.run = Some(Run {
             id,

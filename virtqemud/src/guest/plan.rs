@@ -1,5 +1,6 @@
 //! From a definition to a command line: the part of a start that knows documents.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,6 +19,8 @@ pub struct Place {
     pub paths: RunPaths,
     /// Number of the monitor's listening socket in the process.
     pub monitor: i32,
+    /// Numbers of other listening sockets in the process, by path.
+    pub sockets: HashMap<String, i32>,
     /// Whom it runs as, when files and labels tell.
     pub owner: Option<Owner>,
     /// Address of VNC servers whose document names none.

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use virt_host::process::Process;
 
+use crate::config::params::Param;
 use crate::process::kill::Ended;
 use crate::qmp::Client;
 
@@ -18,6 +19,8 @@ pub struct Shared {
     agent: tokio::sync::Mutex<()>,
     /// Open consoles by alias: dropping a sender closes the console.
     consoles: Mutex<HashMap<String, oneshot::Sender<()>>>,
+    /// The newest statistics of each group, for when QEMU does not answer.
+    statistics: Mutex<HashMap<u32, Vec<Param>>>,
 }
 
 #[derive(Default, Clone)]
@@ -39,6 +42,22 @@ impl Shared {
     /// The guest's monitor, once it greets.
     pub fn monitor(&self) -> Option<Client> {
         self.alive.lock().monitor.clone()
+    }
+
+    /// The monitor, unless it is known not to answer now: its process is stopped, or it owes an answer.
+    pub fn answering_monitor(&self) -> Option<Client> {
+        let stopped = self.process().is_some_and(|p| p.is_stopped());
+        self.monitor().filter(|m| !stopped && !m.is_silent())
+    }
+
+    /// Keeps a group's statistics.
+    pub fn remember_statistics(&self, group: u32, rows: &[Param]) {
+        self.statistics.lock().insert(group, rows.to_vec());
+    }
+
+    /// The statistics of a group when they were last read.
+    pub fn last_statistics(&self, group: u32) -> Option<Vec<Param>> {
+        self.statistics.lock().get(&group).cloned()
     }
 
     /// A process was started.
@@ -92,5 +111,6 @@ impl Shared {
     pub fn clear(&self) {
         *self.alive.lock() = Alive::default();
         self.consoles.lock().clear();
+        self.statistics.lock().clear();
     }
 }

@@ -64,6 +64,7 @@ impl Work {
         self.become_state(State::Paused(Paused::StartingUp))?;
         self.driver.guests.set_id(&self.uuid, Some(id));
         let (monitor, events) = self.greet(&staged).await?;
+        monitor.watch_process(staged.process.clone());
         self.shared.set_monitor(monitor.clone());
         watch::spawn(self.driver.clone(), self.uuid, id, staged.process.clone(), events);
         self.learn(staged, monitor.clone()).await?;
@@ -110,7 +111,7 @@ impl Work {
     async fn learn(&mut self, staged: Staged, monitor: Client) -> Result<()> {
         let (cpus, chardevs) = (QueryCpusFast {}, QueryChardev {});
         let (cpus, chardevs) = tokio::try_join!(monitor.run(&cpus), monitor.run(&chardevs))?;
-        let Staged { mut live, paths, process, group, given, ports, log_from } = staged;
+        let Staged { mut live, paths, process, group, given, ports, sockets, log_from } = staged;
         let id = live.id.unwrap_or(-1);
         fill_ports(&mut live, &chardevs);
         let vcpus = cpus.iter().map(|c| status::Vcpu { id: c.cpu_index, pid: c.thread_id }).collect();
@@ -122,7 +123,7 @@ impl Work {
             vcpus,
             fake_reboot: false,
             log_from,
-            held: Held { paths, group, given, _ports: ports },
+            held: Held { paths, group, given, sockets, _ports: ports },
             _busy: self.driver.busy.token(),
         };
         self.run = Some(run);

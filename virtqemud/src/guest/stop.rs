@@ -13,7 +13,7 @@ use super::work::{Held, Work};
 use super::{Guest, not_running};
 use crate::process::ended::blocking;
 use crate::process::kill::{self, Ended};
-use crate::process::log;
+use crate::process::{log, sockets};
 
 /// How long the job that runs may go on after its guest was killed: its monitor calls fail at once.
 const GRACE: Duration = Duration::from_secs(5);
@@ -99,7 +99,7 @@ impl Work {
 /// Gives back what a run held. The status file goes last, after the control group: a daemon that dies in the middle
 /// finds the rest by it.
 async fn release(work: &Work, held: Held, reason: Shutoff) {
-    let Held { paths, group, given, _ports } = held;
+    let Held { paths, group, given, sockets, _ports } = held;
     let dac = work.driver.dac;
     let files = [paths.pid_file.clone(), paths.status.clone()];
     let done = blocking(move || {
@@ -107,6 +107,7 @@ async fn release(work: &Work, held: Held, reason: Shutoff) {
             tracing::warn!(%error, log = %paths.log.display(), "cannot write to a guest's log");
         }
         given.back(&dac);
+        sockets::remove(&sockets);
         for dir in [&paths.lib, &paths.channels, &paths.memory] {
             quietly(std::fs::remove_dir_all(dir), dir);
         }

@@ -43,6 +43,8 @@ pub struct Held {
     pub paths: RunPaths,
     pub(super) group: Group,
     pub(super) given: Given,
+    /// Sockets that its ports listen on.
+    pub(super) sockets: Vec<PathBuf>,
     /// Held while the guest runs.
     pub(super) _ports: Vec<Port>,
 }
@@ -120,7 +122,7 @@ impl Work {
     pub fn become_state(&self, next: State) -> Result<()> {
         let now = self.state();
         if !now.may_become(next) {
-            return Err(Error::internal(From::Qemu, format!("no way from state {now:?} to {next:?}")));
+            return Err(Error::fault(From::Qemu, format!("no way from state {now:?} to {next:?}")));
         }
         self.publish(|p| {
             p.state = next;

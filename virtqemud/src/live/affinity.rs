@@ -51,7 +51,7 @@ fn set(thread: i32, cpus: &Bitmap) -> Result<()> {
     for cpu in cpus.iter().map(|c| c as usize).filter(|c| *c < CpuSet::MAX_CPU) {
         wanted.set(cpu);
     }
-    let pid = Pid::from_raw(thread).ok_or_else(|| Error::internal(From::Qemu, "a thread has no number"))?;
+    let pid = Pid::from_raw(thread).ok_or_else(|| Error::fault(From::Qemu, "a thread has no number"))?;
     let failed = |e: rustix::io::Errno| {
         Error::system(From::None, format!("cannot set CPU affinity on process {thread}"), e.into())
     };

@@ -28,6 +28,9 @@ pub async fn attach(work: &mut Work, emulators: Arc<Emulators>, xml: &str) -> Re
     if !matches!(device, Device::Disk(_) | Device::Interface(_)) {
         return Err(Error::no_support(From::Qemu, "virDomainAttachDeviceFlags"));
     }
+    if let Device::Disk(disk) = &device {
+        line::check_image(work, disk).await?;
+    }
     let before = work.run()?.live.clone();
     let mut new = before.clone();
     devices::attach(&mut new, device)?;
@@ -46,7 +49,7 @@ pub async fn attach(work: &mut Work, emulators: Arc<Emulators>, xml: &str) -> Re
     let difference = line::difference(work, &new).await?;
     if !difference.removed.is_empty() {
         let text = "the change reaches devices that the guest has";
-        return Err(Error::internal(From::Qemu, text).with("removed", format!("{:?}", difference.removed)));
+        return Err(Error::fault(From::Qemu, text).with("removed", format!("{:?}", difference.removed)));
     }
     line::lend(work, file.as_deref()).await?;
     if let Err(error) = line::add(work, &difference.added).await {
@@ -106,7 +109,7 @@ pub async fn detach(work: &mut Work, xml: &str) -> Result<()> {
     let difference = line::difference(work, &new).await?;
     if !difference.added.is_empty() {
         let text = "the change reaches devices that stay";
-        return Err(Error::internal(From::Qemu, text).with("added", format!("{:?}", difference.added)));
+        return Err(Error::fault(From::Qemu, text).with("added", format!("{:?}", difference.added)));
     }
     let (plugs, behind): (Vec<_>, Vec<_>) = difference.removed.into_iter().partition(|p| p.flag == "-device");
     for plug in &plugs {
@@ -153,6 +156,7 @@ pub async fn update(work: &mut Work, xml: &str) -> Result<()> {
 }
 
 async fn change_medium(work: &mut Work, wanted: Disk) -> Result<()> {
+    line::check_image(work, &wanted).await?;
     let mut new = work.run()?.live.clone();
     let dev = wanted.target.dev.clone().unwrap_or_default();
     let next = new.devices.disks.iter().map(nodes::last_index).max().unwrap_or(0) + 1;

@@ -3,16 +3,19 @@
 //! A device is described once, by the code that builds command lines. Its JSON arguments are, word for word, those of the
 //! monitor's `blockdev-add`, `object-add`, `netdev_add` and `device_add`.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
 use virt_error::{Domain as From, Error, Result};
 use virt_model::domain::Domain;
+use virt_model::domain::disk::Disk;
 use virt_object::blocking;
 
 use super::ask;
 use crate::guest::Work;
 use crate::guest::plan::Place;
+use crate::process::images;
 
 /// One argument that only one of the lines has.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,7 +42,8 @@ pub struct Difference {
 pub async fn difference(work: &mut Work, new: &Domain) -> Result<Difference> {
     let (planner, vnc_listen) = (work.driver.planner.clone(), work.driver.settings.vnc_listen.clone());
     let run = work.run()?;
-    let place = Place { id: run.id, paths: run.held.paths.clone(), monitor: 0, owner: None, vnc_listen };
+    let (id, paths) = (run.id, run.held.paths.clone());
+    let place = Place { id, paths, monitor: 0, sockets: HashMap::new(), owner: None, vnc_listen };
     let (old, new) = (run.live.clone(), new.clone());
     blocking::run(move || {
         let (old, new) = (planner.command(&old, &place)?.argv, planner.command(&new, &place)?.argv);
@@ -108,6 +112,15 @@ pub async fn remove(work: &Work, parts: &[Part]) {
             tracing::warn!(%error, flag = part.flag, "a part of a device stays");
         }
     }
+}
+
+/// Looks at the image of a disk before QEMU opens it: QEMU does nothing else while it waits for one.
+///
+/// # Errors
+/// As [`images::check_disk`].
+pub async fn check_image(work: &Work, disk: &Disk) -> Result<()> {
+    let (disk, owner) = (disk.clone(), work.driver.settings.user.as_ref().map(|u| u.owner));
+    blocking::run(move || images::check_disk(&disk, owner)).await
 }
 
 /// Lets the guest use a file of the host.

@@ -29,5 +29,5 @@ pub async fn ends_within(process: &Process, patience: Duration) -> bool {
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|e| Error::internal(Domain::Qemu, "a step ended unexpectedly").with_source(e))
+        .map_err(|e| Error::fault(Domain::Qemu, "a step ended unexpectedly").with_source(e))
 }

@@ -41,6 +41,7 @@ pub async fn end(shared: &Shared, graceful: bool) -> Result<Ended> {
     }
     if let Some(monitor) = shared.monitor()
         && !monitor.is_ended()
+        && !process.is_stopped()
     {
         // The answer does not matter, only the process's end does; a hung monitor must not hold us up.
         let asked = tokio::spawn(async move { monitor.run_within(&Quit {}, QUIT).await.map(drop) });
@@ -51,7 +52,12 @@ pub async fn end(shared: &Shared, graceful: bool) -> Result<Ended> {
         }
     }
     let patience = if graceful { TERM_ONLY } else { TERM };
-    if process.signal(Signal::TERM).is_err() || ends_within(&process, patience).await {
+    let termed = process.signal(Signal::TERM);
+    if process.is_stopped() {
+        // Somebody stopped it; it must go on to end in order.
+        drop(process.signal(Signal::CONT));
+    }
+    if termed.is_err() || ends_within(&process, patience).await {
         return Ok(Ended::Asked);
     }
     if graceful {

@@ -2,8 +2,10 @@
 
 pub mod dac;
 pub mod ended;
+pub mod images;
 pub mod kill;
 pub mod log;
 pub mod paths;
 pub mod ports;
+pub mod sockets;
 pub mod stage;

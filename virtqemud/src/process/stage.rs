@@ -1,6 +1,7 @@
 //! Everything on the host that a guest's process needs, up to the running process itself. Each step registers how it
 //! is taken back.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -19,9 +20,9 @@ use virt_model::domain::seclabel::{Seclabel, SeclabelKind};
 use virt_object::undo::Undo;
 
 use super::dac::{Given, Owner};
-use super::log;
 use super::paths::RunPaths;
 use super::ports::Port;
+use super::{images, log, sockets};
 use crate::driver::Driver;
 use crate::guest::plan::{Command, Place, files, output_files};
 use crate::guest::status::Status;
@@ -43,6 +44,8 @@ pub struct Staged {
     pub given: Given,
     /// Ports of its displays.
     pub ports: Vec<Port>,
+    /// Sockets that its ports listen on.
+    pub sockets: Vec<PathBuf>,
     /// Where QEMU's words begin in the log.
     pub log_from: u64,
 }
@@ -61,10 +64,11 @@ pub fn stage(
     let name = config.name.clone().unwrap_or_default();
     let paths = driver.folders.run(id, &name)?;
     let owner = driver.settings.user.as_ref().map(|u| u.owner);
-    let place = Place {
+    let mut place = Place {
         id,
         paths: paths.clone(),
         monitor: MONITOR_FD,
+        sockets: HashMap::new(),
         owner,
         vnc_listen: driver.settings.vnc_listen.clone(),
     };
@@ -72,6 +76,8 @@ pub fn stage(
     live.id = Some(id);
     place_and_label(driver, &mut live);
     let ports = assign_ports(driver, &mut live)?;
+    let sockets = sockets::paths(&live);
+    place.sockets = sockets::numbers(&sockets, MONITOR_FD + 1);
     let command = driver.planner.command(&live, &place)?;
 
     first_status(&paths, &live).save(&paths.status)?;
@@ -84,14 +90,19 @@ pub fn stage(
     undo_folder(undo, paths.memory.clone());
     master_key(&paths.master_key, owner)?;
     let given = give_files(driver, &live, owner, undo)?;
-    let listener = listen(&paths.monitor)?;
+    let mut inherited: Vec<(i32, OwnedFd)> = vec![(MONITOR_FD, listen(&paths.monitor)?.into())];
+    for path in &sockets {
+        let number = MONITOR_FD + i32::try_from(inherited.len()).unwrap_or(i32::MAX);
+        inherited.push((number, sockets::listen(path, owner)?));
+        undo_file(undo, "socket of a port", path.clone());
+    }
     let log_from = begin_log(&paths.log, &command)?;
     undo_file(undo, "pid file", paths.pid_file.clone());
-    let process = launch(driver, &command, &paths, &group, listener.into())?;
+    let process = launch(driver, &command, &paths, &group, inherited)?;
     let process = Arc::new(process);
     let kill = process.clone();
     undo.add_async("process", move || async move { super::kill::now(&kill).await });
-    Ok(Staged { live, paths, process, group, given, ports, log_from })
+    Ok(Staged { live, paths, process, group, given, ports, sockets, log_from })
 }
 
 /// What a running guest's document tells of its place on the host: partition and owner.
@@ -197,7 +208,7 @@ fn master_key(path: &Path, owner: Option<Owner>) -> Result<()> {
 }
 
 fn give_files(driver: &Driver, live: &Domain, owner: Option<Owner>, undo: &mut Undo) -> Result<Given> {
-    check_images(live, owner)?;
+    images::check(live, owner)?;
     make_output_files(live)?;
     let Some(owner) = owner else { return Ok(Given::default()) };
     let given = Given::all(&driver.dac, &files(live), owner)?;
@@ -207,22 +218,6 @@ fn give_files(driver: &Driver, live: &Domain, owner: Option<Owner>, undo: &mut U
         Ok(())
     });
     Ok(given)
-}
-
-/// An image that is not there is told before anything changes.
-fn check_images(live: &Domain, owner: Option<Owner>) -> Result<()> {
-    for disk in &live.devices.disks {
-        let Some(path) = disk.source.path().filter(|p| p.starts_with('/')) else { continue };
-        if let Err(e) = fs::metadata(path) {
-            let Owner { uid, gid } = owner.unwrap_or(Owner {
-                uid: rustix::process::geteuid().as_raw(),
-                gid: rustix::process::getegid().as_raw(),
-            });
-            let text = format!("Cannot access storage file '{path}' (as uid:{uid}, gid:{gid})");
-            return Err(Error::system(From::Storage, text, e));
-        }
-    }
-    Ok(())
 }
 
 /// Files that ports write to exist before QEMU starts: it may not have the right to make them.
@@ -236,6 +231,8 @@ fn make_output_files(live: &Domain) -> Result<()> {
                 .write(true)
                 .truncate(file.append != Some(true))
                 .mode(0o600)
+                // A named pipe without a reader must not hold the start up.
+                .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
                 .open(path);
             open.map_err(|e| Error::system(From::None, format!("Unable to open file: {path}"), e))?;
         }
@@ -267,7 +264,7 @@ fn launch(
     command: &Command,
     paths: &RunPaths,
     group: &Group,
-    monitor: OwnedFd,
+    inherited: Vec<(i32, OwnedFd)>,
 ) -> Result<Process> {
     let settings = &driver.settings;
     let limit = |resource, value: u64| (value > 0).then_some(Limit { resource, value: Some(value) });
@@ -285,12 +282,13 @@ fn launch(
         umask: Some(0o002),
         limits: limits.into_iter().flatten().collect(),
         cgroups: group.procs(),
-        keep: vec![Keep { number: MONITOR_FD }],
+        keep: inherited.iter().map(|(number, _)| Keep { number: *number }).collect(),
         log: Some(paths.log.clone()),
         pid_file: Some(paths.pid_file.clone()),
         drop_capabilities: settings.clear_capabilities,
     };
-    match virt_launch::launch(&driver.launcher, &request, vec![monitor]) {
+    let descriptors = inherited.into_iter().map(|(_, fd)| fd).collect();
+    match virt_launch::launch(&driver.launcher, &request, descriptors) {
         Ok(launched) => Ok(Process::from_pidfd(launched.pid, launched.pidfd)),
         Err(e) => Err(launch_error(e, &driver.launcher)),
     }

@@ -1,10 +1,10 @@
 //! One connection to one monitor.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -15,6 +15,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
+use virt_host::process::Process;
 
 use super::deadline::deadline;
 use super::error::{Error, Result};
@@ -24,6 +25,9 @@ use super::{Command, MAX_EVENT, MAX_EVENTS, MAX_IN_FLIGHT, MAX_LINE};
 
 /// Longest error text that is passed on, in bytes.
 const MAX_TEXT: usize = 4096;
+
+/// How often a waiting command looks whether QEMU's process was stopped. Twice in a row ends the wait.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// A handle to a monitor; clones share the connection, which ends with the last of them.
 #[derive(Clone)]
@@ -40,6 +44,8 @@ struct Shared {
     /// QEMU hands descriptors to the command that runs when they arrive: one such command at a time.
     fd_turn: tokio::sync::Mutex<()>,
     ended: watch::Receiver<bool>,
+    /// The process behind the monitor, once it is known.
+    process: OnceLock<Arc<Process>>,
     reader: tokio::task::AbortHandle,
     writer: tokio::task::AbortHandle,
 }
@@ -54,6 +60,9 @@ impl Drop for Shared {
 /// Commands without an answer yet.
 struct Waiting {
     by_id: HashMap<u64, Waiter>,
+    /// Commands whose callers gave up and whose answers have not come since. QEMU answers in order, so it has said
+    /// nothing to any later command either.
+    overdue: BTreeSet<u64>,
     /// Set once, when the connection ends.
     ended: Option<Error>,
 }
@@ -99,7 +108,8 @@ impl Client {
         let version = timeout(patience, greeting(&mut lines))
             .await
             .map_err(|_| Error::Timeout { command: "greeting".into(), after: patience })??;
-        let waiting = Arc::new(Mutex::new(Waiting { by_id: HashMap::new(), ended: None }));
+        let waiting =
+            Arc::new(Mutex::new(Waiting { by_id: HashMap::new(), overdue: BTreeSet::new(), ended: None }));
         let (frames, queue) = mpsc::channel(MAX_IN_FLIGHT);
         let (sink, events) = event::queue(MAX_EVENTS);
         let (end, ended) = watch::channel(false);
@@ -113,6 +123,7 @@ impl Client {
             waiting,
             fd_turn: tokio::sync::Mutex::new(()),
             ended,
+            process: OnceLock::new(),
             reader,
             writer,
         };
@@ -183,6 +194,32 @@ impl Client {
         Some(Pending { command: oldest.command.clone(), age: oldest.since.elapsed() })
     }
 
+    /// Names the process behind the monitor: when it is stopped, commands fail soon instead of at their deadline.
+    pub fn watch_process(&self, process: Arc<Process>) {
+        // A second name for the same monitor would be the same process.
+        let _ = self.shared.process.set(process);
+    }
+
+    /// True while QEMU owes an answer that its caller gave up: asking more would only wait.
+    pub fn is_silent(&self) -> bool {
+        !self.shared.waiting.lock().overdue.is_empty()
+    }
+
+    /// Returns when QEMU's process stands still and so cannot answer.
+    async fn stopped(&self) {
+        let Some(process) = self.shared.process.get() else { return std::future::pending().await };
+        // A QEMU that owes answers gets no second look.
+        let mut seen = self.is_silent();
+        loop {
+            let stopped = process.is_stopped();
+            if stopped && seen {
+                return;
+            }
+            seen = stopped;
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     /// Waits until the connection has ended.
     pub async fn ended(&self) {
         let mut ended = self.shared.ended.clone();
@@ -224,9 +261,15 @@ impl Client {
         // Forgets the waiter also when the caller goes away while it waits.
         let _entry = Entry { waiting: &self.shared.waiting, id };
         if self.shared.frames.try_send(Frame { bytes, fds }).is_err() {
+            self.shared.waiting.lock().by_id.remove(&id);
             return Err(self.shared.waiting.lock().ended.clone().unwrap_or(Error::Busy));
         }
-        match timeout(patience, receiver).await {
+        let answered = tokio::select! {
+            biased;
+            answered = timeout(patience, receiver) => answered,
+            () = self.stopped() => return Err(Error::Stopped { command: name.into() }),
+        };
+        match answered {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(Error::Closed),
             Err(_) => Err(Error::Timeout { command: name.into(), after: patience }),
@@ -238,7 +281,7 @@ impl Client {
         if let Some(why) = &waiting.ended {
             return Err(why.clone());
         }
-        if waiting.by_id.len() >= MAX_IN_FLIGHT {
+        if waiting.by_id.len() + waiting.overdue.len() >= MAX_IN_FLIGHT {
             return Err(Error::Busy);
         }
         let (answer, receiver) = oneshot::channel();
@@ -254,7 +297,10 @@ struct Entry<'a> {
 
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
-        self.waiting.lock().by_id.remove(&self.id);
+        let mut waiting = self.waiting.lock();
+        if waiting.by_id.remove(&self.id).is_some() {
+            waiting.overdue.insert(self.id);
+        }
     }
 }
 
@@ -413,7 +459,11 @@ fn dispatch(line: Vec<u8>, sink: &Sink, waiting: &Mutex<Waiting>) -> Result<()> 
         return Err(Error::Protocol(text));
     };
     // No waiter: its caller gave up. A late answer is no fault.
-    let waiter = waiting.lock().by_id.remove(&id);
+    let waiter = {
+        let mut waiting = waiting.lock();
+        waiting.overdue = waiting.overdue.split_off(&(id + 1));
+        waiting.by_id.remove(&id)
+    };
     if let Some(waiter) = waiter {
         let _ = waiter.answer.send(Ok(line));
     }

@@ -28,6 +28,12 @@ pub enum Error {
         /// How long we waited.
         after: Duration,
     },
+    /// QEMU's process is stopped by a signal or a debugger. The command may still happen when it goes on.
+    #[error("the emulator's process is stopped and cannot answer '{command}'")]
+    Stopped {
+        /// The command's name.
+        command: String,
+    },
     /// The connection is gone: QEMU closed it or ended.
     #[error("End of file from qemu monitor")]
     Closed,
@@ -73,6 +79,7 @@ impl Error {
             Self::Closed | Self::Protocol(_) | Self::Socket { .. } => true,
             Self::Refused { .. }
             | Self::Timeout { .. }
+            | Self::Stopped { .. }
             | Self::Answer { .. }
             | Self::Busy
             | Self::OwnId
@@ -88,7 +95,7 @@ impl From<Error> for virt_error::Error {
             Error::Refused { .. } | Error::Closed | Error::Protocol(_) | Error::Answer { .. } => {
                 Code::InternalError
             }
-            Error::Timeout { .. } | Error::Busy => Code::OperationTimeout,
+            Error::Timeout { .. } | Error::Stopped { .. } | Error::Busy => Code::OperationTimeout,
             Error::Socket { .. } => Code::SystemError,
             Error::BadCommand(_) | Error::OwnId => Code::InternalError,
         };

@@ -126,7 +126,7 @@ pub(super) async fn rows(p: &Published, monitor: Option<&Client>) -> Vec<Param> 
 /// Code 38 when the image cannot be opened.
 pub fn sizes(path: &str, disk: &Disk, highest: Option<u64>) -> Result<Sizes> {
     let failed = |e| Error::system(From::Qemu, format!("Failed to open file '{path}'"), e);
-    let mut file = std::fs::File::open(Path::new(path)).map_err(failed)?;
+    let mut file = open_image(Path::new(path)).map_err(failed)?;
     let meta = file.metadata().map_err(failed)?;
     let (physical, given) = if meta.file_type().is_file() {
         (meta.len(), meta.blocks().saturating_mul(512))
@@ -143,6 +143,19 @@ pub fn sizes(path: &str, disk: &Disk, highest: Option<u64>) -> Result<Sizes> {
         _ => physical,
     };
     Ok(Sizes { capacity, allocation: given, physical })
+}
+
+/// Opens an image for reading. A named pipe, which would wait for a writer, is refused as no image.
+fn open_image(path: &Path) -> std::io::Result<std::fs::File> {
+    use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() || kind.is_block_device() || kind.is_char_device() {
+        return Ok(file);
+    }
+    let errno = if kind.is_dir() { rustix::io::Errno::ISDIR } else { rustix::io::Errno::INVAL };
+    Err(errno.into())
 }
 
 /// The virtual size in a qcow2 header (QEMU's docs/interop/qcow2: magic, version, then size at byte 24, big endian).

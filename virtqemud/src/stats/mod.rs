@@ -1,7 +1,7 @@
 //! Statistics of guests: what the host and QEMU tell of them now.
 //!
 //! Nothing here waits for a job: the monitor and the process are read beside it, each guest within [`DEADLINE`]. A guest
-//! that misses it gives what was collected before, and says so.
+//! that misses it gives what was collected before, and says so; until it answers again, nobody waits for it.
 
 pub mod balloon;
 pub mod block;
@@ -10,15 +10,19 @@ pub mod net;
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use virt_consts::*;
 
 use crate::config::params::{Param, Value};
 use crate::config::{memory, vcpus};
+use crate::guest::shared::Shared;
 use crate::guest::{Guest, Published};
 use crate::qmp::Client;
 
 /// How long one guest may take to answer.
-pub const DEADLINE: Duration = Duration::from_secs(5);
+pub const DEADLINE: Duration = Duration::from_secs(1);
+/// How long it may take when the caller does not want to wait: what a QEMU at rest needs.
+const NO_WAIT: Duration = Duration::from_millis(200);
 
 /// The groups this driver knows.
 pub const GROUPS: u32 = VIR_DOMAIN_STATS_STATE
@@ -37,33 +41,35 @@ pub struct Sample {
     pub stale: bool,
 }
 
-/// Statistics of one guest; 0 stands for all groups.
-pub async fn of(guest: &Guest, groups: u32) -> Sample {
+/// Statistics of one guest; 0 stands for all groups. With `nowait` only what can be had at once.
+pub async fn of(guest: &Guest, groups: u32, nowait: bool) -> Sample {
     let published = guest.published();
     let wanted = |group: u32| groups == 0 || groups & group != 0;
-    let mut sample = Sample::default();
-    let end = tokio::time::Instant::now() + DEADLINE;
-    let monitor = guest.shared().monitor();
+    let shared = guest.shared();
+    let monitor = shared.answering_monitor();
     let p = &published.value;
+    let mut sample = Sample { stale: monitor.is_none() && shared.monitor().is_some(), ..Sample::default() };
+    let deadline = if nowait { NO_WAIT } else { DEADLINE };
+    let end = tokio::time::Instant::now() + deadline;
     if wanted(VIR_DOMAIN_STATS_STATE) {
         let (state, reason) = p.state.numbers();
         sample.put("state.state", Value::Int(state as i32));
         sample.put("state.reason", Value::Int(reason));
     }
     if wanted(VIR_DOMAIN_STATS_CPU_TOTAL) {
-        sample.within(end, cpu::total(p)).await;
+        sample.within(end, shared, VIR_DOMAIN_STATS_CPU_TOTAL, cpu::total(p)).await;
     }
     if wanted(VIR_DOMAIN_STATS_BALLOON) {
-        sample.within(end, balloon::rows(p, monitor.as_ref())).await;
+        sample.live(end, shared, VIR_DOMAIN_STATS_BALLOON, balloon::rows(p, monitor.as_ref())).await;
     }
     if wanted(VIR_DOMAIN_STATS_VCPU) {
-        sample.within(end, cpu::vcpus(p, monitor.as_ref())).await;
+        sample.live(end, shared, VIR_DOMAIN_STATS_VCPU, cpu::vcpus(p, monitor.as_ref())).await;
     }
     if wanted(VIR_DOMAIN_STATS_INTERFACE) {
-        sample.within(end, net::rows(p)).await;
+        sample.within(end, shared, VIR_DOMAIN_STATS_INTERFACE, net::rows(p)).await;
     }
     if wanted(VIR_DOMAIN_STATS_BLOCK) {
-        sample.within(end, block::rows(p, monitor.as_ref())).await;
+        sample.live(end, shared, VIR_DOMAIN_STATS_BLOCK, block::rows(p, monitor.as_ref())).await;
     }
     sample
 }
@@ -73,11 +79,39 @@ impl Sample {
         self.params.push(Param { name: name.into(), value });
     }
 
-    /// Adds a group's rows unless they come too late.
-    async fn within(&mut self, end: tokio::time::Instant, rows: impl Future<Output = Vec<Param>>) {
+    /// A group that QEMU is asked for: of a QEMU that does not answer, the last values serve.
+    async fn live(
+        &mut self,
+        end: Instant,
+        shared: &Shared,
+        group: u32,
+        rows: impl Future<Output = Vec<Param>>,
+    ) {
+        match shared.last_statistics(group).filter(|_| self.stale) {
+            Some(last) => self.params.extend(last),
+            None => self.within(end, shared, group, rows).await,
+        }
+    }
+
+    /// Adds a group's rows; when they come too late, those of last time.
+    async fn within(
+        &mut self,
+        end: Instant,
+        shared: &Shared,
+        group: u32,
+        rows: impl Future<Output = Vec<Param>>,
+    ) {
         match tokio::time::timeout_at(end, rows).await {
-            Ok(rows) => self.params.extend(rows),
-            Err(_) => self.stale = true,
+            Ok(rows) => {
+                if !self.stale {
+                    shared.remember_statistics(group, &rows);
+                }
+                self.params.extend(rows);
+            }
+            Err(_) => {
+                self.stale = true;
+                self.params.extend(shared.last_statistics(group).unwrap_or_default());
+            }
         }
     }
 }

@@ -248,7 +248,7 @@ impl<S: Send + 'static, H: Send + Sync + 'static> Owner<S, H> {
         let domain = self.shared.kind.domain;
         match self.shared.kind.runtime.spawn(work).await {
             Ok(done) => done,
-            Err(e) => Err(Error::internal(domain, format!("{name} ended unexpectedly")).with_source(e)),
+            Err(e) => Err(Error::fault(domain, format!("{name} ended unexpectedly")).with_source(e)),
         }
     }
 
@@ -306,7 +306,7 @@ struct Pending<R, S, H> {
 
 impl<R, S: Send + 'static, H: Send + Sync + 'static> Pending<R, S, H> {
     async fn answer(mut self) -> Result<R> {
-        let lost = |_| Err(Error::internal(self.owner.shared.kind.domain, "the job was dropped unfinished"));
+        let lost = |_| Err(Error::fault(self.owner.shared.kind.domain, "the job was dropped unfinished"));
         let Some(deadline) = self.deadline else { return self.receiver.await.unwrap_or_else(lost) };
         tokio::select! {
             biased;
