@@ -1,6 +1,5 @@
 //! Changing a persistent configuration in place.
 
-use std::sync::Arc;
 
 use virt_api::domain::v1alpha1::watch_response::Event;
 use virt_api::domain::v1alpha1::{LifecycleEvent, MetadataChangeEvent};
@@ -90,7 +89,7 @@ impl Definitions {
                         if new != *config {
                             this.store.save(&file, &new.format(Mode::CONFIG))?;
                         }
-                        Ok(Arc::new(new))
+                        Ok(super::keep(new))
                     })
                     .await?;
                     work.publish(|p| p.config = Some(changed));
@@ -132,7 +131,7 @@ impl Definitions {
                         let file = before.value.name.clone();
                         let new = blocking::run(move || {
                             this.store.save(&file, &new.format(Mode::CONFIG))?;
-                            Ok(Arc::new(new))
+                            Ok(super::keep(new))
                         })
                         .await?;
                         work.publish(|p| p.config = Some(new));

@@ -104,7 +104,7 @@ impl Definitions {
             return Err(Error::internal(From::Qemu, "a completed document has no name"));
         };
         let text = domain.format(Mode::CONFIG);
-        Ok(Ready { name, uuid, config: Arc::new(domain), text })
+        Ok(Ready { name, uuid, config: super::keep(domain), text })
     }
 
     fn try_new(&self, ready: &Ready) -> Result<Outcome> {

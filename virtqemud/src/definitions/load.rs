@@ -1,6 +1,5 @@
 //! Reading all definitions when the daemon starts.
 
-use std::sync::Arc;
 
 use virt_error::Result;
 use virt_model::Mode;
@@ -38,7 +37,7 @@ impl Definitions {
             )));
         }
         let Some(uuid) = uuid else { return Err(super::invalid("a definition on disk has no UUID")) };
-        let mut published = Published::inactive(&name, Some(Arc::new(config)));
+        let mut published = Published::inactive(&name, Some(super::keep(config)));
         published.autostart = loaded.autostart;
         self.driver.guests.insert(&name, uuid, Guest::new(&self.driver, uuid, published))?;
         Ok(())

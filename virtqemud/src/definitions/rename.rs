@@ -30,7 +30,7 @@ impl Definitions {
                         let mut renamed = (*config).clone();
                         renamed.name = Some(to.clone());
                         store.rename(&old, &to, &renamed.format(Mode::CONFIG))?;
-                        Ok(Arc::new(renamed))
+                        Ok(super::keep(renamed))
                     })
                     .await?;
                     work.emit_lifecycle(VIR_DOMAIN_EVENT_UNDEFINED, VIR_DOMAIN_EVENT_UNDEFINED_RENAMED);
