@@ -1,6 +1,5 @@
 //! Changing a persistent configuration in place.
 
-
 use virt_api::domain::v1alpha1::watch_response::Event;
 use virt_api::domain::v1alpha1::{LifecycleEvent, MetadataChangeEvent};
 use virt_consts::{VIR_DOMAIN_EVENT_DEFINED, VIR_DOMAIN_EVENT_DEFINED_UPDATED};

@@ -1,6 +1,5 @@
 //! Reading all definitions when the daemon starts.
 
-
 use virt_error::Result;
 use virt_model::Mode;
 use virt_model::domain::Domain;

@@ -197,7 +197,7 @@ async fn adopt(driver: &Arc<Driver>, found: Found) -> Result<bool> {
     let mut settled = Box::pin(async move {
         let job = owner.work(ADOPT, move |work| {
             Box::pin(async move {
-                work.unreached = Some(held);
+                work.unreached = Some(Box::new(held));
                 if lives && !half { work.reach(status).await } else { work.clean_up(half).await }
             })
         });
@@ -279,7 +279,7 @@ impl Work {
         let id = live.id.unwrap_or(-1);
         client.watch_process(process.clone());
         self.shared.set_monitor(client.clone());
-        self.run = Some(Run {
+        self.run = Some(Box::new(Run {
             id,
             process: process.clone(),
             monitor: client,
@@ -287,9 +287,9 @@ impl Work {
             vcpus: cpus.iter().map(|c| status::Vcpu { id: c.cpu_index, pid: c.thread_id }).collect(),
             fake_reboot,
             log_from: own.map_or(0, |r| r.log_from),
-            held,
+            held: *held,
             _busy: self.driver.busy.token(),
-        });
+        }));
         self.publish_live()?;
         watch::spawn(self.driver.clone(), self.uuid, id, process, events);
         self.catch_up(now.running, &now.status).await?;

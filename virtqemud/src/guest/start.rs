@@ -126,7 +126,7 @@ impl Work {
             held: Held { paths, group, given, sockets, _ports: ports },
             _busy: self.driver.busy.token(),
         };
-        self.run = Some(run);
+        self.run = Some(Box::new(run));
         self.publish_live()
     }
 

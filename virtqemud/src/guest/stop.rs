@@ -72,7 +72,7 @@ impl Work {
     /// The process has ended: releases what the run held, publishes, tells. A transient guest is forgotten.
     pub(super) async fn end(&mut self, reason: Shutoff, detail: i32) {
         let run = self.run.take();
-        let Some(held) = run.map(|r| r.held).or(self.unreached.take()) else { return };
+        let Some(held) = run.map(|r| r.held).or(self.unreached.take().map(|held| *held)) else { return };
         self.shared.clear();
         release(self, held, reason).await;
         self.driver.guests.set_id(&self.uuid, None);

@@ -31,10 +31,10 @@ pub struct Work {
     pub uuid: Uuid,
     pub(super) entry: Arc<Entry<Published>>,
     pub(super) shared: Arc<Shared>,
-    /// The running process with all that belongs to it.
-    pub run: Option<Run>,
+    /// The running process with all that belongs to it. Boxed: most defined guests do not run.
+    pub run: Option<Box<Run>>,
     /// What an adopted guest holds whose monitor was not reached yet.
-    pub(super) unreached: Option<Held>,
+    pub(super) unreached: Option<Box<Held>>,
 }
 
 /// What is given back when a run ends.
@@ -133,7 +133,7 @@ impl Work {
 
     /// The run. Errors: "domain is not running".
     pub fn run(&mut self) -> Result<&mut Run> {
-        self.run.as_mut().ok_or_else(not_running)
+        self.run.as_deref_mut().ok_or_else(not_running)
     }
 
     /// The monitor of the run. Errors: "domain is not running".
