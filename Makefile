@@ -4,6 +4,7 @@ TEST_LEVEL ?= ci
 PREFIX     ?= /usr
 DESTDIR    ?=
 SBINDIR    ?= $(PREFIX)/sbin
+SYSCONFDIR ?= /etc
 UNITDIR    ?= $(PREFIX)/lib/systemd/system
 USERUNITDIR ?= $(PREFIX)/lib/systemd/user
 LIBEXECDIR ?= $(PREFIX)/libexec/virtd
@@ -41,6 +42,8 @@ install:
 	install -m 755 $(addprefix $(BINDIR)/,$(HELPERS)) $(DESTDIR)$(LIBEXECDIR)/
 	install -m 644 systemd/*.socket systemd/*.service $(DESTDIR)$(UNITDIR)/
 	install -m 644 systemd/user/*.socket systemd/user/*.service $(DESTDIR)$(USERUNITDIR)/
+	install -d -m 700 $(DESTDIR)$(SYSCONFDIR)/libvirt/nwfilter
+	install -m 600 virtnwfilterd/filters/*.xml $(DESTDIR)$(SYSCONFDIR)/libvirt/nwfilter/
 	install -m 644 systemd/virtd.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/virtd.conf
 	install -m 644 systemd/virtd.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/virtd.conf
 

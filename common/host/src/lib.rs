@@ -3,5 +3,6 @@
 pub mod cgroup;
 pub mod files;
 pub mod link;
+pub mod nft;
 pub mod node;
 pub mod process;

@@ -2,20 +2,13 @@
 //!
 //! Names only ever stand in JSON strings, and only interfaces' names that were checked get here.
 
-use std::process::Stdio;
-use std::time::Duration;
-
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
-use virt_error::{Domain, Error, Result};
+use virt_error::Result;
 
 use super::{Chain, Family, Net, Rule, Verdict};
 
 /// The table; nobody else's rules are in it.
 const TABLE: &str = "virt_network";
-/// How long a change of rules may take.
-const WAIT: Duration = Duration::from_secs(20);
 
 impl Chain {
     fn name(self) -> &'static str {
@@ -140,27 +133,5 @@ fn expressions(rule: &Rule) -> Vec<Value> {
 /// # Errors
 /// Code 1 with nft's words, code 38 when it cannot be run.
 pub async fn apply(rules: &[Rule]) -> Result<()> {
-    let failed = |e| Error::system(Domain::Firewall, "cannot run nft", e);
-    let mut command = Command::new("nft");
-    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-    let mut child = command
-        .args(["-j", "-f", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(failed)?;
-    let text = document(rules).to_string();
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(text.as_bytes()).await.map_err(failed)?;
-    }
-    let done = tokio::time::timeout(WAIT, child.wait_with_output()).await;
-    let done =
-        done.map_err(|_| Error::internal(Domain::Firewall, "nft did not end in time"))?.map_err(failed)?;
-    if done.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&done.stderr);
-    Err(Error::internal(Domain::Firewall, format!("Failed to apply firewall rules: {}", said.trim())))
+    virt_host::nft::apply(&document(rules)).await
 }

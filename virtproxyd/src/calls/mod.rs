@@ -16,6 +16,7 @@ mod host;
 mod host_cpu;
 mod host_memory;
 mod network;
+mod nwfilter;
 
 pub(crate) use domain::to_wire as domain_to_wire;
 
@@ -195,7 +196,7 @@ impl Table {
 }
 
 fn all() -> impl Iterator<Item = &'static Call> {
-    [connect::CALLS, host::CALLS, host_cpu::CALLS, host_memory::CALLS, events::CALLS]
+    [connect::CALLS, host::CALLS, host_cpu::CALLS, host_memory::CALLS, events::CALLS, nwfilter::CALLS]
         .into_iter()
         .chain(domain::all())
         .chain(network::all())

@@ -39,6 +39,8 @@ pub struct Kind {
 pub const DOMAIN: Kind = Kind { noun: "domain", domain: Domain::Domain };
 /// Virtual networks.
 pub const NETWORK: Kind = Kind { noun: "network", domain: Domain::Network };
+/// Network filters.
+pub const NWFILTER: Kind = Kind { noun: "filter", domain: Domain::Nwfilter };
 /// Storage pools.
 pub const POOL: Kind = Kind { noun: "pool", domain: Domain::Storage };
 
