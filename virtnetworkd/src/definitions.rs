@@ -17,7 +17,7 @@ use virt_object::registry::Claim;
 use virt_object::store::Loaded;
 
 use crate::driver::Driver;
-use crate::network::{Network, Published, Work, invalid};
+use crate::network::{Network, NetworkExt, Published, Work, WorkExt, invalid};
 use crate::status;
 use virt_host::link;
 

@@ -21,7 +21,7 @@ use virt_object::undo::Undo;
 use crate::definitions::complete;
 use crate::dnsmasq::{conf, process};
 use crate::driver::Driver;
-use crate::network::{Network, Published, Work, invalid};
+use crate::network::{Network, Published, Work, WorkExt, invalid};
 use crate::{dnsmasq, status};
 use virt_host::link::{self, Bridge};
 

@@ -10,10 +10,9 @@ use virt_api::network::v1alpha1::watch_response::Event;
 use virt_error::{Code, Domain, Error, Result};
 use virt_model::network::Network as Document;
 use virt_model::network::port::NetworkPort;
-use virt_object::owner::{Owner, Spec};
-use virt_object::registry::{Entry, Snapshot};
-
-use futures_util::future::BoxFuture;
+use virt_object::managed::{self, Managed};
+use virt_object::owner::Kind;
+use virt_object::registry::Registry;
 
 use crate::dnsmasq::Files;
 use crate::driver::Driver;
@@ -54,63 +53,38 @@ impl Published {
     }
 }
 
-/// A network's handle. Reads take the snapshot; changes go through the owner.
-pub struct Network {
-    uuid: Uuid,
-    entry: Arc<Entry<Published>>,
-    owner: Owner<Work>,
-}
-
+/// A network's handle.
+pub type Network = Managed<Driver>;
 /// What a job of a network works on.
-pub struct Work {
-    /// What all networks share.
-    pub driver: Arc<Driver>,
-    /// Which network.
-    pub uuid: Uuid,
-    entry: Arc<Entry<Published>>,
+pub type Work = managed::Work<Driver>;
+
+impl managed::Driver for Driver {
+    type State = Published;
+
+    fn objects(&self) -> &Arc<Registry<Network>> {
+        &self.networks
+    }
+    fn kind(&self) -> &Arc<Kind> {
+        &self.kind
+    }
+    fn name(state: &Published) -> &str {
+        &state.name
+    }
+    fn gone(&self, uuid: &Uuid, name: &str) -> Error {
+        let text = format!("no network with matching uuid '{uuid}' ({name})");
+        Error::new(Code::NoNetwork, Domain::Network, text)
+    }
 }
 
-impl Network {
-    /// A network with an idle owner.
-    pub fn new(driver: &Arc<Driver>, uuid: Uuid, published: Published) -> Self {
-        let entry = Arc::new(Entry::new(published));
-        let work = Work { driver: driver.clone(), uuid, entry: entry.clone() };
-        Self { uuid, entry, owner: Owner::new(driver.kind.clone(), work, Arc::new(())) }
-    }
-
-    /// Its UUID.
-    pub fn uuid(&self) -> &Uuid {
-        &self.uuid
-    }
-
-    /// Its newest state.
-    pub fn published(&self) -> Arc<Snapshot<Published>> {
-        self.entry.load()
-    }
-
+/// What callers and jobs of a network ask besides.
+pub trait NetworkExt {
     /// How callers name it.
-    pub fn reference(&self) -> api::NetworkRef {
-        reference(&self.uuid, &self.published().value.name)
-    }
+    fn reference(&self) -> api::NetworkRef;
+}
 
-    /// Runs a job on the network; it fails when the network was removed before its turn came.
-    ///
-    /// # Errors
-    /// Code 43 when it is gone, the job's own, and those of [`Owner::run`].
-    pub async fn work<R, F>(&self, spec: Spec, job: F) -> Result<R>
-    where
-        R: Send + 'static,
-        F: for<'a> FnOnce(&'a mut Work) -> BoxFuture<'a, Result<R>> + Send + 'static,
-    {
-        self.owner
-            .run(spec, move |work| {
-                if work.is_gone() {
-                    let error = work.gone();
-                    return Box::pin(std::future::ready(Err(error)));
-                }
-                job(work)
-            })
-            .await
+impl NetworkExt for Network {
+    fn reference(&self) -> api::NetworkRef {
+        reference(self.uuid(), &self.published().value.name)
     }
 }
 
@@ -119,49 +93,30 @@ pub fn reference(uuid: &Uuid, name: &str) -> api::NetworkRef {
     api::NetworkRef { uuid: Bytes::copy_from_slice(uuid.as_bytes()), name: name.to_string() }
 }
 
-impl Work {
-    /// The newest state.
-    pub fn published(&self) -> Arc<Snapshot<Published>> {
-        self.entry.load()
-    }
-
-    /// Publishes a changed state.
-    pub fn publish(&self, change: impl FnOnce(&mut Published)) {
-        self.entry.update(|old| {
-            let mut new = old.clone();
-            change(&mut new);
-            new
-        });
-    }
-
+/// What a job tells the world, and where its files are.
+pub trait WorkExt {
     /// Tells what happened.
-    pub fn emit(&self, event: Event) {
+    fn emit(&self, event: Event);
+    /// Tells a change of the life cycle (virNetworkEventLifecycleType).
+    fn emit_lifecycle(&self, event: i32);
+    /// The files of the network's server.
+    fn files(&self) -> Files;
+    /// The network's status file.
+    fn status_file(&self) -> PathBuf;
+}
+
+impl WorkExt for Work {
+    fn emit(&self, event: Event) {
         self.driver.emit(reference(&self.uuid, &self.published().value.name), event);
     }
-
-    /// Tells a change of the life cycle (virNetworkEventLifecycleType).
-    pub fn emit_lifecycle(&self, event: i32) {
+    fn emit_lifecycle(&self, event: i32) {
         self.emit(Event::Lifecycle(api::LifecycleEvent { event }));
     }
-
-    /// The files of the network's server.
-    pub fn files(&self) -> Files {
+    fn files(&self) -> Files {
         self.driver.files(&self.published().value.name)
     }
-
-    /// The network's status file.
-    pub fn status_file(&self) -> PathBuf {
+    fn status_file(&self) -> PathBuf {
         self.driver.folders.run.join(format!("{}.xml", self.published().value.name))
-    }
-
-    fn is_gone(&self) -> bool {
-        let found = self.driver.networks.by_uuid(&self.uuid);
-        !found.is_some_and(|n| Arc::ptr_eq(&n.entry, &self.entry))
-    }
-
-    fn gone(&self) -> Error {
-        let text = format!("no network with matching uuid '{}' ({})", self.uuid, self.published().value.name);
-        Error::new(Code::NoNetwork, Domain::Network, text)
     }
 }
 

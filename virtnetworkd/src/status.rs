@@ -13,7 +13,7 @@ use virt_object::store::write_whole;
 use virt_xml::{El, Writer, Xml};
 
 use crate::driver::Driver;
-use crate::network::{Network, Published, Work};
+use crate::network::{Network, Published, Work, WorkExt};
 
 /// `<networkstatus>`: the running document between what the reference notes of traffic classes.
 struct Status {

@@ -63,4 +63,12 @@ pub mod interface {
     }
 }
 
+/// Storage pools and volumes.
+pub mod storage {
+    /// Not settled yet.
+    pub mod v1alpha1 {
+        include!("gen/virt.storage.v1alpha1.rs");
+    }
+}
+
 pub mod access;

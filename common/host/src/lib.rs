@@ -6,3 +6,4 @@ pub mod link;
 pub mod nft;
 pub mod node;
 pub mod process;
+pub mod tool;

@@ -16,6 +16,7 @@ pub mod domain;
 pub mod network;
 pub mod nwfilter;
 pub mod snapshot;
+pub mod storage;
 
 pub use bitmap::Bitmap;
 pub use size::{ShmemSize, Size, TsegSize, scaled};

@@ -1,6 +1,6 @@
 //! Sizes with units.
 
-use virt_xml::rt_error::{Code, Domain, Error, Result};
+use virt_xml::rt_error::{Code, Domain, Result};
 use virt_xml::{El, Shape, Writer, Xml, parse_int};
 
 /// The bytes in one `unit`; powers of two for `k`, `KiB` ..., of ten for `KB` ... `None` for an unknown name.
@@ -34,18 +34,18 @@ pub fn scaled(e: El<'_>, unit: u64) -> Result<u64> {
 
 /// `n` times the element's `unit` attribute, in bytes.
 pub(crate) fn times_unit(e: El<'_>, n: u64, unit: u64) -> Result<u64> {
-    let unit = match e.attr("unit").filter(|u| !u.is_empty()) {
+    let named = e.attr("unit").filter(|u| !u.is_empty());
+    let unit = match named {
         None => unit,
         Some(name) => unit_bytes(name).ok_or_else(|| {
             e.error(Code::InvalidArg, Domain::None, format!("unknown suffix '{name}'"))
                 .with("attribute", "unit")
         })?,
     };
-    n.checked_mul(unit).ok_or_else(|| overflow(e, n))
-}
-
-fn overflow(e: El<'_>, n: u64) -> Error {
-    e.error(Code::Overflow, Domain::None, format!("value too large: {n}"))
+    n.checked_mul(unit).ok_or_else(|| {
+        let text = format!("value too large: {n}{}", named.unwrap_or_default());
+        e.error(Code::Overflow, Domain::None, text)
+    })
 }
 
 /// A size in KiB, rounded up; written as `<x unit='KiB'>n</x>`.

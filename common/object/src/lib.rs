@@ -4,6 +4,7 @@
 //!
 //! - [`names`] checks a name before it touches a path.
 //! - [`registry`] finds objects by name, UUID and id; each object publishes its state as an immutable snapshot.
+//! - [`managed`] joins a published state and an owner to one object.
 //! - [`store`] keeps one file per object on disk, as libvirt does.
 //! - [`events`] is the bounded journal of what happened, numbered so that a client can resume.
 //! - [`owner`] runs the changes of one object, one after another.
@@ -16,6 +17,7 @@
 pub mod blocking;
 pub mod busy;
 pub mod events;
+pub mod managed;
 pub mod names;
 pub mod owner;
 pub mod registry;

@@ -19,6 +19,7 @@ pub mod server;
 pub mod session;
 pub mod status;
 pub mod token;
+pub mod watch;
 
 pub use caller::{Asserted, Caller, Identity};
 pub use session::{Session, Sessions};

@@ -17,7 +17,7 @@ use virt_xml::Value;
 
 use crate::definitions::{self, Affect};
 use crate::driver::Driver;
-use crate::network::Network as Handle;
+use crate::network::{Network as Handle, NetworkExt, WorkExt};
 use crate::update::{Command, Update};
 use crate::{lifecycle, metadata};
 use events::Watched;

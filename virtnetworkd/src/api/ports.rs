@@ -11,7 +11,7 @@ use virt_model::network::forward::ForwardMode;
 use virt_model::network::port::{BridgePlug, NetworkPort, Plug};
 use virt_object::owner::{Class, Spec};
 
-use crate::network::{Network, invalid};
+use crate::network::{Network, NetworkExt, invalid};
 use crate::status;
 use virt_host::link;
 

@@ -17,6 +17,7 @@ mod host_cpu;
 mod host_memory;
 mod network;
 mod nwfilter;
+mod storage;
 
 pub(crate) use domain::to_wire as domain_to_wire;
 
@@ -200,6 +201,7 @@ fn all() -> impl Iterator<Item = &'static Call> {
         .into_iter()
         .chain(domain::all())
         .chain(network::all())
+        .chain(storage::all())
         .flatten()
 }
 

@@ -1,0 +1,369 @@
+//! Programs of the host (qemu-img, mount, lvm ...) behind a narrow trait: exact arguments, a deadline, a way to cancel.
+//!
+//! Everything here blocks: call it on a thread of its own. No shell is involved and nothing is inherited but PATH and the
+//! C locale, so output can be parsed.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use virt_error::{Code, Domain, Error, Result};
+
+/// Where programs are looked for, besides PATH.
+const FOLDERS: [&str; 4] = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"];
+/// The longest output kept of a program.
+const MOST_OUTPUT: u64 = 16 * 1024 * 1024;
+/// The longest pause between two looks at a running program.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// Stops running programs from elsewhere. Clones are the same switch.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Asks for the end.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether the end was asked for.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Fails with code 78 once the end was asked for.
+    ///
+    /// # Errors
+    /// Code 78.
+    pub fn check(&self, domain: Domain) -> Result<()> {
+        match self.is_cancelled() {
+            true => Err(Error::new(Code::OperationAborted, domain, "cancelled by a request")),
+            false => Ok(()),
+        }
+    }
+}
+
+/// One run of a program.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// The program's name, without folder.
+    pub program: &'static str,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Given on its standard input: the place for secrets, which never stand among the arguments.
+    pub input: Vec<u8>,
+    /// After this time it is killed.
+    pub deadline: Duration,
+    /// Exit statuses that are answers, besides 0.
+    pub also_ok: &'static [i32],
+    /// Error domain of a failure.
+    pub domain: Domain,
+    /// Kills it when asked.
+    pub cancel: Cancel,
+}
+
+impl Run {
+    /// A run with a deadline of a minute.
+    pub fn new(program: &'static str, domain: Domain) -> Self {
+        Self {
+            program,
+            args: Vec::new(),
+            input: Vec::new(),
+            deadline: Duration::from_secs(60),
+            also_ok: &[],
+            domain,
+            cancel: Cancel::default(),
+        }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets the deadline.
+    #[must_use]
+    pub fn deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// Exit statuses that are answers too.
+    #[must_use]
+    pub fn also_ok(self, also_ok: &'static [i32]) -> Self {
+        Self { also_ok, ..self }
+    }
+
+    /// Lets somebody kill it.
+    #[must_use]
+    pub fn cancel(self, cancel: &Cancel) -> Self {
+        Self { cancel: cancel.clone(), ..self }
+    }
+
+    fn line(&self, path: &Path) -> String {
+        let words = self.args.iter().map(|a| a.to_string_lossy());
+        std::iter::once(path.to_string_lossy()).chain(words).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// What a program answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Its exit status.
+    pub status: i32,
+    /// Its standard output.
+    pub out: Vec<u8>,
+    /// Its standard error.
+    pub err: Vec<u8>,
+}
+
+impl Output {
+    /// The standard output as text; bytes that are none are replaced.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.out).into_owned()
+    }
+}
+
+/// Runs programs of the host.
+pub trait Tools: Send + Sync {
+    /// Where a program is.
+    fn find(&self, program: &str) -> Option<PathBuf>;
+
+    /// Runs a program to its end.
+    ///
+    /// # Errors
+    /// Code 1 with the command, its status and what it said, as the reference words it; code 38 when it is not
+    /// installed or cannot be started; code 68 after the deadline; code 78 when it was cancelled.
+    fn run(&self, run: &Run) -> Result<Output>;
+}
+
+/// The host's own programs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HostTools;
+
+impl Tools for HostTools {
+    fn find(&self, program: &str) -> Option<PathBuf> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::env::split_paths(&path).chain(FOLDERS.iter().map(PathBuf::from));
+        folders.filter(|dir| dir.is_absolute()).map(|dir| dir.join(program)).find(|p| p.is_file())
+    }
+
+    fn run(&self, run: &Run) -> Result<Output> {
+        let path = self.find(run.program).ok_or_else(|| {
+            let text = format!("Cannot find '{}' in path: No such file or directory", run.program);
+            Error::new(Code::SystemError, run.domain, text).with("program", run.program)
+        })?;
+        tracing::debug!(command = run.line(&path), "running a program");
+        let mut command = Command::new(&path);
+        command.args(&run.args).env_clear().env("LC_ALL", "C").env("PATH", search_path());
+        let input = if run.input.is_empty() { Stdio::null() } else { Stdio::piped() };
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let failed = |e| Error::system(run.domain, format!("cannot execute binary {}", path.display()), e);
+        let mut child = command.spawn().map_err(failed)?;
+        let output = attend(&mut child, run, &path)?;
+        if output.status != 0 && !run.also_ok.contains(&output.status) {
+            let said = String::from_utf8_lossy(&output.err);
+            let text = format!(
+                "Child process ({}) unexpected exit status {}: {said}",
+                run.line(&path),
+                output.status
+            );
+            return Err(Error::internal(run.domain, text.trim_end().to_string())
+                .with("program", run.program)
+                .with("status", output.status));
+        }
+        Ok(output)
+    }
+}
+
+fn search_path() -> OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(FOLDERS.iter().map(PathBuf::from));
+    std::env::join_paths(folders).unwrap_or_default()
+}
+
+/// Feeds and drains a program until it ends, its time is over, or somebody wants it to end.
+fn attend(child: &mut Child, run: &Run, path: &Path) -> Result<Output> {
+    let out = drain(child.stdout.take());
+    let err = drain(child.stderr.take());
+    if let Some(mut stdin) = child.stdin.take() {
+        let input = run.input.clone();
+        // A program that reads nothing must not hold us up.
+        std::thread::spawn(move || drop(stdin.write_all(&input)));
+    }
+    let end = Instant::now() + run.deadline;
+    let mut pause = Duration::from_millis(1);
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(|e| lost(run, path, e))? {
+            break status;
+        }
+        let refused = match (run.cancel.check(run.domain), Instant::now() >= end) {
+            (Err(cancelled), _) => Some(cancelled),
+            (Ok(()), true) => {
+                let text =
+                    format!("{} did not end within {} seconds", run.line(path), run.deadline.as_secs());
+                Some(Error::new(Code::OperationTimeout, run.domain, text))
+            }
+            (Ok(()), false) => None,
+        };
+        if let Some(error) = refused {
+            kill(child);
+            return Err(error.with("program", run.program));
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    };
+    Ok(Output { status: number(status), out: out.finish(), err: err.finish() })
+}
+
+fn lost(run: &Run, path: &Path, error: std::io::Error) -> Error {
+    Error::system(run.domain, format!("unable to wait for process {}", path.display()), error)
+}
+
+/// Its exit status; 128 and the number for one that a signal ended, as shells tell it.
+fn number(status: ExitStatus) -> i32 {
+    status.code().or(status.signal().map(|s| 128 + s)).unwrap_or(-1)
+}
+
+/// Kills a program with all it started. One that hangs in the kernel is left to a thread that reaps it one day.
+fn kill(child: &mut Child) {
+    let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    if let Some(group) = group {
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
+    for _ in 0..40 {
+        match child.try_wait() {
+            Ok(None) => std::thread::sleep(Duration::from_millis(5)),
+            _ => return,
+        }
+    }
+    tracing::warn!(pid = child.id(), "a killed program hangs in the kernel");
+}
+
+struct Drain(Option<std::thread::JoinHandle<Vec<u8>>>);
+
+fn drain(from: Option<impl Read + Send + 'static>) -> Drain {
+    Drain(from.map(|from| {
+        std::thread::spawn(move || {
+            let mut kept = Vec::new();
+            // What is cut off ends the pipe: a program that goes on writing is told so.
+            let _ = from.take(MOST_OUTPUT).read_to_end(&mut kept);
+            kept
+        })
+    }))
+}
+
+impl Drain {
+    fn finish(self) -> Vec<u8> {
+        self.0.and_then(|thread| thread.join().ok()).unwrap_or_default()
+    }
+}
+
+/// Programs that only exist as recordings: each run takes the next expected answer, and must be the expected command.
+#[derive(Debug, Default)]
+pub struct RecordedTools {
+    expected: Mutex<VecDeque<(String, Output)>>,
+    missing: Vec<&'static str>,
+}
+
+impl RecordedTools {
+    /// Answers in this order; each with the command line (program without folder) it belongs to.
+    pub fn new(expected: impl IntoIterator<Item = (String, Output)>) -> Self {
+        Self { expected: Mutex::new(expected.into_iter().collect()), missing: Vec::new() }
+    }
+
+    /// Says that a program is not installed.
+    #[must_use]
+    pub fn without(mut self, program: &'static str) -> Self {
+        self.missing.push(program);
+        self
+    }
+
+    /// The commands that were expected but not run.
+    pub fn left(&self) -> Vec<String> {
+        let expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        expected.iter().map(|(line, _)| line.clone()).collect()
+    }
+}
+
+impl Tools for RecordedTools {
+    fn find(&self, program: &str) -> Option<PathBuf> {
+        (!self.missing.contains(&program)).then(|| Path::new("/usr/bin").join(program))
+    }
+
+    fn run(&self, run: &Run) -> Result<Output> {
+        let line = run.line(Path::new(run.program));
+        let next = self.expected.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        match next {
+            Some((wanted, output)) if wanted == line => match output.status {
+                0 => Ok(output),
+                status if run.also_ok.contains(&status) => Ok(output),
+                status => {
+                    Err(Error::internal(run.domain, format!("({line}) unexpected exit status {status}"))
+                        .with("status", status))
+                }
+            },
+            Some((wanted, _)) => {
+                Err(Error::internal(run.domain, format!("ran `{line}`, expected was `{wanted}`")))
+            }
+            None => Err(Error::internal(run.domain, format!("ran `{line}`, nothing was expected"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str) -> Run {
+        Run::new("sh", Domain::Storage).args(["-c", script])
+    }
+
+    #[test]
+    fn output_input_and_failure() {
+        let mut run = sh("cat; echo err >&2");
+        run.input = b"hello".to_vec();
+        let output = HostTools.run(&run).expect("ran");
+        assert_eq!((output.text().as_str(), output.err.as_slice()), ("hello", &b"err\n"[..]));
+        let error = HostTools.run(&sh("echo no >&2; exit 3")).expect_err("failed");
+        assert!(error.message().contains("unexpected exit status 3: no"), "{}", error.message());
+        assert_eq!(HostTools.run(&sh("exit 3").also_ok(&[3])).expect("ran").status, 3);
+        let error = HostTools.run(&Run::new("no-such-program", Domain::Storage)).expect_err("missing");
+        assert!(error.message().contains("no-such-program"));
+    }
+
+    #[test]
+    fn a_deadline_and_a_cancel_end_a_program_and_its_children() {
+        let begun = Instant::now();
+        let error =
+            HostTools.run(&sh("sleep 60 & wait").deadline(Duration::from_millis(50))).expect_err("late");
+        assert_eq!(error.code(), Code::OperationTimeout);
+        let cancel = Cancel::default();
+        cancel.cancel();
+        let error = HostTools.run(&sh("sleep 60").cancel(&cancel)).expect_err("cancelled");
+        assert_eq!(error.code(), Code::OperationAborted);
+        assert!(begun.elapsed() < Duration::from_secs(20));
+    }
+
+    #[test]
+    fn recordings_are_held_to_their_order() {
+        let tools = RecordedTools::new([("vgs -a".to_string(), Output::default())]).without("lvs");
+        assert!(tools.find("lvs").is_none() && tools.find("vgs").is_some());
+        let error = tools.run(&Run::new("vgs", Domain::Storage).arg("-b")).expect_err("another command");
+        assert!(error.message().contains("expected was `vgs -a`"), "{}", error.message());
+    }
+}

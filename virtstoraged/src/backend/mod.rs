@@ -1,0 +1,212 @@
+//! The kinds of pools behind one trait. Everything here blocks and runs on a thread that [`crate::call`] gives.
+
+mod dir;
+mod folder;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use virt_error::{Code, Domain, Error, Result};
+use virt_host::tool::{Cancel, Tools};
+use virt_model::storage::source::{Extent, PoolSource};
+use virt_model::storage::target::Permissions;
+use virt_model::storage::{Pool, PoolType, Volume as Document, VolumeType};
+
+use crate::pool::Sizes;
+use crate::volume::Volume;
+use crate::volume::create::How;
+
+pub use folder::Folder;
+
+/// What a backend works with.
+pub struct Cx<'a> {
+    /// Programs of the host.
+    pub tools: &'a dyn Tools,
+    /// Somebody may want the work to end.
+    pub cancel: Cancel,
+}
+
+/// What a pool holds.
+#[derive(Debug, Clone, Default)]
+pub struct Content {
+    /// How full it is.
+    pub sizes: Sizes,
+    /// Its volumes.
+    pub volumes: Vec<Volume>,
+    /// The target's owner and mode, where it has a path.
+    pub permissions: Option<Permissions>,
+    /// What is free of its first device.
+    pub free: Vec<Extent>,
+}
+
+/// What building does with what is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overwrite {
+    /// Nothing was said: nothing is formatted where that may lose data.
+    Unsaid,
+    /// Format whatever is there.
+    Yes,
+    /// Format only what is empty.
+    No,
+}
+
+/// A volume to be made.
+pub struct Create<'a> {
+    /// Its document: path and key are set.
+    pub wanted: &'a Document,
+    /// How.
+    pub how: How,
+    /// Whose content it gets.
+    pub from: Option<&'a Source>,
+}
+
+/// A volume whose content is copied.
+pub struct Source {
+    /// The kind of its pool.
+    pub kind: PoolType,
+    /// The volume.
+    pub volume: Arc<Volume>,
+}
+
+/// A new capacity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resize {
+    /// Bytes.
+    pub capacity: u64,
+    /// It is less than before.
+    pub shrink: bool,
+    /// Take all blocks at once.
+    pub allocate: bool,
+}
+
+/// One kind of pool.
+pub trait Backend: Send + Sync {
+    /// Programs without which it cannot work.
+    fn needs(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Whether a pool that was active when the daemon ended still is.
+    fn is_active(&self, cx: &Cx<'_>, pool: &Pool) -> Result<bool>;
+
+    /// Makes a pool usable: mounts, logs in, activates.
+    fn start(&self, _cx: &Cx<'_>, _pool: &Pool) -> Result<()> {
+        Ok(())
+    }
+
+    /// Takes back what starting did.
+    fn stop(&self, _cx: &Cx<'_>, _pool: &Pool) -> Result<()> {
+        Ok(())
+    }
+
+    /// Formats or makes what the pool lies on.
+    fn build(&self, _cx: &Cx<'_>, _pool: &Pool, _overwrite: Overwrite) -> Result<()> {
+        Ok(())
+    }
+
+    /// Deletes what the pool lies on.
+    fn delete(&self, _cx: &Cx<'_>, _pool: &Pool) -> Result<()> {
+        Err(no_support("pool does not support pool deletion"))
+    }
+
+    /// Looks at everything.
+    fn refresh(&self, cx: &Cx<'_>, pool: &Pool) -> Result<Content>;
+
+    /// How full it is now.
+    fn sizes(&self, cx: &Cx<'_>, pool: &Pool) -> Result<Sizes>;
+
+    /// Path and key of a volume of this name.
+    fn place(&self, pool: &Pool, name: &str) -> Result<(String, String)>;
+
+    /// What a new volume will be.
+    fn volume_type(&self, _pool: &Pool, _wanted: &Document) -> VolumeType {
+        VolumeType::Block
+    }
+
+    /// Makes a volume.
+    fn create(&self, _cx: &Cx<'_>, _pool: &Pool, _create: &Create<'_>) -> Result<Volume> {
+        Err(no_support("storage pool does not support volume creation"))
+    }
+
+    /// Deletes a volume.
+    fn delete_volume(&self, _cx: &Cx<'_>, _pool: &Pool, _volume: &Volume, _flags: u32) -> Result<()> {
+        Err(no_support("storage pool does not support vol deletion"))
+    }
+
+    /// Changes a volume's capacity.
+    fn resize(&self, _cx: &Cx<'_>, _pool: &Pool, _volume: &Volume, _wanted: Resize) -> Result<()> {
+        Err(no_support("storage pool does not support changing of volume capacity"))
+    }
+
+    /// One volume as it is now.
+    fn look(&self, _cx: &Cx<'_>, _pool: &Pool, volume: &Volume) -> Result<Volume> {
+        Ok(volume.clone())
+    }
+
+    /// The file or device with a volume's content, for reading and writing it; it never lies outside the pool.
+    fn content(&self, _pool: &Pool, _volume: &Volume) -> Result<std::path::PathBuf> {
+        Err(no_support("storage pool does not support access to a volume's content"))
+    }
+
+    /// What could become a pool of this kind.
+    fn find_sources(
+        &self,
+        _cx: &Cx<'_>,
+        kind: PoolType,
+        _spec: Option<&PoolSource>,
+    ) -> Result<Vec<PoolSource>> {
+        Err(no_support(&format!("pool type '{kind}' does not support source discovery")))
+    }
+}
+
+/// All kinds that are built.
+pub struct Backends {
+    tools: Arc<dyn Tools>,
+}
+
+impl Backends {
+    /// With these programs.
+    pub fn new(tools: Arc<dyn Tools>) -> Self {
+        Self { tools }
+    }
+
+    /// Programs of the host.
+    pub fn tools(&self) -> &Arc<dyn Tools> {
+        &self.tools
+    }
+
+    /// The backend of a kind.
+    ///
+    /// # Errors
+    /// Code 1 for a kind that is not built.
+    pub fn of(&self, kind: PoolType) -> Result<Arc<dyn Backend>> {
+        Ok(match kind {
+            PoolType::Dir => Arc::new(dir::Dir),
+            _ => {
+                let text = format!("missing backend for pool type {} ({kind})", kind.number());
+                return Err(Error::internal(Domain::Storage, text));
+            }
+        })
+    }
+
+    /// Whether this host can have pools of a kind: it is built, and its programs are installed.
+    pub fn supports(&self, kind: PoolType) -> bool {
+        self.of(kind).is_ok_and(|b| b.needs().iter().all(|program| self.tools.find(program).is_some()))
+    }
+}
+
+/// Code 3: "this function is not supported by the connection driver: ..."
+pub(crate) fn no_support(text: &str) -> Error {
+    Error::no_support(Domain::Storage, text)
+}
+
+/// A failed call about a path.
+pub(crate) fn failed(what: &str, path: &Path) -> impl Fn(std::io::Error) -> Error + use<> {
+    let text = format!("{what} '{}'", path.display());
+    move |e| Error::system(Domain::Storage, &text, e)
+}
+
+/// "unsupported configuration: ..." of the storage driver.
+pub(crate) fn unsupported(text: impl Into<String>) -> Error {
+    Error::new(Code::ConfigUnsupported, Domain::Storage, text)
+}

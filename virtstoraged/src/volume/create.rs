@@ -1,0 +1,123 @@
+//! Making volumes: empty ones, and ones with another's content.
+
+use std::sync::Arc;
+
+use virt_consts::{VIR_STORAGE_VOL_CREATE_PREALLOC_METADATA, VIR_STORAGE_VOL_CREATE_REFLINK};
+use virt_error::{Code, Domain, Error, Result};
+use virt_model::storage::Volume as Document;
+
+use super::jobs::{Hold, Job};
+use super::{Busy, Volume};
+use crate::backend::{Create, Source};
+use crate::driver::Driver;
+use crate::paths;
+use crate::pool::Pool;
+
+/// What a caller asks for besides the document.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct How {
+    /// qcow2: its tables are written at once.
+    pub preallocate: bool,
+    /// Share blocks with the source, or fail.
+    pub reflink: bool,
+}
+
+impl How {
+    /// From virStorageVolCreateFlags.
+    pub fn from_flags(flags: u32) -> Self {
+        Self {
+            preallocate: flags & VIR_STORAGE_VOL_CREATE_PREALLOC_METADATA != 0,
+            reflink: flags & VIR_STORAGE_VOL_CREATE_REFLINK != 0,
+        }
+    }
+}
+
+/// Makes a volume.
+///
+/// # Errors
+/// Code 55 for a pool that is not active; code 90 when there is one of this name; what the backend says.
+pub async fn create(driver: &Arc<Driver>, pool: &Arc<Pool>, xml: String, how: How) -> Result<Arc<Volume>> {
+    let job = Job::new(driver, pool)?;
+    let wanted = Document::parse(&xml, job.document.kind, false)?;
+    job.detached(async move |job| make(&job, wanted, how, None).await).await
+}
+
+/// Makes a volume with the content of another one, of any active pool.
+///
+/// # Errors
+/// As [`create`]; code 1 when there is one of this name; code 55 when the other is busy.
+pub async fn create_from(
+    driver: &Arc<Driver>,
+    pool: &Arc<Pool>,
+    xml: String,
+    (from_pool, from): (Arc<Pool>, String),
+    how: How,
+) -> Result<Arc<Volume>> {
+    let job = Job::new(driver, pool)?;
+    let mut wanted = Document::parse(&xml, job.document.kind, true)?;
+    if pool.published().value.volumes.get(wanted.name()).is_some() {
+        let text = format!("storage volume name '{}' already in use.", wanted.name());
+        return Err(Error::internal(Domain::Storage, text));
+    }
+    let other = Job::new(driver, &from_pool)?;
+    job.detached(async move |job| {
+        let source = other.hold(from.clone(), Hold::Shared).await?;
+        // Never smaller than what it is to hold.
+        let capacity = wanted.capacity.get_or_insert_default();
+        capacity.0 = capacity.0.max(source.capacity());
+        let given = Source { kind: other.document.kind, volume: source };
+        let done = make(&job, wanted, how, Some(given)).await;
+        other.release(from, Hold::Shared, None, None).await?;
+        done
+    })
+    .await
+}
+
+async fn make(job: &Job, mut wanted: Document, how: How, from: Option<Source>) -> Result<Arc<Volume>> {
+    let name = wanted.name().to_string();
+    paths::check_name(job.document.kind, &name)?;
+    if wanted.allocation.is_none() {
+        wanted.allocation = wanted.capacity;
+    }
+    let (path, key) = job.backend.place(&job.document, &name)?;
+    wanted.key = Some(key);
+    wanted.target.path = Some(path);
+    wanted.kind = Some(job.backend.volume_type(&job.document, &wanted));
+    let building = Volume { document: wanted.clone(), busy: Busy::Building };
+    job.step("create", move |step| {
+        if step.volumes.get(building.name()).is_some() {
+            let text = format!("storage volume '{}' exists already", building.name());
+            return Err(Error::new(Code::StorageVolExist, Domain::Storage, building.name()).with_text(text));
+        }
+        step.volumes.put(building);
+        Ok(())
+    })
+    .await?;
+    let made = job
+        .call(move |backend, pool, cx| {
+            let create = Create { wanted: &wanted, how, from: from.as_ref() };
+            let volume = backend.create(cx, pool, &create)?;
+            // It is there, whatever the pool's sizes are.
+            Ok((volume, backend.sizes(cx, pool).ok()))
+        })
+        .await;
+    let (volume, error, sizes) = match made {
+        Ok((volume, sizes)) => (Some(volume), None, sizes),
+        Err(error) => (None, Some(error), None),
+    };
+    let done = job
+        .step("created", move |step| {
+            *step.sizes = sizes.unwrap_or(*step.sizes);
+            match volume {
+                Some(volume) => step.volumes.put(volume),
+                None => step.volumes.remove(&name),
+            }
+            Ok(step.volumes.get(&name).cloned())
+        })
+        .await;
+    match (error, done?) {
+        (Some(error), _) => Err(error),
+        (None, Some(volume)) => Ok(volume),
+        (None, None) => Err(Error::internal(Domain::Storage, "the new volume is gone")),
+    }
+}

@@ -1,0 +1,41 @@
+//! Deleting volumes.
+
+use std::sync::Arc;
+
+use virt_error::Result;
+
+use super::jobs::{Hold, Job};
+use crate::driver::Driver;
+use crate::pool::Pool;
+
+/// Deletes a volume.
+///
+/// # Errors
+/// Code 50 when it is not there, code 55 when it is busy, what the backend says; it stays then.
+pub async fn delete(driver: &Arc<Driver>, pool: &Arc<Pool>, name: String, flags: u32) -> Result<()> {
+    let job = Job::new(driver, pool)?;
+    job.detached(async move |job| {
+        let volume = job.hold(name.clone(), Hold::Alone).await?;
+        let deleted = job
+            .call(move |backend, pool, cx| {
+                backend.delete_volume(cx, pool, &volume, flags)?;
+                Ok(backend.sizes(cx, pool).ok())
+            })
+            .await;
+        match deleted {
+            Ok(sizes) => {
+                job.step("deleted", move |step| {
+                    *step.sizes = sizes.unwrap_or(*step.sizes);
+                    step.volumes.remove(&name);
+                    Ok(())
+                })
+                .await
+            }
+            Err(error) => {
+                job.release(name, Hold::Alone, None, None).await?;
+                Err(error)
+            }
+        }
+    })
+    .await
+}
