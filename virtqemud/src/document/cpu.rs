@@ -51,6 +51,9 @@ pub fn complete(def: &mut Domain, emulator: &Emulator) -> Result<()> {
         return Ok(());
     }
     let mode = *cpu.mode.get_or_insert(CpuMode::Custom);
+    if mode != CpuMode::Custom {
+        cpu.matching = None;
+    }
     match mode {
         CpuMode::Custom => {
             cpu.matching.get_or_insert(CpuMatch::Exact);

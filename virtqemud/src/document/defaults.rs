@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use virt_error::Result;
+use virt_error::{Code, Domain as From, Error, Result};
 use virt_model::{Mac, Uuid};
 
 use super::types::{
@@ -30,9 +30,6 @@ pub fn choose_emulator(def: &mut Domain, emulators: &Emulators) -> Result<Arc<Em
             .ok_or_else(|| unsupported(format!("No emulator found for arch '{arch}'")))?,
     };
     let emulator = emulators.get(&path)?;
-    if emulator.arch != arch && !runs(&emulator, &arch) {
-        return Err(unsupported(format!("Emulator '{}' does not support arch '{arch}'", path.display())));
-    }
     def.os.kind.arch = Some(arch);
     def.devices.emulator = Some(path.display().to_string());
     Ok(emulator)
@@ -46,22 +43,41 @@ fn runs(emulator: &Emulator, arch: &str) -> bool {
         || (target == "arm" && emulator.target == "aarch64")
 }
 
-/// Checks the kind of virtualisation and makes the machine type canonical.
-pub fn choose_machine(def: &mut Domain, emulator: &Emulator) -> Result<()> {
+/// Makes the machine type canonical. The answer is why this emulator cannot run the guest: it is to be told only when
+/// nothing else is wrong with the document.
+///
+/// # Errors
+/// Code 8 when the machine is left to an emulator that has none of this kind.
+pub fn choose_machine(def: &mut Domain, emulator: &Emulator) -> Result<Option<Error>> {
     let path = def.devices.emulator.clone().unwrap_or_default();
+    let arch = def.os.kind.arch.get_or_insert_with(|| emulator.arch.clone()).clone();
+    if emulator.arch != arch && !runs(emulator, &arch) {
+        let reason = unsupported(format!("Emulator '{path}' does not support arch '{arch}'"));
+        return Ok(Some(reason));
+    }
     let fits = match def.virt_type {
         VirtType::Qemu => true,
         VirtType::Kvm => emulator.kvm,
         _ => false,
     };
+    if !fits && def.os.kind.machine.is_none() {
+        let text = format!("could not get preferred machine for {path} type={}", def.virt_type);
+        return Err(Error::new(Code::InvalidArg, From::Qemu, text));
+    }
+    let machine = def.os.kind.machine.clone();
+    if let Some(known) = machine.as_deref().and_then(|m| emulator.machine(m)) {
+        def.os.kind.machine = Some(known.name.clone());
+    }
     if !fits {
-        return Err(unsupported(format!("Emulator '{path}' does not support virt type '{}'", def.virt_type)));
+        let text = format!("Emulator '{path}' does not support virt type '{}'", def.virt_type);
+        return Ok(Some(unsupported(text)));
     }
     match def.os.kind.name.as_deref() {
         Some("hvm") => {}
         other => {
             let other = other.unwrap_or_default();
-            return Err(unsupported(format!("Emulator '{path}' does not support os type '{other}'")));
+            let text = format!("Emulator '{path}' does not support os type '{other}'");
+            return Ok(Some(unsupported(text)));
         }
     }
     let chosen = match &def.os.kind.machine {
@@ -70,10 +86,27 @@ pub fn choose_machine(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     };
     let Some(chosen) = chosen else {
         let name = def.os.kind.machine.clone().unwrap_or_default();
-        return Err(unsupported(format!("Emulator '{path}' does not support machine type '{name}'")));
+        let text = format!("Emulator '{path}' does not support machine type '{name}'");
+        return Ok(Some(unsupported(text)));
     };
     def.os.kind.machine = Some(chosen.name.clone());
-    Ok(())
+    Ok(None)
+}
+
+/// What stands in for an emulator that cannot run the guest while the rest of the document is looked at: its facts
+/// with the guest's architecture. A machine of another architecture is like none we know.
+pub fn stand_in(def: &mut Domain, emulator: &Emulator) -> Emulator {
+    let arch = def.os.kind.arch.clone().unwrap_or_default();
+    let mut stand_in = emulator.clone();
+    if emulator.arch != arch && !runs(emulator, &arch) {
+        stand_in.arch = arch.clone();
+    }
+    if let Some(name) = &mut def.os.kind.machine
+        && !machine::is_of(&stand_in.arch, name)
+    {
+        name.insert_str(0, "foreign ");
+    }
+    stand_in
 }
 
 /// New identities, from the system's random numbers.
@@ -110,7 +143,8 @@ pub fn default_devices(def: &mut Domain, emulator: &Emulator) -> Result<()> {
         | "sparc" => false,
         _ => pci || pcie,
     };
-    if usb && !def.devices.controllers.iter().any(|c| c.kind == ControllerKind::Usb) {
+    let first = |c: &Controller| c.kind == ControllerKind::Usb && c.index == Some(0);
+    if usb && !def.devices.controllers.iter().any(first) {
         let mut usb = Controller::new(ControllerKind::Usb, 0, None);
         usb.model = automatic_usb_model(&arch, &name, emulator);
         add_controller(def, usb);

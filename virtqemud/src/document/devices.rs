@@ -65,8 +65,9 @@ pub fn complete(def: &mut Domain, emulator: &Emulator) -> Result<()> {
             p.path.get_or_insert_with(|| "/dev/random".into());
         }
     }
-    if let Some(Vsock { model, .. }) = &mut def.devices.vsock {
+    if let Some(Vsock { model, auto_cid, cid, .. }) = &mut def.devices.vsock {
         model.get_or_insert(VirtioModel::Virtio);
+        auto_cid.get_or_insert(cid.is_none());
     }
     for card in &mut def.devices.smartcards {
         card.info.address.get_or_insert_with(|| Address::Ccid(Default::default()));
@@ -105,7 +106,7 @@ pub fn before(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     let name = def.os.kind.machine.clone().unwrap_or_default();
     ports::before(def);
     if let Some(balloon) = def.devices.memballoon.as_mut().filter(|b| b.model == BalloonModel::None) {
-        balloon.info.address = None;
+        balloon.info = super::types::DeviceInfo::default();
     }
     // The host's own numbers of a device are found when it is handed over.
     for host in &mut def.devices.hostdevs {
@@ -280,6 +281,8 @@ fn complete_panic(panic: &mut Panic, arch: &str, name: &str) {
             PanicModel::S390
         } else if machine::is_x86(arch) {
             PanicModel::Isa
+        } else if machine::is_arm_virt(arch, name) {
+            PanicModel::Pvpanic
         } else {
             PanicModel::Default
         });

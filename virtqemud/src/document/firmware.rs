@@ -11,7 +11,7 @@ use super::types::{
     DiskSource, Domain, Firmware as Kind, FirmwareFeature, FirmwareFeatureName, ImageFormat, Loader,
     LoaderKind, Nvram, Smm,
 };
-use super::{unsupported, xml_detail};
+use super::xml_detail;
 use crate::emulator::Emulator;
 use crate::host::firmware::{self, Firmware};
 
@@ -34,10 +34,6 @@ pub fn choose(def: &mut Domain, emulator: &Emulator, root: &Path) -> Result<()> 
         None => manual(def, emulator, root),
     }
     nvram_path(def);
-    let pflash = def.os.loader.as_ref().is_some_and(|l| l.kind == Some(LoaderKind::Pflash));
-    if pflash && super::machine::is_x86(&emulator.arch) && !def.features.acpi {
-        return Err(unsupported("UEFI requires ACPI on this architecture"));
-    }
     Ok(())
 }
 
@@ -115,7 +111,14 @@ fn manual(def: &mut Domain, emulator: &Emulator, root: &Path) {
             nvram.template_format = nvram.template_format.or(format(&kind));
         }
     }
-    if let Some(nvram) = &mut def.os.nvram {
+    // Firmware that is only read keeps its variables somewhere else, known template or not.
+    if wants_variables {
+        def.os.nvram.get_or_insert_default();
+    }
+    let pflash = def.os.loader.as_ref().is_some_and(|l| l.kind == Some(LoaderKind::Pflash));
+    if let Some(nvram) = &mut def.os.nvram
+        && (wants_variables || !pflash)
+    {
         nvram.format = nvram.format.or(Some(ImageFormat::Raw));
     }
 }

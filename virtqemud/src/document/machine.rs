@@ -7,7 +7,6 @@ pub fn is_i440fx(machine: &str) -> bool {
         || machine.starts_with("pc-1.")
         || machine.starts_with("pc-i440fx-")
         || machine.starts_with("rhel")
-        || machine == "xenfv"
 }
 
 /// The PC with PCI Express.
@@ -52,6 +51,20 @@ pub fn is_arm(arch: &str) -> bool {
 /// A PC.
 pub fn is_x86(arch: &str) -> bool {
     matches!(arch, "x86_64" | "i686")
+}
+
+/// Whether a machine we know by name belongs to the architecture; those we do not know may.
+pub fn is_of(arch: &str, machine: &str) -> bool {
+    if is_i440fx(machine) || is_q35(machine) || matches!(machine, "isapc" | "microvm") {
+        return is_x86(arch);
+    }
+    if is_pseries(machine) {
+        return matches!(arch, "ppc64" | "ppc64le");
+    }
+    if is_s390(machine) {
+        return arch == "s390x";
+    }
+    true
 }
 
 /// Whether bus 0 is PCI Express.

@@ -14,7 +14,12 @@ const BLOCK_KIB: u64 = 262_144;
 const MODULE_KIB: u64 = 2048;
 
 fn round_up(kib: u64, step: u64) -> u64 {
-    kib.div_ceil(step) * step
+    kib.div_ceil(step).saturating_mul(step)
+}
+
+/// A total that stays at the top rather than wrap: documents may hold any numbers.
+fn total(sizes: impl Iterator<Item = u64>) -> u64 {
+    sizes.fold(0, u64::saturating_add)
 }
 
 fn cells(def: &Domain) -> &[NumaCell] {
@@ -25,14 +30,14 @@ fn cells(def: &Domain) -> &[NumaCell] {
 pub fn initial_kib(def: &Domain) -> u64 {
     let cells = cells(def);
     if !cells.is_empty() {
-        return cells.iter().map(|c| c.memory.kib.unwrap_or(0)).sum();
+        return total(cells.iter().map(|c| c.memory.kib.unwrap_or(0)));
     }
-    let total = def.memory.as_ref().map_or(0, |m| m.size.kib);
-    total.saturating_sub(devices_kib(def))
+    let whole = def.memory.as_ref().map_or(0, |m| m.size.kib);
+    whole.saturating_sub(devices_kib(def))
 }
 
 fn devices_kib(def: &Domain) -> u64 {
-    def.devices.memories.iter().filter_map(|m| m.target.size).map(|s| s.kib).sum()
+    total(def.devices.memories.iter().filter_map(|m| m.target.size).map(|s| s.kib))
 }
 
 /// An NVDIMM of a pseries guest holds whole blocks behind its label, at least one.
@@ -44,7 +49,7 @@ fn pseries_nvdimms(def: &mut Domain) {
         let label = m.target.label.as_ref().map_or(0, |l| l.size.kib);
         if let Some(size) = &mut m.target.size {
             let blocks = size.kib.saturating_sub(label) / BLOCK_KIB;
-            size.kib = label + blocks.max(1) * BLOCK_KIB;
+            size.kib = label.saturating_add(blocks.max(1).saturating_mul(BLOCK_KIB));
         }
     }
 }
@@ -59,10 +64,10 @@ pub fn complete(def: &mut Domain) -> Result<()> {
     }
     numa(def);
     pseries_nvdimms(def);
-    let nodes: u64 = cells(def).iter().map(|c| c.memory.kib.unwrap_or(0)).sum();
+    let nodes = total(cells(def).iter().map(|c| c.memory.kib.unwrap_or(0)));
     let devices = devices_kib(def);
     if nodes > 0 {
-        def.memory.get_or_insert_default().size.kib = nodes + devices;
+        def.memory.get_or_insert_default().size.kib = nodes.saturating_add(devices);
     }
     let Some(memory) = &def.memory else {
         return Err(super::xml_error(
@@ -91,7 +96,7 @@ pub fn complete(def: &mut Domain) -> Result<()> {
             let cell = NumaCell {
                 id: Some(0),
                 cpus: Some((0..vcpus).collect()),
-                memory: super::types::CellMemory { kib: Some(total - devices) },
+                memory: super::types::CellMemory { kib: Some(total.saturating_sub(devices)) },
                 ..NumaCell::default()
             };
             let numa = def.cpu.get_or_insert_default().numa.get_or_insert_with(Numa::default);
@@ -138,31 +143,26 @@ fn numa(def: &mut Domain) {
 pub fn align(def: &mut Domain) {
     let pseries = super::machine::is_pseries(def.os.kind.machine.as_deref().unwrap_or_default());
     let step = if pseries { BLOCK_KIB } else { ALIGN_KIB };
-    let devices: u64 = def
-        .devices
-        .memories
-        .iter_mut()
-        .map(|m| {
-            // Those of a pseries guest have their size already.
-            let fixed = pseries && m.model == MemoryModel::Nvdimm;
-            if let Some(size) = m.target.size.as_mut().filter(|_| !fixed) {
-                size.kib = round_up(size.kib, if pseries { BLOCK_KIB } else { MODULE_KIB });
-            }
-            m.target.size.map_or(0, |s| s.kib)
-        })
-        .sum();
+    let devices = total(def.devices.memories.iter_mut().map(|m| {
+        // Those of a pseries guest have their size already.
+        let fixed = pseries && m.model == MemoryModel::Nvdimm;
+        if let Some(size) = m.target.size.as_mut().filter(|_| !fixed) {
+            size.kib = round_up(size.kib, if pseries { BLOCK_KIB } else { MODULE_KIB });
+        }
+        m.target.size.map_or(0, |s| s.kib)
+    }));
     let mut nodes = 0;
     if let Some(numa) = def.cpu.as_mut().and_then(|c| c.numa.as_mut()) {
         for cell in &mut numa.cells {
             if let Some(kib) = &mut cell.memory.kib {
                 *kib = round_up(*kib, step);
-                nodes += *kib;
+                nodes = u64::saturating_add(nodes, *kib);
             }
         }
     }
     if let Some(memory) = &mut def.memory {
         let initial = if nodes > 0 { nodes } else { round_up(memory.size.kib.saturating_sub(devices), step) };
-        memory.size.kib = initial + devices;
+        memory.size.kib = initial.saturating_add(devices);
     }
     if let Some(max) = &mut def.max_memory {
         max.size.kib = round_up(max.size.kib, step);

@@ -53,7 +53,15 @@ pub fn complete(def: &mut Domain, emulators: &Emulators) -> Result<Arc<Emulator>
 /// As [`complete`], but for those of running the emulator.
 pub fn complete_with(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     let mut fresh = defaults::Host;
-    defaults::choose_machine(def, emulator)?;
+    let unfit = defaults::choose_machine(def, emulator)?;
+    let foreign;
+    let emulator = match unfit {
+        None => emulator,
+        Some(_) => {
+            foreign = defaults::stand_in(def, emulator);
+            &foreign
+        }
+    };
     validate::own_sockets(def)?;
     model::guest(def, &mut fresh)?;
     firmware::choose(def, emulator, Path::new("/"))?;
@@ -69,11 +77,13 @@ pub fn complete_with(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     model::controllers(def)?;
     devices::complete_controllers(def, emulator)?;
     implicit::add(def, emulator)?;
-    def.validate()?;
     validate::before_addresses(def, emulator)?;
     address::assign(def, emulator)?;
     ports::twin_address(def);
-    validate::check(def, emulator)
+    match unfit {
+        Some(reason) => Err(reason),
+        None => validate::check(def, emulator),
+    }
 }
 
 /// "unsupported configuration: ..."

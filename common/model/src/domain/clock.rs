@@ -1,6 +1,7 @@
 //! The guest's clock and timers.
 
-use virt_xml::{Xml, YesNo, names};
+use virt_xml::rt_error::{Code, Domain};
+use virt_xml::{Bad, El, Lenient, Xml, YesNo, names};
 
 names! {
     /// What the guest's clock follows.
@@ -35,15 +36,28 @@ impl virt_xml::Codec<ClockOffset> for OffsetText {
     }
 }
 
+/// A basis; one that is not known counts only where a basis counts.
+pub struct BasisText;
+
+impl virt_xml::Codec<ClockBasis> for BasisText {
+    fn parse(text: &str) -> Result<ClockBasis, Bad> {
+        ClockBasis::from_name(text).ok_or(Bad::Missing)
+    }
+    fn put(value: &ClockBasis, out: &mut String) {
+        out.push_str(value.as_str());
+    }
+}
+
 /// `<clock>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Clock::check)]
 pub struct Clock {
     #[xml(attr, with = OffsetText, say(ConfigUnsupported, "unknown clock offset '{}'"))]
     pub offset: ClockOffset,
     /// Seconds, or `reset`.
     #[xml(attr)]
     pub adjustment: Option<String>,
-    #[xml(attr, say(ConfigUnsupported, "unknown clock basis '{}'"))]
+    #[xml(attr, with = BasisText)]
     pub basis: Option<ClockBasis>,
     /// Seconds of `adjustment` when the guest started (status file only).
     #[xml(attr, status)]
@@ -51,10 +65,36 @@ pub struct Clock {
     #[xml(attr)]
     pub timezone: Option<String>,
     /// Seconds since 1970.
-    #[xml(attr)]
+    #[xml(attr, with = Lenient)]
     pub start: Option<u64>,
     #[xml(child = "timer")]
     pub timers: Vec<Timer>,
+}
+
+impl Clock {
+    /// Each offset has attributes of its own; those of others are passed over.
+    fn check(&mut self, e: El<'_>) -> virt_xml::rt_error::Result<()> {
+        let offset = self.offset;
+        if offset != ClockOffset::Variable {
+            self.basis = None;
+            self.adjustment0 = None;
+        } else if let Some(basis) = e.attr("basis").filter(|_| self.basis.is_none()) {
+            let text = format!("unknown clock basis '{basis}'");
+            return Err(e.error(Code::ConfigUnsupported, Domain::Domain, text));
+        }
+        if offset != ClockOffset::Absolute {
+            self.start = None;
+        } else if let Some(start) = e.attr("start").filter(|_| self.start.is_none()) {
+            return Err(e.bad_attr("start", start, Bad::Expected("Expected non-negative integer value")));
+        }
+        if offset != ClockOffset::Timezone {
+            self.timezone = None;
+        }
+        if matches!(offset, ClockOffset::Timezone | ClockOffset::Absolute) {
+            self.adjustment = None;
+        }
+        Ok(())
+    }
 }
 
 /// `<timer>`.

@@ -1,7 +1,7 @@
 //! Controllers: buses that other devices sit on.
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{Base0, El, Hex, OnOff, Xml, names};
+use virt_xml::{Bad, Base0, El, Hex, Lenient, OnOff, Xml, names};
 
 use super::info::{DeviceInfo, VirtioOptions};
 use crate::Size;
@@ -92,11 +92,11 @@ pub struct Controller {
     /// Ports of a virtio-serial or USB controller.
     #[xml(attr)]
     pub ports: Option<u32>,
-    #[xml(attr)]
+    #[xml(attr, with = Lenient)]
     pub vectors: Option<u32>,
-    #[xml(attr = "maxGrantFrames")]
+    #[xml(attr = "maxGrantFrames", with = Lenient)]
     pub max_grant_frames: Option<u32>,
-    #[xml(attr = "maxEventChannels")]
+    #[xml(attr = "maxEventChannels", with = Lenient)]
     pub max_event_channels: Option<u32>,
     #[xml(attr)]
     pub serial: Option<String>,
@@ -197,11 +197,43 @@ impl Controller {
                 return Err(e.error(Code::ConfigUnsupported, Domain::Domain, text));
             }
         }
+        self.own_attributes(e)?;
         if self.kind != ControllerKind::Pci {
             (self.pci_model, self.target) = (None, ControllerTarget::default());
         }
+        let root = matches!(self.model.as_deref(), Some("pci-root" | "pcie-root"));
+        if self.kind != ControllerKind::Pci || !root {
+            self.pcihole64 = None;
+        }
         if self.kind == ControllerKind::Usb && self.model.as_deref() == Some("none") {
-            self.info.address = None;
+            self.info = DeviceInfo::default();
+        }
+        Ok(())
+    }
+
+    /// Attributes of one kind of controller mean nothing on another, whatever they say.
+    fn own_attributes(&mut self, e: El<'_>) -> Result<()> {
+        let kind = self.kind;
+        let serial = kind == ControllerKind::VirtioSerial;
+        let own = [
+            (&mut self.vectors, "vectors", serial),
+            (&mut self.max_grant_frames, "maxGrantFrames", kind == ControllerKind::Xenbus),
+            (&mut self.max_event_channels, "maxEventChannels", kind == ControllerKind::Xenbus),
+        ];
+        for (value, name, counts) in own {
+            match e.attr(name) {
+                Some(text) if counts && value.is_none() => {
+                    return Err(e.bad_attr(name, text, Bad::Expected("Expected non-negative integer value")));
+                }
+                _ if !counts => *value = None,
+                _ => {}
+            }
+        }
+        if !serial && kind != ControllerKind::Usb {
+            self.ports = None;
+        }
+        if kind != ControllerKind::Nvme {
+            self.serial = None;
         }
         Ok(())
     }

@@ -46,7 +46,6 @@ names! {
 
 /// `<disk>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
-#[xml(check = Disk::check)]
 pub struct Disk {
     #[xml(child)]
     pub driver: DiskDriver,
@@ -117,15 +116,6 @@ pub struct DiskPrivate {
 #[allow(clippy::borrowed_box)] // The derive passes the field's own type.
 fn chosen(store: &Box<BackingStore>, mode: Mode) -> bool {
     !mode.inactive || !store.detected
-}
-
-impl Disk {
-    fn check(&mut self, e: El<'_>) -> Result<()> {
-        if self.target.dev.is_none() {
-            return Err(e.error(Code::NoTarget, Domain::Domain, self.source.path().unwrap_or_default()));
-        }
-        Ok(())
-    }
 }
 
 /// How QEMU drives the image.

@@ -1,6 +1,7 @@
 //! Keyboards, pointers and passed-through input devices.
 
-use virt_xml::{OnOff, Xml, names};
+use virt_xml::rt_error::{Code, Domain, Result};
+use virt_xml::{El, OnOff, Xml, names};
 
 use super::disk::VirtioModel;
 use super::info::{DeviceInfo, VirtioOptions};
@@ -21,6 +22,7 @@ names! {
 
 /// `<input>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Input::check)]
 pub struct Input {
     #[xml(
         attr = "type",
@@ -38,6 +40,32 @@ pub struct Input {
     pub source: InputSource,
     #[xml(flatten)]
     pub info: DeviceInfo,
+}
+
+impl Input {
+    /// Only devices of the host's have a source, and those that are read by QEMU itself no bus.
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        match self.kind {
+            InputKind::Evdev => {
+                if self.bus.is_some() {
+                    let text = "input evdev doesn't support bus element";
+                    return Err(e.error(Code::ConfigUnsupported, Domain::Domain, text));
+                }
+                self.source.evdev = None;
+            }
+            InputKind::Passthrough => {
+                self.source = InputSource { evdev: self.source.evdev.take(), ..InputSource::default() };
+            }
+            _ => {
+                self.source = InputSource::default();
+                return Ok(());
+            }
+        }
+        if self.source.dev.is_none() && self.source.evdev.is_none() && e.child("source").is_some() {
+            return Err(e.error(Code::XmlError, Domain::Domain, "Missing evdev path for input device"));
+        }
+        Ok(())
+    }
 }
 
 /// A host event device.

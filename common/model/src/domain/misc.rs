@@ -68,7 +68,7 @@ pub struct Memballoon {
 pub struct Rng {
     #[xml(attr, required)]
     pub model: RngModel,
-    #[xml(child)]
+    #[xml(child, keep_if = RngRate::limits)]
     pub rate: Option<RngRate>,
     #[xml(
         child,
@@ -90,10 +90,17 @@ names! {
 /// Bytes in each period of milliseconds.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct RngRate {
-    #[xml(attr, required)]
+    #[xml(attr)]
     pub bytes: u32,
     #[xml(attr, loose)]
     pub period: Option<u32>,
+}
+
+impl RngRate {
+    /// A rate of nothing is no limit.
+    fn limits(&self, _: virt_xml::Mode) -> bool {
+        self.bytes > 0
+    }
 }
 
 /// Where random numbers come from.

@@ -67,11 +67,34 @@ names! {
     }
 }
 
+/// A domain's type; an empty one counts as missing.
+pub struct KindText;
+
+const NO_KIND: virt_xml::Say =
+    virt_xml::Say { code: Code::InternalError, domain: From::Domain, text: "missing domain type attribute" };
+
+impl virt_xml::Codec<VirtType> for KindText {
+    fn parse(text: &str) -> std::result::Result<VirtType, virt_xml::Bad> {
+        match text {
+            "" => Err(virt_xml::Bad::Own(&NO_KIND)),
+            _ => VirtType::from_name(text).ok_or(virt_xml::Bad::Unknown),
+        }
+    }
+    fn put(value: &VirtType, out: &mut String) {
+        out.push_str(value.as_str());
+    }
+}
+
 /// `<domain>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 #[xml(check = Domain::check)]
 pub struct Domain {
-    #[xml(attr = "type", required)]
+    #[xml(
+        attr = "type",
+        need(InternalError, "missing domain type attribute"),
+        say(ConfigUnsupported, "invalid domain type {}"),
+        with = KindText
+    )]
     pub virt_type: VirtType,
     /// Number of the running guest.
     #[xml(attr, live)]
@@ -213,6 +236,6 @@ impl Domain {
         if self.title.as_ref().is_some_and(|t| t.contains('\n')) {
             return refuse(Code::XmlError, "Domain title can't contain newlines");
         }
-        Ok(())
+        validate::while_reading(self)
     }
 }

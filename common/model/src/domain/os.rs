@@ -22,6 +22,7 @@ names! {
 
 /// `<os>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Os::check)]
 pub struct Os {
     #[xml(attr)]
     pub firmware: Option<Firmware>,
@@ -67,6 +68,19 @@ pub struct Os {
     pub bios: Bios,
     #[xml(attr = "smbios@mode", say(ConfigUnsupported, "unknown smbios mode '{}'"))]
     pub smbios: Option<SmbiosMode>,
+}
+
+impl Os {
+    /// What says nothing is not kept.
+    fn check(&mut self, _: El<'_>) -> Result<()> {
+        if self.bootmenu.as_ref().is_some_and(|m| m.enable.is_none()) {
+            self.bootmenu = None;
+        }
+        if self.kind.name.as_deref() != Some("exe") {
+            self.initenvs.retain(|e| e.value.is_some());
+        }
+        Ok(())
+    }
 }
 
 /// `hvm` and the machine.

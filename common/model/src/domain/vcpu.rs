@@ -1,6 +1,6 @@
 //! vCPUs, I/O threads, and how they are placed and scheduled.
 
-use virt_xml::rt_error::Result;
+use virt_xml::rt_error::{Code, Domain, Result};
 use virt_xml::{El, NonZero, Xml, YesNo, names};
 
 use crate::Bitmap;
@@ -92,6 +92,7 @@ pub struct DefaultIothread {
 
 /// `<cputune>`. Periods and quotas in microseconds.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = CpuTune::check)]
 pub struct CpuTune {
     #[xml(leaf, say(XmlError, "can't parse cputune shares value"))]
     pub shares: Option<u64>,
@@ -188,6 +189,16 @@ fn priority(class: Scheduler, priority: &mut Option<i32>, e: El<'_>) -> Result<(
         return Ok(());
     }
     if priority.is_none() { Err(e.missing_attr("priority")) } else { Ok(()) }
+}
+
+impl CpuTune {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        if e.children_named("emulatorpin").nth(1).is_some() {
+            let text = "only one emulatorpin is supported";
+            return Err(e.error(Code::XmlError, Domain::Domain, text));
+        }
+        super::validate::resource_shares(self)
+    }
 }
 
 impl VcpuSched {

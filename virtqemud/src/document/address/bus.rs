@@ -271,6 +271,10 @@ impl PciSet {
                 ),
             ));
         }
+        if from_user && needs.any(Connect::INTEGRATED) && place.bus != 0 {
+            let text = format!("The device at PCI address {place} needs to be an integrated device (bus=0)");
+            return Err(Error::new(Code::XmlError, Domain::Domain, text));
+        }
         let (low, high) = bus.model.slots();
         if place.slot < low || place.slot > high {
             let (word, limit) = if place.slot < low { (">=", low) } else { ("<=", high) };
@@ -360,6 +364,12 @@ impl PciSet {
         if let Some(place) = self.find(needs, function, except) {
             self.take(place, needs);
             return Ok(place);
+        }
+        if needs == Connect::default() {
+            return Err(Error::internal(
+                Domain::Domain,
+                "Cannot automatically add a new PCI bus for a device with connect flags 00",
+            ));
         }
         if !self.growing {
             return Err(Error::internal(Domain::Domain, "No more available PCI slots"));

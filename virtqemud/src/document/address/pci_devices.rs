@@ -27,6 +27,12 @@ impl Needs {
         Self { pci, pcie, virtio: Some(pcie) }
     }
 
+    /// A device that only the root bus of an Express machine can carry.
+    fn integrated(self) -> Connect {
+        let cold = Connect(self.pcie.0 & !Connect::HOTPLUG.0);
+        if self.pcie.any(Connect::PCIE) { cold.and(Connect::INTEGRATED) } else { cold }
+    }
+
     fn variant(self, model: Option<VirtioModel>) -> Option<Connect> {
         match model {
             Some(VirtioModel::Transitional) => Some(self.pci),
@@ -102,6 +108,7 @@ pub(super) fn controller(c: &Controller, n: Needs) -> Option<Connect> {
         },
         ControllerKind::Sata | ControllerKind::Ide => Some(n.pci),
         ControllerKind::Nvme => Some(n.pcie),
+        ControllerKind::Xenbus | ControllerKind::Isa => Some(Connect::default()),
         _ => None,
     }
 }
@@ -150,7 +157,9 @@ pub(super) fn visit<E>(
         let needs = match balloon.model {
             BalloonModel::Virtio | BalloonModel::NonTransitional => n.virtio,
             BalloonModel::Transitional => Some(n.pci),
-            BalloonModel::None | BalloonModel::Xen => None,
+            BalloonModel::None => None,
+            // Not of QEMU's, and no bus takes it.
+            BalloonModel::Xen => Some(Connect::default()),
         };
         if let Some(needs) = needs {
             act((&mut balloon.info, needs))?;
@@ -188,7 +197,7 @@ pub(super) fn visit<E>(
         act((&mut vsock.info, needs))?;
     }
     for panic in d.panics.iter_mut().filter(|p| p.model == Some(PanicModel::Pvpanic)) {
-        act((&mut panic.info, Connect(n.pcie.0 & !Connect::HOTPLUG.0).and(Connect::INTEGRATED)))?;
+        act((&mut panic.info, n.integrated()))?;
     }
     for memory in
         d.memories.iter_mut().filter(|m| matches!(m.model, MemoryModel::VirtioMem | MemoryModel::VirtioPmem))
@@ -198,7 +207,7 @@ pub(super) fn visit<E>(
         }
     }
     for iommu in d.iommus.iter_mut().filter(|i| i.model == IommuModel::Virtio) {
-        act((&mut iommu.info, Connect(n.pcie.0 & !Connect::HOTPLUG.0).and(Connect::INTEGRATED)))?;
+        act((&mut iommu.info, n.integrated()))?;
     }
     for crypto in &mut d.cryptos {
         act((&mut crypto.info, n.pci))?;

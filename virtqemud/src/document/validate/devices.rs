@@ -4,15 +4,13 @@ use virt_error::{Domain as From, Error, Result};
 
 use super::{Checker, unsupported};
 use crate::document::types::{
-    Address, ChannelTarget, CharBackend, FsDriverType, FsSource, Graphics, Hostdev, HostdevModel,
-    HostdevSource, InputBus, InputKind, IommuModel, PanicModel, SerialModel, SerialTarget, ShmemModel,
-    SoundModel, TpmModel, WatchdogModel,
+    Address, FsDriverType, FsSource, Hostdev, HostdevModel, HostdevSource, InputBus, InputKind, IommuModel,
+    PanicModel, ShmemModel, SoundModel, TpmModel, WatchdogModel,
 };
 use crate::document::{machine, xml_error};
 
 impl Checker<'_> {
     pub(super) fn devices(&self) -> Result<()> {
-        self.ports()?;
         self.inputs()?;
         self.shmems()?;
         self.hostdevs()?;
@@ -60,54 +58,6 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn ports(&self) -> Result<()> {
-        let arch = self.arch();
-        for serial in &self.def.devices.serials {
-            let (kind, model) =
-                (serial.target.kind.unwrap_or_default(), serial.target.model.unwrap_or_default());
-            let fits = match model {
-                SerialModel::IsaSerial | SerialModel::IsaDebugcon => machine::is_x86(arch),
-                SerialModel::SpaprVty => machine::is_pseries(self.machine),
-                SerialModel::Pl011 => machine::is_arm(arch),
-                SerialModel::Uart16550a => arch.starts_with("riscv") || arch == "loongarch64",
-                SerialModel::SclpConsole | SerialModel::SclpLmConsole => arch == "s390x",
-                SerialModel::None | SerialModel::UsbSerial | SerialModel::PciSerial => true,
-            };
-            let pair = match kind {
-                SerialTarget::Isa => model == SerialModel::IsaSerial,
-                SerialTarget::Usb => model == SerialModel::UsbSerial,
-                SerialTarget::Pci => model == SerialModel::PciSerial,
-                SerialTarget::SpaprVio => model == SerialModel::SpaprVty,
-                SerialTarget::System => matches!(model, SerialModel::Pl011 | SerialModel::Uart16550a),
-                SerialTarget::Sclp => matches!(model, SerialModel::SclpConsole | SerialModel::SclpLmConsole),
-                SerialTarget::IsaDebug => model == SerialModel::IsaDebugcon,
-                SerialTarget::None => true,
-            };
-            if !fits || !pair {
-                return Err(unsupported(format!(
-                    "Serial device with target type '{kind}' and target model '{model}' not compatible with guest architecture or machine type"
-                )));
-            }
-        }
-        let spice = self.def.devices.graphics.iter().any(|g| matches!(g, Graphics::Spice(_)));
-        let needs_spice = |b: &CharBackend| matches!(b, CharBackend::Spicevmc | CharBackend::Spiceport(_));
-        let d = &self.def.devices;
-        let backends = d.channels.iter().map(|c| &c.backend).chain(d.redirdevs.iter().map(|r| &r.backend));
-        if !spice && backends.clone().any(needs_spice) {
-            return Err(unsupported("chardev 'spicevmc' not supported without spice graphics"));
-        }
-        if backends.chain(d.serials.iter().map(|s| &s.backend)).any(|b| matches!(b, CharBackend::Nmdm(_))) {
-            return Err(unsupported("unsupported chardev 'nmdm'"));
-        }
-        if d.channels.iter().any(|c| matches!(c.target, Some(ChannelTarget::Xen(_)))) {
-            return Err(unsupported("channel target type 'xen' is not supported by QEMU"));
-        }
-        if d.smartcards.len() > 1 {
-            return Err(unsupported("this QEMU binary lacks multiple smartcard support"));
-        }
-        Ok(())
-    }
-
     fn inputs(&self) -> Result<()> {
         let off = self.def.features.ps2.as_ref().is_some_and(|s| s.state == Some(false));
         for input in &self.def.devices.inputs {
@@ -124,8 +74,8 @@ impl Checker<'_> {
                         "only bus 'virtio' is supported for 'passthrough' input devices",
                     ));
                 }
-                bus @ (InputBus::Xen | InputBus::Parallels) => {
-                    return Err(unsupported(format!("unsupported input bus {bus}")));
+                InputBus::Xen => {
+                    return Err(Error::internal(From::Domain, "unsupported input bus xen"));
                 }
                 _ => {}
             }
@@ -168,12 +118,6 @@ impl Checker<'_> {
     }
 
     fn hostdev(&self, dev: &Hostdev) -> Result<()> {
-        if let Some(Address::Pci(a)) = &dev.info.address
-            && (a.zpci.uid.is_some() || a.zpci.fid.is_some())
-            && !machine::is_s390(self.machine)
-        {
-            return Err(unsupported("This QEMU binary doesn't support zPCI"));
-        }
         if dev.display == Some(true) && self.def.devices.graphics.is_empty() {
             return Err(unsupported(
                 "graphics device is needed for attribute value 'display=on' in <hostdev>",
@@ -249,7 +193,7 @@ impl Checker<'_> {
         for watchdog in &d.watchdogs {
             let fits = match watchdog.model {
                 WatchdogModel::Itco => machine::is_q35(self.machine),
-                WatchdogModel::Ib700 => x86,
+                WatchdogModel::Ib700 => true,
                 WatchdogModel::Diag288 => arch == "s390x",
                 WatchdogModel::I6300esb => true,
             };
@@ -298,11 +242,6 @@ impl Checker<'_> {
         }
         if d.nvram.is_some() && !machine::is_pseries(self.machine) {
             return Err(unsupported("nvram device is only supported for PPC64"));
-        }
-        let mut ids: Vec<u32> = d.audios.iter().map(|a| a.id).collect();
-        ids.sort_unstable();
-        if ids.windows(2).any(|w| w[0] == w[1]) {
-            return Err(Error::internal(From::Domain, "audio ID is used more than once"));
         }
         Ok(())
     }

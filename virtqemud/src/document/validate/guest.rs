@@ -3,28 +3,70 @@
 use virt_error::{Code, Domain as From, Error, Result};
 
 use super::{Checker, unsupported};
-use crate::document::types::{TickPolicy, Timer, TimerName, VirtType};
-use crate::document::{machine, vcpus, xml_detail, xml_error};
+use crate::document::types::{Firmware, LaunchSecurity, LoaderKind, TickPolicy, Timer, TimerName, VirtType};
+use crate::document::{machine, vcpus, xml_error};
 
 impl Checker<'_> {
     pub(super) fn guest(&self) -> Result<()> {
         self.features()?;
+        self.acpi()?;
         self.timers()?;
         self.vcpus()?;
         let resctrl = !self.def.cputune.cachetunes.is_empty() || !self.def.cputune.memorytunes.is_empty();
         if resctrl && self.def.virt_type != VirtType::Kvm {
             return Err(unsupported("cachetune is only supported for KVM domains"));
         }
-        if let Some(s) = self.def.sysinfo.iter().find_map(smbios) {
-            bios_date(s)?;
-            if let Some(text) = s.system.get("uuid") {
-                let same = virt_model::Uuid::parse_str(text.trim()).ok() == self.def.uuid;
-                if !same {
-                    return Err(xml_detail("UUID mismatch between <uuid> and <sysinfo>"));
-                }
+        self.launch_security()?;
+        if let Some(pin) = self.def.cputune.vcpupins.iter().find(|p| p.vcpu >= vcpus::most(self.def)) {
+            let text = format!("vCPU '{}' is not present in domain definition", pin.vcpu);
+            return Err(unsupported(text));
+        }
+        Ok(())
+    }
+
+    /// QEMU says which machines can have ACPI; UEFI and ACPI need each other in one way or the other.
+    fn acpi(&self) -> Result<()> {
+        let acpi = self.def.features.acpi;
+        let can = self.emulator.machine(self.machine).is_none_or(|m| m.acpi);
+        if acpi && !can {
+            return Err(unsupported(format!("machine type '{}' does not support ACPI", self.machine)));
+        }
+        let uefi = self.def.os.firmware == Some(Firmware::Efi)
+            || self.def.os.loader.as_ref().is_some_and(|l| l.kind == Some(LoaderKind::Pflash));
+        if uefi && machine::is_x86(self.arch()) && !acpi {
+            return Err(unsupported("UEFI requires ACPI on this architecture"));
+        }
+        if acpi && !uefi && machine::is_arm(self.arch()) {
+            return Err(unsupported("ACPI requires UEFI on this architecture"));
+        }
+        let secure = self.def.os.loader.as_ref().is_some_and(|l| l.secure == Some(true));
+        if secure {
+            if !machine::is_q35(self.machine) {
+                return Err(unsupported("Secure boot is supported with q35 machine types only"));
+            }
+            if !machine::is_x86(self.arch()) {
+                return Err(unsupported("Secure boot is supported for x86_64 architecture only"));
+            }
+            if self.def.features.smm.as_ref().is_none_or(|s| s.state != Some(true)) {
+                return Err(unsupported("Secure boot requires SMM feature enabled"));
             }
         }
         Ok(())
+    }
+
+    /// Kinds of protected guests that need hardware or machines which are not there.
+    fn launch_security(&self) -> Result<()> {
+        let (name, device) = match &self.def.launch_security {
+            None => return Ok(()),
+            Some(LaunchSecurity::S390Pv) => ("s390-pv", "s390-pv-guest"),
+            Some(LaunchSecurity::Sev(_)) => ("sev", "sev-guest"),
+            Some(LaunchSecurity::SevSnp(_)) => ("sev-snp", "sev-snp-guest"),
+            Some(LaunchSecurity::Tdx(_)) => ("tdx", "tdx-guest"),
+        };
+        if self.emulator.has_type(device) {
+            return Ok(());
+        }
+        Err(unsupported(format!("'{name}' launch security is not supported with this QEMU binary")))
     }
 
     fn refuse_feature(&self, name: &str) -> Result<()> {
@@ -143,7 +185,21 @@ impl Checker<'_> {
                     "setting of timer catchup policies is only supported with tickpolicy='catchup'",
                 ));
             }
+            let extra = [
+                (timer.frequency.is_some(), "frequency", timer.name == TimerName::Tsc),
+                (timer.mode.is_some(), "mode", false),
+                (timer.track.is_some(), "track", matches!(timer.name, TimerName::Rtc | TimerName::Platform)),
+            ];
+            if timer.name != TimerName::Platform
+                && let Some((_, what, _)) = extra.iter().find(|(set, _, fine)| *set && !fine)
+            {
+                let text = format!("timer {} doesn't support setting of timer {what}", timer.name);
+                return Err(unsupported(text));
+            }
             match timer.name {
+                TimerName::Hpet if timer.present == Some(true) && !x86 => {
+                    return Err(unsupported("hpet timer is not supported by this architecture"));
+                }
                 TimerName::Platform => {
                     return Err(unsupported(format!("unsupported timer type (name) '{}'", timer.name)));
                 }
@@ -201,6 +257,9 @@ impl Checker<'_> {
             )));
         }
         let states = &self.def.vcpus.vcpus;
+        if let Some(wrong) = states.iter().find(|v| v.id >= most) {
+            return Err(xml_error(format!("vcpu id '{}' is out of range of maximum vcpu count", wrong.id)));
+        }
         if let Some(first) = states.iter().find(|v| v.id == 0) {
             if !first.enabled {
                 return Err(unsupported("vcpu 0 can't be offline"));
@@ -214,27 +273,4 @@ impl Checker<'_> {
         }
         Ok(())
     }
-}
-
-fn smbios(s: &crate::document::types::Sysinfo) -> Option<&crate::document::types::Smbios> {
-    match s {
-        crate::document::types::Sysinfo::Smbios(s) => Some(s),
-        crate::document::types::Sysinfo::Fwcfg(_) => None,
-    }
-}
-
-/// `mm/dd/yyyy` or `mm/dd/yy`.
-fn bios_date(s: &crate::document::types::Smbios) -> Result<()> {
-    let Some(date) = s.bios.get("date") else { return Ok(()) };
-    let parts: Vec<&str> = date.split('/').collect();
-    let number = |i: usize| parts.get(i).and_then(|p| p.parse::<u32>().ok());
-    let fine = match (parts.len(), number(0), number(1), number(2)) {
-        (3, Some(month), Some(day), Some(year)) => {
-            (1..=12).contains(&month)
-                && (1..=31).contains(&day)
-                && (year < 100 || (1900..10_000).contains(&year))
-        }
-        _ => false,
-    };
-    if fine { Ok(()) } else { Err(xml_detail("Invalid BIOS 'date' format")) }
 }

@@ -14,7 +14,6 @@ const MOST_REG: u64 = 0xffff_ffff;
 
 impl Checker<'_> {
     pub(super) fn machines(&self) -> Result<()> {
-        self.acpi()?;
         self.granularity()?;
         self.registers()?;
         let d = &self.def.devices;
@@ -46,15 +45,6 @@ impl Checker<'_> {
             if virtiofs && fs.info.boot.is_some() && matches!(fs.info.address, Some(Address::Ccw(_))) {
                 return Err(unsupported("setting virtiofs boot order is supported only with PCI bus"));
             }
-        }
-        Ok(())
-    }
-
-    /// QEMU says which machines can have ACPI.
-    fn acpi(&self) -> Result<()> {
-        let can = self.emulator.machine(self.machine).is_none_or(|m| m.acpi);
-        if self.def.features.acpi && !can {
-            return Err(unsupported(format!("machine type '{}' does not support ACPI", self.machine)));
         }
         Ok(())
     }

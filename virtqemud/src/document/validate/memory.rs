@@ -4,7 +4,7 @@ use virt_error::Result;
 
 use super::{Checker, unsupported};
 use crate::document::types::{Address, MemoryDevice, MemoryModel};
-use crate::document::{xml_detail, xml_error};
+use crate::document::xml_detail;
 
 impl Checker<'_> {
     pub(super) fn memory(&self) -> Result<()> {
@@ -97,7 +97,7 @@ impl Checker<'_> {
                 )));
             }
             None if module && nodes > 0 => {
-                return Err(xml_error("target NUMA node needs to be specified for memory device"));
+                return Err(unsupported("target NUMA node needs to be specified for memory device"));
             }
             _ => {}
         }

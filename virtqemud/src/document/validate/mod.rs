@@ -11,6 +11,9 @@ mod guest;
 mod machines;
 mod memory;
 mod network;
+mod pci;
+mod ports;
+mod small;
 
 use virt_error::{Domain as From, Error, Result};
 
@@ -41,9 +44,7 @@ pub fn own_sockets(def: &Domain) -> Result<()> {
 
 /// Checks what must hold before addresses are given out.
 pub fn before_addresses(def: &Domain, emulator: &Emulator) -> Result<()> {
-    let checker = Checker::new(def, emulator);
-    checker.iommus()?;
-    checker.usb_disks()
+    Checker::new(def, emulator).usb_disks()
 }
 
 /// Checks a completed document.
@@ -51,13 +52,19 @@ pub fn check(def: &Domain, emulator: &Emulator) -> Result<()> {
     let c = Checker::new(def, emulator);
     c.guest()?;
     c.cpu()?;
+    def.validate_devices()?;
+    c.placement()?;
+    c.iommus()?;
     c.memory()?;
     c.disks()?;
     c.controllers()?;
     c.network()?;
     c.displays()?;
     c.machines()?;
-    c.devices()
+    c.devices()?;
+    c.ports()?;
+    c.small()?;
+    def.validate_whole()
 }
 
 /// Checks what matters only when a guest is to run.

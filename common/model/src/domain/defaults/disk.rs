@@ -79,11 +79,11 @@ pub(super) fn complete(d: &mut Domain) -> Result<(), Error> {
         if disk.device == DiskDevice::Cdrom {
             disk.readonly = true;
         }
-        if disk.device == DiskDevice::Cdrom
-            && disk.source.is_empty()
-            && matches!(disk.source, DiskSource::Network(_))
-        {
+        // A drive without a medium is just that, wherever the medium was to come from.
+        if matches!(disk.device, DiskDevice::Cdrom | DiskDevice::Floppy) && disk.source.is_empty() {
+            let common = std::mem::take(disk.source.common_mut());
             disk.source = DiskSource::default();
+            *disk.source.common_mut() = common;
         }
         if matches!(disk.source, DiskSource::VhostUser(_)) {
             disk.snapshot.get_or_insert(SnapshotLocation::No);
@@ -95,7 +95,7 @@ pub(super) fn complete(d: &mut Domain) -> Result<(), Error> {
         if disk.info.address.is_some() {
             continue;
         }
-        let name = disk.target.dev.as_deref().unwrap_or_default();
+        let Some(name) = disk.target.dev.as_deref() else { continue };
         let Some(index) = disk_index(name) else {
             return Err(xml_error(format!("Unknown disk name '{name}' and no address specified")));
         };

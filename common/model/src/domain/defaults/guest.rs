@@ -34,6 +34,13 @@ pub fn guest(d: &mut Domain, fresh: &mut dyn Fresh) -> Result<(), Error> {
     if let Some(GenId { uuid: uuid @ None }) = &mut d.genid {
         *uuid = Some(fresh.uuid());
     }
+    let most = d.vcpu.as_ref().and_then(|v| v.max).unwrap_or(1);
+    if let Some(numa) = d.cpu.as_ref().and_then(|c| c.numa.as_ref()) {
+        let highest = numa.cells.iter().filter_map(|c| c.cpus.as_ref()?.last()).max();
+        if highest.is_some_and(|last| last >= most) {
+            return Err(Error::internal(From::Domain, "CPU IDs in <numa> exceed the <vcpu> count"));
+        }
+    }
     if let Some(numa) = d.cpu.as_mut().and_then(|c| c.numa.as_mut()) {
         cells(numa)?;
     }
@@ -78,11 +85,14 @@ fn memory(d: &mut Domain) -> Result<(), Error> {
     let nodes = d.cpu.iter().flat_map(|c| &c.numa).flat_map(|n| &n.cells).filter_map(|c| c.memory.kib);
     let nodes: u64 = nodes.fold(0, u64::saturating_add);
     let devices = d.devices.memories.iter().filter_map(|m| m.target.size).map(|s| s.kib);
+    let devices = devices.fold(0, u64::saturating_add);
     let memory = d.memory.get_or_insert_default();
     if nodes > 0 {
-        memory.size.kib = devices.fold(nodes, u64::saturating_add);
+        memory.size.kib = nodes.saturating_add(devices);
+    } else if devices > memory.size.kib {
+        return Err(xml_error("Total size of memory devices exceeds the total memory size"));
     }
-    if memory.size.kib == 0 {
+    if memory.size.kib.saturating_sub(devices) == 0 {
         return Err(xml_error("Memory size must be specified via <memory> or in the <numa> configuration"));
     }
     let total = memory.size;
@@ -146,8 +156,7 @@ fn vcpus(d: &mut Domain) -> Result<(), Error> {
         return Err(Error::new(Code::XmlError, From::Domain, "domain config contains no vcpus"));
     }
     if current > max {
-        let text = format!("maxvcpus must not be less than current vcpus ({max} < {current})");
-        return Err(Error::internal(From::Domain, text));
+        return Err(unsupported("maximum vCPU count must not be less than current vCPU count"));
     }
     if current == max || current == 0 {
         vcpu.current = None;
@@ -255,10 +264,10 @@ fn boot(d: &mut Domain) -> Result<(), Error> {
 /// A dynamic label without a model gets the host's; a host without one gives none.
 fn seclabel(label: &mut Seclabel, model: &str) -> Result<(), Error> {
     if label.kind == Some(SeclabelKind::Dynamic) && label.model.is_none() {
-        if model == "none" {
-            (label.kind, label.relabel) = (Some(SeclabelKind::None), None);
-        }
         label.model = Some(model.to_string());
+    }
+    if label.kind == Some(SeclabelKind::Dynamic) && label.model.as_deref() == Some("none") {
+        (label.kind, label.relabel) = (Some(SeclabelKind::None), None);
     }
     let kind = *label.kind.get_or_insert_default();
     match kind {
@@ -269,11 +278,14 @@ fn seclabel(label: &mut Seclabel, model: &str) -> Result<(), Error> {
             label.relabel.get_or_insert(false);
         }
         SeclabelKind::Dynamic => {
+            if label.relabel == Some(false) {
+                return Err(unsupported("dynamic label type must use resource relabeling"));
+            }
             label.relabel.get_or_insert(true);
         }
         SeclabelKind::None => {
             if label.relabel == Some(true) {
-                return Err(xml_error("resource relabeling is not compatible with 'none' label type"));
+                return Err(unsupported("resource relabeling is not compatible with 'none' label type"));
             }
             label.relabel = None;
             label.model.get_or_insert_with(|| "none".to_string());

@@ -6,13 +6,15 @@ use super::super::Domain;
 use super::super::address::Address;
 use super::super::controller::{Controller, ControllerKind};
 use super::super::filesystem::FsSource;
+use super::super::graphics::Graphics;
 use super::super::input::InputBus;
 use super::super::memory::{MemoryDevice, MemoryModel};
 use super::super::misc::{IommuDriver, IommuModel};
 use super::super::sound::AudioIo;
 use super::{detail, fail, twice, unsupported, xml};
 
-pub(super) fn check(d: &Domain) -> Result<()> {
+/// Each device by itself.
+pub(super) fn each(d: &Domain) -> Result<()> {
     let dev = &d.devices;
     dev.controllers.iter().try_for_each(controller)?;
     usb(d)?;
@@ -26,19 +28,10 @@ pub(super) fn check(d: &Domain) -> Result<()> {
             return xml("msi option is only supported with a server");
         }
     }
-    if dev.iommus.len() > 1 {
-        return xml("only a single IOMMU device is supported");
-    }
     for iommu in &dev.iommus {
         if iommu.model == IommuModel::Virtio && iommu.driver != IommuDriver::default() {
             return xml("iommu model 'virtio' doesn't support additional attributes");
         }
-    }
-    if let Some(model) = twice(dev.panics.iter().filter_map(|p| p.model)) {
-        return xml(format!("Multiple panic devices with model '{model}'"));
-    }
-    if let Some(id) = twice(dev.audios.iter().map(|a| a.id)) {
-        return xml(format!("audio ID {id} is used multiple times"));
     }
     for io in dev.audios.iter().flat_map(|a| [&a.input, &a.output]) {
         audio(io)?;
@@ -58,7 +51,30 @@ pub(super) fn check(d: &Domain) -> Result<()> {
     if dev.pstore.as_ref().is_some_and(|p| p.size.is_some_and(|s| s.kib == 0)) {
         return xml("invalid size of ACPI ERST pstore device");
     }
-    dev.memories.iter().try_for_each(memory)?;
+    dev.memories.iter().try_for_each(memory)
+}
+
+/// Devices of which there are too many, or that name others that are not there.
+pub(super) fn together(d: &Domain) -> Result<()> {
+    let dev = &d.devices;
+    if dev.iommus.len() > 1 {
+        return xml("only a single IOMMU device is supported");
+    }
+    if let Some(model) = twice(dev.panics.iter().filter_map(|p| p.model)) {
+        return xml(format!("Multiple panic devices with model '{model}'"));
+    }
+    if let Some(id) = twice(dev.audios.iter().map(|a| a.id)) {
+        return xml(format!("audio ID {id} is used multiple times"));
+    }
+    let known = |id: u32| dev.audios.iter().any(|a| a.id == id);
+    let graphics = dev.graphics.iter().filter_map(|g| match g {
+        Graphics::Vnc(v) => v.audio,
+        Graphics::Dbus(g) => g.audio,
+        _ => None,
+    });
+    if let Some(id) = dev.sounds.iter().filter_map(|s| s.audio).chain(graphics).find(|id| !known(*id)) {
+        return xml(format!("no audio device with ID {id}"));
+    }
     memory_overlap(&dev.memories)
 }
 
@@ -75,11 +91,13 @@ fn controller(c: &Controller) -> Result<()> {
         if c.info.address.is_some() {
             return unsupported("pci-root and pcie-root controllers should not have an address");
         }
-        if let Some(target) = c.target.index.filter(|t| (*t == 0) != (c.index == Some(0))) {
-            let _ = target;
+        if c.target.index.is_some_and(|t| (t == 0) != (c.index == Some(0))) {
             return unsupported(
                 "Only the PCI controller with index 0 can have target index 0, and vice versa",
             );
+        }
+        if c.index == Some(0) && c.target.node.is_some() {
+            return unsupported("The PCI controller with index=0 can't be associated with a NUMA node");
         }
     }
     Ok(())

@@ -11,14 +11,17 @@ use super::super::info::VirtioOptions;
 use super::super::source::{DiskSource, NetworkImage, NetworkProtocol, StartupPolicy};
 use super::{fail, internal, twice, unsupported, xml};
 
-pub(super) fn check(d: &Domain) -> Result<()> {
-    let disks = &d.devices.disks;
+/// Each disk by itself.
+pub(super) fn each(d: &Domain) -> Result<()> {
     if let Some(group) = twice(d.throttlegroups.groups.iter().filter_map(|g| g.group_name.as_deref())) {
         return xml(format!("duplicate group name '{group}' found"));
     }
-    for disk in disks {
-        one(d, disk)?;
-    }
+    d.devices.disks.iter().try_for_each(|disk| one(d, disk))
+}
+
+/// Names, places and numbers that are there twice.
+pub(super) fn together(d: &Domain) -> Result<()> {
+    let disks = &d.devices.disks;
     if let Some(name) = twice(disks.iter().map(name)) {
         let mut twins =
             disks.iter().filter(|d| self::name(d) == name).map(|d| d.source.path().unwrap_or("(null)"));
@@ -48,6 +51,9 @@ fn name(disk: &Disk) -> &str {
 
 fn one(d: &Domain, disk: &Disk) -> Result<()> {
     let bus = disk.target.bus.unwrap_or_default();
+    if disk.target.dev.is_none() {
+        return fail(Code::NoTarget, disk.source.path().unwrap_or_default());
+    }
     placed(disk, bus)?;
     if bus != DiskBus::Virtio {
         virtio_only(disk, bus)?;

@@ -11,21 +11,9 @@ use super::{detail, internal, twice, unsupported, xml};
 
 pub(super) fn check(d: &Domain) -> Result<()> {
     firmware(&d.os)?;
-    for boot in boot_orders(d) {
-        loadparm(boot)?;
-    }
-    if let Some(kind) = twice(d.os.acpi.tables.iter().map(|t| t.kind).filter(|k| *k != AcpiTableKind::Raw)) {
-        return xml(format!("ACPI table type '{kind}' may only appear once"));
-    }
     cpu(d)?;
     numatune(d)?;
     hugepages(d)?;
-    if let Some(model) = twice(d.seclabels.iter().filter_map(|l| l.model.as_deref())) {
-        return detail(format!("seclabel for model {model} is already provided"));
-    }
-    if let Some(event) = twice(d.perf.events.iter().map(|e| e.name)) {
-        return xml(format!("perf event '{event}' was already specified"));
-    }
     for info in &d.sysinfo {
         if let Sysinfo::Smbios(s) = info {
             smbios(d, s)?;
@@ -34,6 +22,29 @@ pub(super) fn check(d: &Domain) -> Result<()> {
     let map = &d.idmap;
     if map.uids.is_empty() != map.gids.is_empty() {
         return unsupported("uid and gid should be mapped both");
+    }
+    Ok(())
+}
+
+/// What clashes within one element.
+pub(super) fn while_reading(d: &Domain) -> Result<()> {
+    for boot in boot_orders(d) {
+        loadparm(boot)?;
+    }
+    if let Some(kind) = twice(d.os.acpi.tables.iter().map(|t| t.kind).filter(|k| *k != AcpiTableKind::Raw)) {
+        return xml(format!("ACPI table type '{kind}' may only appear once"));
+    }
+    if let Some(cpu) = &d.cpu
+        && let Some(name) = twice(cpu.features.iter().filter_map(|f| f.name.as_deref()))
+    {
+        let text = format!("CPU feature '{name}' specified more than once");
+        return Err(Error::new(Code::XmlError, From::Cpu, text));
+    }
+    if let Some(model) = twice(d.seclabels.iter().filter_map(|l| l.model.as_deref())) {
+        return detail(format!("seclabel for model {model} is already provided"));
+    }
+    if let Some(event) = twice(d.perf.events.iter().map(|e| e.name)) {
+        return xml(format!("perf event '{event}' was already specified"));
     }
     Ok(())
 }
@@ -100,15 +111,7 @@ fn firmware(os: &Os) -> Result<()> {
 
 fn cpu(d: &Domain) -> Result<()> {
     let Some(cpu) = &d.cpu else { return Ok(()) };
-    if let Some(name) = twice(cpu.features.iter().filter_map(|f| f.name.as_deref())) {
-        let text = format!("CPU feature '{name}' specified more than once");
-        return Err(Error::new(Code::XmlError, From::Cpu, text));
-    }
     let Some(numa) = &cpu.numa else { return Ok(()) };
-    let max = d.vcpu.as_ref().and_then(|v| v.max).unwrap_or(1);
-    if numa.cells.iter().filter_map(|c| c.cpus.as_ref()).filter_map(|c| c.last()).any(|last| last >= max) {
-        return internal("CPU IDs in <numa> exceed the <vcpu> count");
-    }
     for (i, a) in numa.cells.iter().enumerate() {
         for b in &numa.cells[i + 1..] {
             if let (Some(x), Some(y)) = (&a.cpus, &b.cpus)

@@ -7,9 +7,28 @@ use super::super::address::Address;
 use super::super::hostdev::{Hostdev, HostdevModel, HostdevSource, ScsiProtocol};
 use super::{unsupported, xml};
 
-pub(super) fn check(d: &Domain) -> Result<()> {
+/// Settings that only some kinds have.
+pub(super) fn while_reading(d: &Domain) -> Result<()> {
+    for h in &d.devices.hostdevs {
+        let scsi = matches!(h.source, HostdevSource::Scsi(_));
+        if h.sgio.is_some() && !scsi {
+            return xml("sgio is only supported for scsi host device");
+        }
+        if h.rawio.is_some() && !scsi {
+            return xml("rawio is only supported for scsi host device");
+        }
+    }
+    Ok(())
+}
+
+/// Each device by itself.
+pub(super) fn each(d: &Domain) -> Result<()> {
+    d.devices.hostdevs.iter().try_for_each(one)
+}
+
+/// Devices that are handed over twice.
+pub(super) fn together(d: &Domain) -> Result<()> {
     let list = &d.devices.hostdevs;
-    list.iter().try_for_each(one)?;
     if list.iter().filter(|h| h.ramfb == Some(true)).count() > 1 {
         return unsupported("Only one vgpu device can have 'ramfb' enabled");
     }
@@ -26,13 +45,6 @@ pub(super) fn check(d: &Domain) -> Result<()> {
 }
 
 fn one(h: &Hostdev) -> Result<()> {
-    let scsi = matches!(h.source, HostdevSource::Scsi(_));
-    if h.sgio.is_some() && !scsi {
-        return xml("sgio is only supported for scsi host device");
-    }
-    if h.rawio.is_some() && !scsi {
-        return xml("rawio is only supported for scsi host device");
-    }
     match &h.source {
         HostdevSource::Mdev(m) => {
             if m.uuid.is_none() {

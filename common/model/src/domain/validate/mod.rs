@@ -21,14 +21,43 @@ impl Domain {
     /// Errors: 27 and 35 for parts that do not fit together, 67 for what no driver supports, 19 for a missing medium,
     /// 1 and 8 where the reference gives those.
     pub fn validate(&self) -> Result<()> {
-        guest::check(self)?;
-        tuning::check(self)?;
-        disk::check(self)?;
+        self.validate_devices()?;
+        self.validate_whole()
+    }
+
+    /// The first half: each device by itself. A driver checks its own limits of the guest as a whole before, those of
+    /// devices between the two.
+    ///
+    /// Errors as [`Domain::validate`].
+    pub fn validate_devices(&self) -> Result<()> {
+        disk::each(self)?;
         chardev::check(self)?;
         net::check(self)?;
-        hostdev::check(self)?;
-        devices::check(self)
+        hostdev::each(self)?;
+        devices::each(self)
     }
+
+    /// The second half: the guest as a whole, and devices that clash with one another.
+    ///
+    /// Errors as [`Domain::validate`].
+    pub fn validate_whole(&self) -> Result<()> {
+        disk::together(self)?;
+        hostdev::together(self)?;
+        devices::together(self)?;
+        tuning::check(self)?;
+        guest::check(self)
+    }
+}
+
+/// What is refused before the rest of the document is read: groups of vcpus that share caches and bandwidth.
+pub(super) fn resource_shares(tune: &super::vcpu::CpuTune) -> Result<()> {
+    tuning::shares(tune)
+}
+
+/// The same for labels, features and the rest that contradicts itself in one element.
+pub(super) fn while_reading(d: &Domain) -> Result<()> {
+    guest::while_reading(d)?;
+    hostdev::while_reading(d)
 }
 
 fn fail<T>(code: Code, text: impl Into<String>) -> Result<T> {

@@ -31,7 +31,6 @@ pub(super) fn check(d: &Domain) -> Result<()> {
     }
     apart(tune.vcpuscheds.iter().map(|s| &s.vcpus), "vcpusched", "vcpus")?;
     apart(tune.iothreadscheds.iter().map(|s| &s.iothreads), "iothreadsched", "iothreads")?;
-    shares(tune)?;
     for t in &d.iothreadids.iothreads {
         pool(t.thread_pool_min, t.thread_pool_max)?;
     }
@@ -100,7 +99,7 @@ fn apart<'a>(sets: impl Iterator<Item = &'a Bitmap>, element: &str, attribute: &
 }
 
 /// Groups of vcpus that share caches and memory bandwidth: groups are the same or apart.
-fn shares(t: &CpuTune) -> Result<()> {
+pub(super) fn shares(t: &CpuTune) -> Result<()> {
     let groups: Vec<&Bitmap> = t.cachetunes.iter().map(|c| &c.vcpus).collect();
     for (i, a) in groups.iter().enumerate() {
         for b in &groups[i + 1..] {

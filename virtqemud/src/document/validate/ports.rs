@@ -1,0 +1,123 @@
+//! Serial and parallel ports, consoles, channels and redirected devices that QEMU cannot have.
+
+use virt_error::Result;
+
+use super::{Checker, unsupported};
+use crate::document::machine;
+use crate::document::types::{
+    Address, AudioKind, ChannelTarget, CharBackend, ConsoleTarget, Graphics, RngBackend, Serial, SerialModel,
+    SerialTarget, SmartcardMode,
+};
+
+impl Checker<'_> {
+    pub(super) fn ports(&self) -> Result<()> {
+        let d = &self.def.devices;
+        d.serials.iter().try_for_each(|s| self.serial(s))?;
+        if !d.parallels.is_empty() && !self.emulator.has_type("isa-parallel") {
+            return Err(unsupported("parallel ports are not supported"));
+        }
+        for console in &d.consoles {
+            match console.target.kind.unwrap_or(ConsoleTarget::Serial) {
+                ConsoleTarget::Serial | ConsoleTarget::Virtio | ConsoleTarget::None => {}
+                kind @ (ConsoleTarget::Sclp | ConsoleTarget::SclpLm) => {
+                    let name = format!("{kind}console");
+                    if !self.emulator.has_type(&name) {
+                        return Err(unsupported(format!("{name} is not supported in this QEMU binary")));
+                    }
+                }
+                kind => return Err(unsupported(format!("unsupported console target type {kind}"))),
+            }
+        }
+        if d.channels.iter().any(|c| matches!(c.target, Some(ChannelTarget::Xen(_)))) {
+            return Err(unsupported("channel target type 'xen' is not supported by QEMU"));
+        }
+        if d.smartcards.len() > 1 {
+            return Err(unsupported("this QEMU binary lacks multiple smartcard support"));
+        }
+        self.backends()
+    }
+
+    fn serial(&self, serial: &Serial) -> Result<()> {
+        let arch = self.arch();
+        let (kind, model) = (serial.target.kind.unwrap_or_default(), serial.target.model.unwrap_or_default());
+        let address = serial.info.address.as_ref();
+        let wanted = match kind {
+            SerialTarget::Isa | SerialTarget::IsaDebug => Some("isa"),
+            SerialTarget::Usb => Some("usb"),
+            SerialTarget::Pci => Some("pci"),
+            SerialTarget::SpaprVio => Some("spapr-vio"),
+            SerialTarget::System | SerialTarget::Sclp => None,
+            SerialTarget::None => address.map(Address::tag),
+        };
+        match (address.map(Address::tag), wanted) {
+            (Some(given), Some(wanted)) if given != wanted => {
+                return Err(unsupported(format!("Target type '{kind}' requires address type '{wanted}'")));
+            }
+            (Some(_), None) => {
+                return Err(unsupported(format!("Target type '{kind}' cannot have an associated address")));
+            }
+            _ => {}
+        }
+        let fits = match model {
+            SerialModel::IsaSerial | SerialModel::IsaDebugcon => machine::is_x86(arch),
+            SerialModel::SpaprVty => machine::is_pseries(self.machine),
+            SerialModel::Pl011 => machine::is_arm(arch),
+            SerialModel::Uart16550a => arch.starts_with("riscv") || arch == "loongarch64",
+            SerialModel::SclpConsole | SerialModel::SclpLmConsole => arch == "s390x",
+            SerialModel::None | SerialModel::UsbSerial | SerialModel::PciSerial => true,
+        };
+        let pair = match kind {
+            SerialTarget::Isa => model == SerialModel::IsaSerial,
+            SerialTarget::Usb => model == SerialModel::UsbSerial,
+            SerialTarget::Pci => model == SerialModel::PciSerial,
+            SerialTarget::SpaprVio => model == SerialModel::SpaprVty,
+            SerialTarget::System => matches!(model, SerialModel::Pl011 | SerialModel::Uart16550a),
+            SerialTarget::Sclp => matches!(model, SerialModel::SclpConsole | SerialModel::SclpLmConsole),
+            SerialTarget::IsaDebug => model == SerialModel::IsaDebugcon,
+            SerialTarget::None => true,
+        };
+        if fits && pair {
+            return Ok(());
+        }
+        Err(unsupported(format!(
+            "Serial device with target type '{kind}' and target model '{model}' not compatible with guest architecture or machine type"
+        )))
+    }
+
+    /// The host side: what needs a SPICE display, what only channels can have, and what QEMU has not.
+    fn backends(&self) -> Result<()> {
+        let d = &self.def.devices;
+        let spice = d.graphics.iter().any(|g| matches!(g, Graphics::Spice(_)));
+        let cards = d.smartcards.iter().filter_map(|s| match &s.mode {
+            SmartcardMode::Passthrough(backend) => Some(backend),
+            _ => None,
+        });
+        let rngs = d.rngs.iter().filter_map(|r| match &r.backend {
+            Some(RngBackend::Egd(backend)) => Some(backend),
+            _ => None,
+        });
+        let ports = d.serials.iter().map(|x| &x.backend).chain(d.parallels.iter().map(|x| &x.backend));
+        let ports = ports.chain(d.consoles.iter().map(|x| &x.backend));
+        let others = d.channels.iter().map(|x| &x.backend).chain(d.redirdevs.iter().map(|x| &x.backend));
+        for backend in ports.chain(others).chain(cards).chain(rngs) {
+            match backend {
+                CharBackend::Spicevmc | CharBackend::Spiceport(_) if !spice => {
+                    let kind = if *backend == CharBackend::Spicevmc { "spicevmc" } else { "spiceport" };
+                    return Err(unsupported(format!(
+                        "chardev '{kind}' not supported without spice graphics"
+                    )));
+                }
+                CharBackend::Nmdm(_) => return Err(unsupported("unsupported chardev 'nmdm'")),
+                _ => {}
+            }
+        }
+        let plain = d.serials.iter().map(|x| &x.backend).chain(d.parallels.iter().map(|x| &x.backend));
+        if plain.into_iter().any(|b| *b == CharBackend::Spicevmc) {
+            return Err(unsupported("spicevmc device type only supports virtio"));
+        }
+        if !spice && d.audios.iter().any(|a| a.kind == AudioKind::Spice) {
+            return Err(unsupported("Spice audio is not supported without spice graphics"));
+        }
+        Ok(())
+    }
+}

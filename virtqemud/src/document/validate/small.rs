@@ -1,0 +1,159 @@
+//! Devices that some emulators or machines do not have, and addresses that belong to others.
+
+use virt_error::Result;
+
+use super::{Checker, unsupported};
+use crate::document::machine;
+use crate::document::types::{
+    Address, BalloonModel, DeviceInfo, InputBus, InputKind, PanicModel, ShmemModel, TpmBackend, TpmModel,
+    VirtioModel, WatchdogModel,
+};
+
+impl Checker<'_> {
+    /// What any device's address and numbers must fulfil.
+    pub(super) fn placement(&self) -> Result<()> {
+        let s390 = machine::is_s390(self.machine);
+        for info in self.infos() {
+            if let Some(Address::Pci(a)) = &info.address
+                && !s390
+                && (a.zpci.uid.is_some() || a.zpci.fid.is_some())
+            {
+                return Err(unsupported("This QEMU binary doesn't support zPCI"));
+            }
+            if info.acpi_index.is_some() && !matches!(info.address, Some(Address::Pci(_))) {
+                return Err(unsupported("ACPI index is only supported for PCI devices"));
+            }
+            if info.rom.enabled == Some(false) && (info.rom.bar.is_some() || info.rom.file.is_some()) {
+                return Err(unsupported("ROM tuning is not supported when ROM is disabled"));
+            }
+        }
+        Ok(())
+    }
+
+    fn infos(&self) -> impl Iterator<Item = &DeviceInfo> {
+        let d = &self.def.devices;
+        let infos = d.disks.iter().map(|x| &x.info).chain(d.controllers.iter().map(|x| &x.info));
+        let infos = infos.chain(d.filesystems.iter().map(|x| &x.info));
+        let infos = infos.chain(d.interfaces.iter().map(|x| &x.info));
+        let infos = infos.chain(d.serials.iter().map(|x| &x.info));
+        let infos = infos.chain(d.channels.iter().map(|x| &x.info)).chain(d.inputs.iter().map(|x| &x.info));
+        let infos = infos.chain(d.sounds.iter().map(|x| &x.info)).chain(d.videos.iter().map(|x| &x.info));
+        let infos = infos.chain(d.hostdevs.iter().map(|x| &x.info));
+        let infos = infos.chain(d.redirdevs.iter().map(|x| &x.info)).chain(d.rngs.iter().map(|x| &x.info));
+        let infos = infos.chain(d.watchdogs.iter().map(|x| &x.info));
+        let infos = infos.chain(d.memballoon.iter().map(|x| &x.info)).chain(d.hubs.iter().map(|x| &x.info));
+        let infos = infos.chain(d.panics.iter().map(|x| &x.info)).chain(d.shmems.iter().map(|x| &x.info));
+        let infos = infos.chain(d.vsock.iter().map(|x| &x.info)).chain(d.cryptos.iter().map(|x| &x.info));
+        infos.chain(d.tpms.iter().map(|x| &x.info)).chain(d.smartcards.iter().map(|x| &x.info))
+    }
+
+    /// Devices the emulator or the machine has not.
+    pub(super) fn small(&self) -> Result<()> {
+        self.other_inputs()?;
+        let d = &self.def.devices;
+        let has = |name| self.emulator.has_type(name);
+        if d.memballoon.as_ref().is_some_and(|b| b.model == BalloonModel::Xen) {
+            return Err(unsupported(
+                "Memory balloon device type 'xen' is not supported by this version of qemu",
+            ));
+        }
+        for watchdog in &d.watchdogs {
+            match watchdog.model {
+                WatchdogModel::Ib700 if !has("ib700") || machine::is_q35(self.machine) => {
+                    return Err(unsupported("ib700 model of watchdog cannot be used with this machine type"));
+                }
+                _ => {}
+            }
+        }
+        if d.watchdogs.iter().filter(|w| w.model == WatchdogModel::Itco).count() > 1 {
+            return Err(unsupported("domain can only have one watchdog with model 'itco'"));
+        }
+        for panic in &d.panics {
+            match panic.model {
+                Some(PanicModel::Isa) if !has("pvpanic") => {
+                    return Err(unsupported("the QEMU binary does not support the ISA panic device"));
+                }
+                Some(PanicModel::Pvpanic) if !has("pvpanic-pci") => {
+                    return Err(unsupported("the QEMU binary does not support the PCI pvpanic device"));
+                }
+                Some(PanicModel::S390) if self.arch() != "s390x" => {
+                    return Err(unsupported("only S390 guests support panic device of model 's390'"));
+                }
+                _ => {}
+            }
+        }
+        self.tpms()?;
+        for shmem in &d.shmems {
+            let model = shmem.model.unwrap_or_default();
+            if model == ShmemModel::Plain && !has("ivshmem-plain")
+                || model == ShmemModel::Doorbell && !has("ivshmem-doorbell")
+            {
+                let text = format!("shmem model '{model}' is not supported by this QEMU binary");
+                return Err(unsupported(text));
+            }
+        }
+        if d.pstore.is_some() && !has("acpi-erst") {
+            return Err(unsupported("acpi-erst backend of pstore device is not supported"));
+        }
+        Ok(())
+    }
+
+    fn tpms(&self) -> Result<()> {
+        let binary = self.emulator.path.display();
+        for tpm in &self.def.devices.tpms {
+            let backend = match &tpm.backend {
+                Some(TpmBackend::Emulator(_)) => ("tpm-emulator", "emulator"),
+                Some(TpmBackend::Passthrough(_)) => ("tpm-passthrough", "passthrough"),
+                Some(TpmBackend::External(_)) => ("tpm-emulator", "external"),
+                None => continue,
+            };
+            let model = tpm.model.unwrap_or_default();
+            let device = match model {
+                TpmModel::Tis if machine::is_x86(self.arch()) => "tpm-tis",
+                TpmModel::Tis => "tpm-tis-device",
+                TpmModel::Crb => "tpm-crb",
+                TpmModel::Spapr => "tpm-spapr",
+                TpmModel::SpaprProxy => "spapr-tpm-proxy",
+            };
+            let any = ["tpm-tis", "tpm-tis-device", "tpm-crb", "tpm-spapr", "spapr-tpm-proxy"];
+            if !any.iter().any(|t| self.emulator.has_type(t)) {
+                return Err(unsupported(format!(
+                    "The QEMU executable {binary} does not support TPM backend type {}",
+                    backend.1
+                )));
+            }
+            if !self.emulator.has_type(device) {
+                return Err(unsupported(format!(
+                    "The QEMU executable {binary} does not support TPM model {model}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn other_inputs(&self) -> Result<()> {
+        for input in &self.def.devices.inputs {
+            let bus = input.bus.unwrap_or_default();
+            if bus == InputBus::Ps2 && !self.emulator.has_type("i8042") {
+                return Err(unsupported("ps2 is not supported by this QEMU binary"));
+            }
+            match input.model {
+                Some(model) if bus != InputBus::Virtio && model != VirtioModel::Default => {
+                    return Err(unsupported(format!(
+                        "only bus 'virtio' is supported for input model '{model}'"
+                    )));
+                }
+                Some(VirtioModel::Transitional | VirtioModel::NonTransitional)
+                    if input.kind != InputKind::Passthrough =>
+                {
+                    return Err(unsupported(format!(
+                        "virtio (non-)transitional models are not supported for input type={}",
+                        input.kind
+                    )));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
