@@ -34,7 +34,8 @@ impl BootOrder {
                 }
             };
             if let Some(alias) = alias {
-                kinds.entry(kind).or_insert((alias, i as u32 + 1));
+                // A kind listed twice has its last place.
+                kinds.insert(kind, (alias, i as u32 + 1));
             }
         }
         Self { kinds }

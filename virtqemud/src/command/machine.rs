@@ -74,9 +74,11 @@ impl Builder<'_> {
             opts.put("memory-backend", id);
         }
         self.firmware_options(&mut opts);
-        let hpet = self.timer(TimerName::Hpet).and_then(|t| t.present);
-        if machine::is_i440fx(name) || machine::is_q35(name) {
-            opts = opts.switch("hpet", hpet);
+        let timers = def.clock.iter().flat_map(|c| &c.timers);
+        for hpet in timers.filter(|t| t.name == TimerName::Hpet) {
+            if machine::is_i440fx(name) || machine::is_q35(name) {
+                opts = opts.switch("hpet", hpet.present);
+            }
         }
         if let Some(speaker) = def.devices.sounds.iter().find(|s| s.model == SoundModel::Pcspk) {
             opts = opts.opt("pcspk-audiodev", self.audio_id(speaker.audio));
@@ -146,10 +148,6 @@ impl Builder<'_> {
         Ok(())
     }
 
-    pub(super) fn timer(&self, name: TimerName) -> Option<&crate::document::types::Timer> {
-        self.def.clock.as_ref()?.timers.iter().find(|t| t.name == name)
-    }
-
     /// `-rtc` and the timers that are machine properties.
     pub(super) fn clock(&mut self) {
         let clock = self.def.clock.clone().unwrap_or_default();
@@ -183,9 +181,10 @@ impl Builder<'_> {
             }
         }
         self.line.opts("-rtc", opts);
-        if let Some(pit) = clock.timers.iter().find(|t| t.name == TimerName::Pit) {
+        let pit = self.emulator.has_type("kvm-pit");
+        for pit in clock.timers.iter().filter(|t| pit && t.name == TimerName::Pit) {
             match pit.tickpolicy {
-                Some(TickPolicy::Delay) => self.line.arg("-global", "kvm-pit.lost_tick_policy=delay"),
+                None | Some(TickPolicy::Delay) => self.line.arg("-global", "kvm-pit.lost_tick_policy=delay"),
                 Some(TickPolicy::Discard) => self.line.arg("-global", "kvm-pit.lost_tick_policy=discard"),
                 _ => {}
             }

@@ -32,6 +32,10 @@ pub fn native(mut def: Domain, emulator: &Emulator, settings: Settings) -> Resul
         match graphics {
             Graphics::Vnc(g) if g.autoport == Some(true) => g.port = Some(VNC_PORT),
             Graphics::Spice(g) if g.autoport == Some(true) => g.port = Some(SPICE_PORT),
+            Graphics::Dbus(g) if g.p2p != Some(true) => {
+                g.address
+                    .get_or_insert_with(|| format!("unix:path=/run/libvirt/qemu/dbus/{short}-dbus.sock"));
+            }
             _ => {}
         }
     }

@@ -127,7 +127,9 @@ fn manual(def: &mut Domain, emulator: &Emulator, root: &Path) {
 fn automatic(def: &mut Domain, emulator: &Emulator, root: &Path, kind: Kind) -> Result<()> {
     let machine = def.os.kind.machine.clone().unwrap_or_default();
     let all = firmware::all(root);
-    let Some(found) = all.iter().find(|f| fits(def, f, &emulator.target, &machine, kind)) else {
+    let arch = def.os.kind.arch.as_deref().unwrap_or(&emulator.arch);
+    let target = crate::emulator::target_of_arch(arch);
+    let Some(found) = all.iter().find(|f| fits(def, f, target, &machine, kind)) else {
         return Err(Error::new(
             Code::OperationFailed,
             From::Qemu,
@@ -232,9 +234,11 @@ fn fits(def: &Domain, f: &Firmware, target: &str, machine: &str, kind: Kind) -> 
 fn nvram_path(def: &mut Domain) {
     let name = def.name.clone().unwrap_or_default();
     let Some(nvram) = &mut def.os.nvram else { return };
-    if nvram.path.is_some() || nvram.source.is_some() {
-        return;
-    }
     let suffix = if nvram.format == Some(ImageFormat::Qcow2) { "qcow2" } else { "fd" };
-    nvram.path = Some(format!("{NVRAM_DIR}/{name}_VARS.{suffix}"));
+    let path = format!("{NVRAM_DIR}/{name}_VARS.{suffix}");
+    match &mut nvram.source {
+        Some(DiskSource::File(file)) => _ = file.file.get_or_insert(path),
+        Some(_) => {}
+        None => _ = nvram.path.get_or_insert(path),
+    }
 }

@@ -75,6 +75,9 @@ pub(super) fn place_scsi_hostdevs(def: &mut Domain) {
 
 /// A PC has a mouse and a keyboard; only those count whose document says that they are the PC's own.
 pub(super) fn inputs(def: &mut Domain, arch: &str) {
+    if matches!(arch, "ppc64" | "ppc64le") && !def.devices.graphics.is_empty() {
+        return usb_inputs(def);
+    }
     if !machine::is_x86(arch) {
         return;
     }
@@ -88,6 +91,18 @@ pub(super) fn inputs(def: &mut Domain, arch: &str) {
             def.devices.inputs.push(Input { kind, bus: Some(InputBus::Ps2), ..Input::default() });
         }
     }
+}
+
+/// A PowerPC guest with a display has a keyboard and something to point with on USB.
+fn usb_inputs(def: &mut Domain) {
+    let inputs = &mut def.devices.inputs;
+    let mut ensure = |kind, kinds: &[InputKind]| {
+        if !inputs.iter().any(|i| kinds.contains(&i.kind)) {
+            inputs.push(Input { kind, bus: Some(InputBus::Usb), ..Input::default() });
+        }
+    };
+    ensure(InputKind::Keyboard, &[InputKind::Keyboard]);
+    ensure(InputKind::Mouse, &[InputKind::Mouse, InputKind::Tablet]);
 }
 
 fn videos(def: &mut Domain, emulator: &Emulator, name: &str) {

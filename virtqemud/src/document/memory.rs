@@ -91,7 +91,7 @@ pub fn complete(def: &mut Domain) -> Result<()> {
                 "maximum memory size must be equal or greater than the actual memory size",
             ));
         }
-        if max.slots.unwrap_or(0) > 0 && cells(def).is_empty() {
+        if max.size.kib > 0 && cells(def).is_empty() {
             let vcpus = super::vcpus::most(def);
             let cell = NumaCell {
                 id: Some(0),
@@ -141,8 +141,9 @@ fn numa(def: &mut Domain) {
 
 /// Rounds everything up to what QEMU takes; the document keeps the numbers as given until the guest starts.
 pub fn align(def: &mut Domain) {
-    let pseries = super::machine::is_pseries(def.os.kind.machine.as_deref().unwrap_or_default());
-    let step = if pseries { BLOCK_KIB } else { ALIGN_KIB };
+    let power = matches!(def.os.kind.arch.as_deref(), Some("ppc64" | "ppc64le"));
+    let pseries = power && super::machine::is_pseries(def.os.kind.machine.as_deref().unwrap_or_default());
+    let step = if power { BLOCK_KIB } else { ALIGN_KIB };
     let devices = total(def.devices.memories.iter_mut().map(|m| {
         // Those of a pseries guest have their size already.
         let fixed = pseries && m.model == MemoryModel::Nvdimm;

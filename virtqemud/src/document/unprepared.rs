@@ -45,6 +45,10 @@ pub fn refuse(live: &Domain) -> Result<()> {
     if devices.graphics.iter().any(spice_port) {
         return refuse("a SPICE display with an automatic port");
     }
+    let own_bus = |g: &Graphics| matches!(g, Graphics::Dbus(g) if g.p2p != Some(true) && g.address.is_none());
+    if devices.graphics.iter().any(own_bus) {
+        return refuse("a D-Bus display without the address of a bus");
+    }
     if live.memory_backing.hugepages.is_some() {
         return refuse("a guest with huge pages");
     }

@@ -46,6 +46,7 @@ names! {
 
 /// `<disk>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Disk::check)]
 pub struct Disk {
     #[xml(child)]
     pub driver: DiskDriver,
@@ -116,6 +117,17 @@ pub struct DiskPrivate {
 #[allow(clippy::borrowed_box)] // The derive passes the field's own type.
 fn chosen(store: &Box<BackingStore>, mode: Mode) -> bool {
     !mode.inactive || !store.detected
+}
+
+impl Disk {
+    /// A drive without a medium is just that, wherever the medium was to come from.
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        let medium = matches!(self.device, DiskDevice::Cdrom | DiskDevice::Floppy);
+        if medium && e.child("source").is_none() {
+            self.source = DiskSource::default();
+        }
+        Ok(())
+    }
 }
 
 /// How QEMU drives the image.

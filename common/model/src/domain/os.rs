@@ -70,12 +70,16 @@ pub struct Os {
     pub smbios: Option<SmbiosMode>,
 }
 
+/// Kinds of devices there are to boot from; more entries are passed over.
+const MOST_BOOTS: usize = 4;
+
 impl Os {
     /// What says nothing is not kept.
     fn check(&mut self, _: El<'_>) -> Result<()> {
         if self.bootmenu.as_ref().is_some_and(|m| m.enable.is_none()) {
             self.bootmenu = None;
         }
+        self.boots.truncate(MOST_BOOTS);
         if self.kind.name.as_deref() != Some("exe") {
             self.initenvs.retain(|e| e.value.is_some());
         }

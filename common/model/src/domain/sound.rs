@@ -1,6 +1,7 @@
 //! Sound cards and the host's audio.
 
-use virt_xml::{NonZero, Xml, YesNo, names};
+use virt_xml::rt_error::Result;
+use virt_xml::{El, NonZero, Xml, YesNo, names};
 
 use super::info::{DeviceInfo, VirtioOptions};
 
@@ -27,6 +28,7 @@ names! {
 
 /// `<sound>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Sound::check)]
 pub struct Sound {
     #[xml(attr, required)]
     pub model: SoundModel,
@@ -44,6 +46,22 @@ pub struct Sound {
     pub driver: VirtioOptions,
 }
 
+impl Sound {
+    /// Only some cards can be told the number of their channels or streams.
+    fn check(&mut self, _: El<'_>) -> Result<()> {
+        if self.model != SoundModel::Usb {
+            self.multichannel = None;
+        }
+        if self.model != SoundModel::Virtio {
+            self.streams = None;
+        }
+        if !matches!(self.model, SoundModel::Ich6 | SoundModel::Ich9) {
+            self.codecs.clear();
+        }
+        Ok(())
+    }
+}
+
 /// A codec of an HDA card.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct Codec {
@@ -53,6 +71,7 @@ pub struct Codec {
 
 /// `<audio>`: where sound comes from and goes to on the host. Which attributes count depends on the kind.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Audio::check)]
 pub struct Audio {
     #[xml(attr, required, with = NonZero)]
     pub id: u32,
@@ -83,6 +102,39 @@ pub struct Audio {
     pub input: AudioIo,
     #[xml(child)]
     pub output: AudioIo,
+}
+
+impl Audio {
+    /// Each of the host's systems has settings of its own; those of others are passed over.
+    fn check(&mut self, _: El<'_>) -> Result<()> {
+        use AudioKind as K;
+        let kind = self.kind;
+        let drop = |value: &mut dyn FnMut(), kinds: &[K]| {
+            if !kinds.contains(&kind) {
+                value();
+            }
+        };
+        drop(&mut || self.path = None, &[K::File]);
+        drop(&mut || self.driver = None, &[K::Sdl]);
+        drop(&mut || self.runtime_dir = None, &[K::Pipewire]);
+        drop(&mut || self.server_name = None, &[K::Pulseaudio]);
+        drop(&mut || self.try_mmap = None, &[K::Oss]);
+        drop(&mut || self.exclusive = None, &[K::Oss]);
+        drop(&mut || self.dsp_policy = None, &[K::Oss]);
+        for io in [&mut self.input, &mut self.output] {
+            drop(&mut || io.dev = None, &[K::Alsa, K::Oss]);
+            drop(&mut || io.buffer_count = None, &[K::Coreaudio, K::Oss, K::Sdl]);
+            drop(&mut || io.try_poll = None, &[K::Alsa, K::Oss]);
+            drop(&mut || io.server_name = None, &[K::Jack]);
+            drop(&mut || io.client_name = None, &[K::Jack]);
+            drop(&mut || io.connect_ports = None, &[K::Jack]);
+            drop(&mut || io.exact_name = None, &[K::Jack]);
+            drop(&mut || io.name = None, &[K::Pulseaudio, K::Pipewire]);
+            drop(&mut || io.stream_name = None, &[K::Pulseaudio, K::Pipewire]);
+            drop(&mut || io.latency = None, &[K::Pulseaudio, K::Pipewire]);
+        }
+        Ok(())
+    }
 }
 
 /// One direction of sound.

@@ -1,6 +1,7 @@
 //! Host resources of the guest: block I/O weights, partition, key wrapping, launch security, power management, events.
 
-use virt_xml::{Hex, OnOff, Wrapping, Xml, YesNo, names};
+use virt_xml::rt_error::{Code, Domain, Result};
+use virt_xml::{El, Hex, OnOff, Wrapping, Xml, YesNo, names};
 
 /// `<blkiotune>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
@@ -61,9 +62,25 @@ names! {
 
 /// `<keywrap>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = KeyWrap::check)]
 pub struct KeyWrap {
     #[xml(child = "cipher")]
     pub ciphers: Vec<KeyWrapState>,
+}
+
+impl KeyWrap {
+    /// Each cipher once; they are written in one order.
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        self.ciphers.sort_by_key(|c| c.name.as_str());
+        if let Some(two) = self.ciphers.windows(2).find(|w| w[0].name == w[1].name) {
+            let text = format!(
+                "A domain definition can have no more than one cipher node with name {}",
+                two[0].name
+            );
+            return Err(e.error(Code::InternalError, Domain::Domain, text));
+        }
+        Ok(())
+    }
 }
 
 /// Whether keys of one cipher are wrapped.

@@ -17,6 +17,13 @@ use crate::emulator::Emulator;
 pub(super) fn assign(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     let name = def.os.kind.machine.clone().unwrap_or_default();
     let express = machine::has_pcie_root(&emulator.arch, &name);
+    // Boards of these architectures that have no PCI are left without: whatever their devices are, they sit elsewhere.
+    let board = machine::is_arm(&emulator.arch)
+        || emulator.arch.starts_with("riscv")
+        || emulator.arch == "loongarch64";
+    if board && !express && !machine::has_pci_root(&emulator.arch, &name) {
+        return Ok(());
+    }
     let guest = Guest { needs: Needs::of(&name, &emulator.arch), name };
     let models = buses(def, false)?;
     let spare_port = express && models.len() <= 1;

@@ -196,6 +196,9 @@ pub(super) fn visit<E>(
     {
         act((&mut vsock.info, needs))?;
     }
+    for iommu in d.iommus.iter_mut().filter(|i| i.model == IommuModel::Virtio) {
+        act((&mut iommu.info, n.integrated()))?;
+    }
     for panic in d.panics.iter_mut().filter(|p| p.model == Some(PanicModel::Pvpanic)) {
         act((&mut panic.info, n.integrated()))?;
     }
@@ -205,9 +208,6 @@ pub(super) fn visit<E>(
         if let Some(needs) = n.virtio {
             act((&mut memory.info, needs))?;
         }
-    }
-    for iommu in d.iommus.iter_mut().filter(|i| i.model == IommuModel::Virtio) {
-        act((&mut iommu.info, n.integrated()))?;
     }
     for crypto in &mut d.cryptos {
         act((&mut crypto.info, n.pci))?;

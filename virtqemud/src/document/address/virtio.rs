@@ -21,7 +21,7 @@ pub(super) fn assign(def: &mut Domain, emulator: &Emulator) -> Result<()> {
         channels(def)
     } else {
         let mut wrong = false;
-        visit(def, &mut |info, _| wrong |= matches!(info.address, Some(Address::Ccw(_))));
+        visit(def, true, &mut |info, _| wrong |= matches!(info.address, Some(Address::Ccw(_))));
         if wrong {
             return Err(unsupported(format!("CCW addresses are not supported by machine type '{name}'")));
         }
@@ -44,12 +44,12 @@ fn channels(def: &mut Domain) -> Result<()> {
         }
     };
     def.devices.consoles.iter().for_each(|c| take(&c.info));
-    visit(def, &mut |info, _| take(info));
+    visit(def, true, &mut |info, _| take(info));
     if let Some((css, ss, devno)) = twice {
         return Err(xml_error(format!("The CCW devno '{css:x}.{ss:x}.{devno:04x}' is in use already")));
     }
     let mut full = false;
-    visit(def, &mut |info, _| {
+    visit(def, true, &mut |info, _| {
         let given = match &info.address {
             None => false,
             Some(Address::Ccw(a)) => a.devno.is_some(),
@@ -74,9 +74,12 @@ fn channels(def: &mut Domain) -> Result<()> {
 fn mapped(def: &mut Domain, arch: &str, name: &str) {
     let board = machine::is_arm(arch) && !machine::has_pcie_root(arch, name);
     let mut chosen = board;
-    visit(def, &mut |info, virtio| chosen |= virtio && info.address == Some(Address::VirtioMmio));
+    let can = board || machine::is_arm_virt(arch, name) || machine::is_riscv_virt(arch, name);
+    visit(def, false, &mut |info, virtio| {
+        chosen |= can && virtio && info.address == Some(Address::VirtioMmio);
+    });
     if chosen {
-        visit(def, &mut |info, virtio| {
+        visit(def, false, &mut |info, virtio| {
             if virtio {
                 info.address.get_or_insert(Address::VirtioMmio);
             }
@@ -84,14 +87,18 @@ fn mapped(def: &mut Domain, arch: &str, name: &str) {
     }
 }
 
-/// Visits virtio devices (and channel devices passed through), in the order in which the reference numbers them.
-fn visit(def: &mut Domain, act: &mut dyn FnMut(&mut DeviceInfo, bool)) {
-    let plain = |m: Option<VirtioModel>| matches!(m, None | Some(VirtioModel::Default | VirtioModel::Virtio));
+/// Visits virtio devices (and channel devices passed through), in the order in which the reference numbers them. As
+/// channel devices all variants count, and some that are never mapped.
+fn visit(def: &mut Domain, channel: bool, act: &mut dyn FnMut(&mut DeviceInfo, bool)) {
+    let plain = |m: Option<VirtioModel>| {
+        channel || matches!(m, None | Some(VirtioModel::Default | VirtioModel::Virtio))
+    };
+    let named = |m: &str| m == "virtio" || channel && m.starts_with("virtio-");
     let d = &mut def.devices;
     for x in d.disks.iter_mut().filter(|x| x.target.bus == Some(DiskBus::Virtio) && plain(x.model)) {
         act(&mut x.info, true);
     }
-    for x in d.interfaces.iter_mut().filter(|x| x.model.as_deref() == Some("virtio")) {
+    for x in d.interfaces.iter_mut().filter(|x| x.model.as_deref().is_some_and(named)) {
         act(&mut x.info, true);
     }
     for x in d.sounds.iter_mut().filter(|x| x.model == SoundModel::Virtio) {
@@ -111,8 +118,10 @@ fn visit(def: &mut Domain, act: &mut dyn FnMut(&mut DeviceInfo, bool)) {
     }
     for x in &mut d.controllers {
         let virtio = match x.kind {
-            ControllerKind::VirtioSerial => matches!(x.model.as_deref(), None | Some("virtio")),
-            ControllerKind::Scsi => x.model.as_deref() == Some("virtio-scsi"),
+            ControllerKind::VirtioSerial => x.model.as_deref().is_none_or(named),
+            ControllerKind::Scsi => {
+                x.model.as_deref().is_some_and(|m| m == "virtio-scsi" || channel && named(m))
+            }
             _ => false,
         };
         if virtio {
@@ -123,12 +132,17 @@ fn visit(def: &mut Domain, act: &mut dyn FnMut(&mut DeviceInfo, bool)) {
         act(&mut x.info, true);
     }
     for x in d.filesystems.iter_mut().filter(|x| x.driver.kind != Some(FsDriverType::Mtp) && plain(x.model)) {
+        act(&mut x.info, channel);
+    }
+    let balloon = |m| match m {
+        BalloonModel::Virtio => true,
+        BalloonModel::Transitional | BalloonModel::NonTransitional => channel,
+        BalloonModel::Xen | BalloonModel::None => false,
+    };
+    if let Some(x) = d.memballoon.as_mut().filter(|x| balloon(x.model)) {
         act(&mut x.info, true);
     }
-    if let Some(x) = d.memballoon.as_mut().filter(|x| x.model == BalloonModel::Virtio) {
-        act(&mut x.info, true);
-    }
-    for x in d.rngs.iter_mut().filter(|x| x.model == RngModel::Virtio) {
+    for x in d.rngs.iter_mut().filter(|x| channel || x.model == RngModel::Virtio) {
         act(&mut x.info, true);
     }
     for x in
@@ -137,7 +151,7 @@ fn visit(def: &mut Domain, act: &mut dyn FnMut(&mut DeviceInfo, bool)) {
         act(&mut x.info, true);
     }
     if let Some(x) = d.vsock.as_mut().filter(|x| plain(x.model)) {
-        act(&mut x.info, true);
+        act(&mut x.info, channel);
     }
     for x in &mut d.cryptos {
         act(&mut x.info, true);

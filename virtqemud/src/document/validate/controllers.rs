@@ -95,11 +95,6 @@ impl Checker<'_> {
         if model.ends_with("xhci") && c.ports.is_some_and(|p| p > 15) {
             return Err(unsupported(format!("'{model}' controller only supports up to '15' ports")));
         }
-        if !model.ends_with("xhci") && c.ports.is_some() {
-            return Err(unsupported(format!(
-                "usb controller type '{model}' doesn't support 'ports' with this QEMU binary"
-            )));
-        }
         Ok(())
     }
 }

@@ -17,10 +17,6 @@ impl Checker<'_> {
             return Err(unsupported("cachetune is only supported for KVM domains"));
         }
         self.launch_security()?;
-        if let Some(pin) = self.def.cputune.vcpupins.iter().find(|p| p.vcpu >= vcpus::most(self.def)) {
-            let text = format!("vCPU '{}' is not present in domain definition", pin.vcpu);
-            return Err(unsupported(text));
-        }
         Ok(())
     }
 

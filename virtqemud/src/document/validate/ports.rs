@@ -13,7 +13,8 @@ impl Checker<'_> {
     pub(super) fn ports(&self) -> Result<()> {
         let d = &self.def.devices;
         d.serials.iter().try_for_each(|s| self.serial(s))?;
-        if !d.parallels.is_empty() && !self.emulator.has_type("isa-parallel") {
+        let none = machine::is_s390(self.machine) || machine::is_pseries(self.machine);
+        if none && !d.parallels.is_empty() {
             return Err(unsupported("parallel ports are not supported"));
         }
         for console in &d.consoles {

@@ -20,7 +20,10 @@ impl Checker<'_> {
             {
                 return Err(unsupported("This QEMU binary doesn't support zPCI"));
             }
-            if info.acpi_index.is_some() && !matches!(info.address, Some(Address::Pci(_))) {
+            if info.acpi_index.is_some()
+                && info.address.is_some()
+                && !matches!(info.address, Some(Address::Pci(_)))
+            {
                 return Err(unsupported("ACPI index is only supported for PCI devices"));
             }
             if info.rom.enabled == Some(false) && (info.rom.bar.is_some() || info.rom.file.is_some()) {

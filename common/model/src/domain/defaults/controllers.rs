@@ -128,8 +128,12 @@ pub fn number_controllers(d: &mut Domain) {
 fn unique(d: &Domain) -> Result<(), Error> {
     let mut seen = std::collections::BTreeSet::new();
     for c in &d.devices.controllers {
-        // The parts of an ICH9 USB controller share one index.
+        // The parts of a USB controller share the index of the one that leads them.
         if c.kind == ControllerKind::Usb {
+            if c.info.master_startport.is_none() && !seen.insert((c.kind, c.index)) {
+                let index = c.index.unwrap_or_default();
+                return Err(xml_error(format!("Duplicate USB controllers with index {index}")));
+            }
             continue;
         }
         if !seen.insert((c.kind, c.index)) {

@@ -79,11 +79,11 @@ pub(super) fn complete(d: &mut Domain) -> Result<(), Error> {
         if disk.device == DiskDevice::Cdrom {
             disk.readonly = true;
         }
-        // A drive without a medium is just that, wherever the medium was to come from.
-        if matches!(disk.device, DiskDevice::Cdrom | DiskDevice::Floppy) && disk.source.is_empty() {
-            let common = std::mem::take(disk.source.common_mut());
+        if matches!(disk.device, DiskDevice::Cdrom | DiskDevice::Floppy)
+            && disk.source.is_empty()
+            && matches!(disk.source, DiskSource::Network(_))
+        {
             disk.source = DiskSource::default();
-            *disk.source.common_mut() = common;
         }
         if matches!(disk.source, DiskSource::VhostUser(_)) {
             disk.snapshot.get_or_insert(SnapshotLocation::No);

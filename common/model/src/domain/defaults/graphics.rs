@@ -41,6 +41,9 @@ pub(super) fn complete(d: &mut Domain) -> Result<(), Error> {
                 if none(g.tls_port) {
                     g.tls_port = None;
                 }
+                if !auto && g.port.is_none() && g.tls_port.is_none() {
+                    g.autoport = None;
+                }
             }
             Graphics::Rdp(g) => {
                 listens(&mut g.listen, None, &mut g.listens)?;

@@ -18,10 +18,13 @@ fn clash<'a>(sets: impl Iterator<Item = &'a Bitmap>) -> bool {
 /// Each vcpu and each I/O thread has a line of its own. What contradicts itself is left for validation to refuse.
 pub(super) fn schedulers(d: &mut Domain) {
     let max = d.vcpu.as_ref().and_then(|v| v.max).unwrap_or(1).min(MOST_CPUS);
+    // Pins of vcpus that are not there mean nothing.
+    d.cputune.vcpupins.retain(|p| p.vcpu < max);
     let threads = d.iothread_ids();
     let one = |n: u32| std::iter::once(n).collect::<Bitmap>();
     let tune = &mut d.cputune;
-    if !tune.vcpuscheds.is_empty() && !clash(tune.vcpuscheds.iter().map(|s| &s.vcpus)) {
+    let missing = tune.vcpuscheds.iter().filter_map(|s| s.vcpus.last()).any(|v| v >= max);
+    if !tune.vcpuscheds.is_empty() && !missing && !clash(tune.vcpuscheds.iter().map(|s| &s.vcpus)) {
         let listed = std::mem::take(&mut tune.vcpuscheds);
         let of = |cpu| listed.iter().find(|s| s.vcpus.contains(cpu)).map(|s| (cpu, s));
         let lines = (0..max).filter_map(of).map(|(cpu, s)| VcpuSched { vcpus: one(cpu), ..s.clone() });

@@ -17,7 +17,6 @@ use super::{detail, fail, twice, unsupported, xml};
 pub(super) fn each(d: &Domain) -> Result<()> {
     let dev = &d.devices;
     dev.controllers.iter().try_for_each(controller)?;
-    usb(d)?;
     if d.features.ps2.as_ref().is_some_and(|s| !s.on())
         && dev.inputs.iter().any(|i| i.bus == Some(InputBus::Ps2))
     {
@@ -103,19 +102,27 @@ fn controller(c: &Controller) -> Result<()> {
     Ok(())
 }
 
-/// A guest without USB has no USB devices.
-fn usb(d: &Domain) -> Result<()> {
+/// What is refused as soon as the devices are listed: a guest without USB has no USB devices, and the parts of a USB
+/// controller have one that leads them.
+pub(super) fn while_reading(d: &Domain) -> Result<()> {
     let dev = &d.devices;
     let usb: Vec<_> = dev.controllers.iter().filter(|c| c.kind == ControllerKind::Usb).collect();
     let none = usb.iter().any(|c| c.model.as_deref() == Some("none"));
     if none && usb.len() > 1 {
         return detail("Can't add another USB controller: USB is disabled for this domain");
     }
+    for part in usb.iter().filter(|c| c.info.master_startport.is_some()) {
+        if !usb.iter().any(|c| c.info.master_startport.is_none() && c.index == part.index) {
+            return detail("No master USB controller specified");
+        }
+    }
     if none && !dev.hubs.is_empty() {
         return unsupported("Can't add USB hub: USB is disabled for this domain");
     }
-    let on_usb = dev.inputs.iter().any(|i| i.bus == Some(InputBus::Usb)) || !dev.redirdevs.is_empty();
-    if none && on_usb {
+    if none && dev.inputs.iter().any(|i| i.bus == Some(InputBus::Usb)) {
+        return unsupported("Can't add USB input device. USB bus is disabled");
+    }
+    if none && !dev.redirdevs.is_empty() {
         return unsupported("Device requires USB, but USB is disabled for this domain");
     }
     Ok(())

@@ -57,6 +57,7 @@ pub(super) fn resource_shares(tune: &super::vcpu::CpuTune) -> Result<()> {
 /// The same for labels, features and the rest that contradicts itself in one element.
 pub(super) fn while_reading(d: &Domain) -> Result<()> {
     guest::while_reading(d)?;
+    devices::while_reading(d)?;
     hostdev::while_reading(d)
 }
 

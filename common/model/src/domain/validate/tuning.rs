@@ -29,6 +29,10 @@ pub(super) fn check(d: &Domain) -> Result<()> {
             return unsupported(format!("Cannot find 'iothread' : {id}"));
         }
     }
+    let most = d.vcpu.as_ref().and_then(|v| v.max).unwrap_or(1);
+    if let Some(vcpu) = tune.vcpuscheds.iter().filter_map(|s| s.vcpus.last()).find(|v| *v >= most) {
+        return unsupported(format!("vCPU '{vcpu}' is not present in domain definition"));
+    }
     apart(tune.vcpuscheds.iter().map(|s| &s.vcpus), "vcpusched", "vcpus")?;
     apart(tune.iothreadscheds.iter().map(|s| &s.iothreads), "iothreadsched", "iothreads")?;
     for t in &d.iothreadids.iothreads {
