@@ -130,7 +130,9 @@ fn unique(d: &Domain) -> Result<(), Error> {
     for c in &d.devices.controllers {
         // The parts of a USB controller share the index of the one that leads them.
         if c.kind == ControllerKind::Usb {
-            if c.info.master_startport.is_none() && !seen.insert((c.kind, c.index)) {
+            let part = c.info.master_startport.is_some()
+                || c.model.as_deref().is_some_and(|m| m.starts_with("ich9-uhci"));
+            if !part && !seen.insert((c.kind, c.index)) {
                 let index = c.index.unwrap_or_default();
                 return Err(xml_error(format!("Duplicate USB controllers with index {index}")));
             }
