@@ -12,6 +12,7 @@ pub mod firewall;
 pub mod lifecycle;
 pub mod metadata;
 pub mod network;
+pub mod pool;
 pub mod serve;
 pub mod status;
 pub mod update;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use uuid::Uuid;
 use virt_api::domain::v1alpha1 as api;
@@ -14,6 +15,7 @@ use virt_object::registry::{self, IdCounter, Registry};
 
 use crate::guest::plan::SharedPlanner;
 use crate::guest::{Guest, Published};
+use crate::net::{Names, Networks};
 use crate::process::dac::{Dac, Owner};
 use crate::process::paths::Folders;
 use crate::process::ports::Ports;
@@ -45,6 +47,8 @@ pub struct Parts {
     pub partition: Option<String>,
     /// Folder of port locks, the same for all daemons of a host.
     pub port_locks: PathBuf,
+    /// Where other daemons' sockets are.
+    pub sockets: PathBuf,
 }
 
 /// The driver.
@@ -73,6 +77,12 @@ pub struct Driver {
     pub cgroups: Layout,
     /// Group above all guests' control groups.
     pub partition: Option<String>,
+    /// virtnetworkd.
+    pub networks: Arc<Networks>,
+    /// Names of taps.
+    pub names: Names,
+    /// Whether virtnetworkd's events are followed.
+    pub following: AtomicBool,
     events: Arc<dyn EventSink>,
 }
 
@@ -81,7 +91,18 @@ impl Driver {
     ///
     /// Errors: a folder cannot be made, the id counter is damaged.
     pub fn new(parts: Parts) -> Result<Arc<Self>> {
-        let Parts { settings, folders, busy, work, planner, events, launcher, partition, port_locks } = parts;
+        let Parts {
+            settings,
+            folders,
+            busy,
+            work,
+            planner,
+            events,
+            launcher,
+            partition,
+            port_locks,
+            sockets,
+        } = parts;
         let owner = settings.user.as_ref().map(|u| u.owner);
         make_folders(&folders, owner)?;
         if let Err(error) = std::fs::create_dir_all(&port_locks) {
@@ -108,6 +129,9 @@ impl Driver {
             launcher,
             cgroups,
             partition,
+            networks: Arc::new(Networks::new(sockets)),
+            names: Names::default(),
+            following: AtomicBool::new(false),
             events,
         }))
     }

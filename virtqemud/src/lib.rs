@@ -13,6 +13,7 @@ pub mod guest;
 pub mod host;
 pub mod keycodes;
 pub mod live;
+pub mod net;
 pub mod process;
 pub mod qmp;
 pub mod serve;

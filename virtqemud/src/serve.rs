@@ -65,6 +65,7 @@ pub async fn start(context: Context) -> Result<Running> {
         launcher: launcher()?,
         partition: partition(&context.paths),
         port_locks: port_locks(&context.paths),
+        sockets: context.paths.grpc(),
     })?;
     let definitions = Definitions::new(driver.clone(), emulators.clone());
     let loader = definitions.clone();

@@ -125,8 +125,8 @@ fn a_port_comes_back_equal() {
     let text = "<networkport>
   <uuid>5d744f21-ba4a-4d6e-bdb2-30a35ff3207d</uuid>
   <owner>
-    <uuid>d54df46f-1ab5-4a22-8618-4560ef5fac2c</uuid>
     <name>vm1</name>
+    <uuid>d54df46f-1ab5-4a22-8618-4560ef5fac2c</uuid>
   </owner>
   <group>web1</group>
   <mac address='52:54:00:7b:35:93'/>

@@ -19,7 +19,7 @@ use crate::definitions::{self, Affect};
 use crate::driver::Driver;
 use crate::network::{Network as Handle, NetworkExt, WorkExt};
 use crate::update::{Command, Update};
-use crate::{lifecycle, metadata};
+use crate::{lifecycle, metadata, pool};
 use events::Watched;
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -226,13 +226,11 @@ impl NetworkService for NetworkApi {
             let inactive = request.flags & VIR_NETWORK_XML_INACTIVE != 0;
             let config = published.value.config.as_ref().filter(|_| inactive);
             let document = config.map_or_else(|| published.value.document(), Ok)?;
-            let ports = u32::try_from(published.value.ports.len()).unwrap_or(u32::MAX);
-            let xml = if inactive || ports == 0 {
+            let ports = &published.value.ports;
+            let xml = if inactive || ports.is_empty() {
                 document.format(Mode::CONFIG)
             } else {
-                let mut shown = (**document).clone();
-                shown.connections = Some(ports);
-                shown.format(Mode::LIVE)
+                pool::shown(document, ports).format(Mode::LIVE)
             };
             Ok(GetXmlResponse { xml })
         })

@@ -12,7 +12,7 @@ use virt_model::network::port::{BridgePlug, NetworkPort, Plug};
 use virt_object::owner::{Class, Spec};
 
 use crate::network::{Network, NetworkExt, invalid};
-use crate::status;
+use crate::{pool, status};
 use virt_host::link;
 
 fn answer(network: &Network, port: &NetworkPort) -> Port {
@@ -46,15 +46,7 @@ pub(super) fn get(network: &Network, uuid: &[u8]) -> Result<Port> {
 }
 
 /// What a card of this network is plugged into.
-fn plug(net: &Document, group: Option<&str>) -> Result<Plug> {
-    if group.is_some() && net.portgroup(group).is_none() {
-        let text = format!(
-            "network '{}' doesn't have a portgroup named '{}'",
-            net.name(),
-            group.unwrap_or_default()
-        );
-        return Err(Error::new(Code::InvalidArg, Domain::Network, text));
-    }
+fn plug(net: &Document, ports: &[NetworkPort], wanted: &NetworkPort) -> Result<Plug> {
     let mac_table_manager = net.bridge.mac_table_manager;
     match (&net.bridge.name, net.mode()) {
         (Some(bridge), mode) if net.owns_bridge() || mode == ForwardMode::Bridge => {
@@ -62,8 +54,7 @@ fn plug(net: &Document, group: Option<&str>) -> Result<Plug> {
             let plug = BridgePlug { bridge: bridge.clone(), mac_table_manager };
             Ok(if net.owns_bridge() { Plug::Network(plug) } else { Plug::Bridge(plug) })
         }
-        // Pools of host interfaces and cards are not built yet.
-        _ => Err(Error::no_support(Domain::Network, "virNetworkPortCreateXML")),
+        _ => pool::choose(net, ports, wanted),
     }
 }
 
@@ -90,7 +81,7 @@ pub(super) async fn create(network: &Network, xml: &str, reclaim: bool) -> Resul
                     let text = format!("network port with UUID {uuid} already exists");
                     return Err(Error::new(Code::NetworkPortExist, Domain::Network, text));
                 }
-                inherit(&mut port, live)?;
+                inherit(&mut port, live, &published.value.ports)?;
                 status::save_port(work, &port)?;
                 let stored = port.clone();
                 work.publish(|p| {
@@ -106,9 +97,9 @@ pub(super) async fn create(network: &Network, xml: &str, reclaim: bool) -> Resul
 }
 
 /// What a card does not say itself comes from its portgroup, then from the network.
-fn inherit(port: &mut NetworkPort, net: &Document) -> Result<()> {
+fn inherit(port: &mut NetworkPort, net: &Document, ports: &[NetworkPort]) -> Result<()> {
     if port.plug.is_none() {
-        port.plug = Some(plug(net, port.group.as_deref())?);
+        port.plug = Some(plug(net, ports, port)?);
     }
     let group = net.portgroup(port.group.as_deref());
     port.group = group.and_then(|g| g.name.clone());

@@ -43,7 +43,7 @@ pub async fn start(
             Box::pin(async move {
                 let config = work.published().value.config.clone();
                 match config {
-                    Some(config) => work.start(config, how).await,
+                    Some(config) => Box::pin(work.start(config, how)).await,
                     None => Err(already_running()),
                 }
             })
@@ -100,7 +100,7 @@ async fn start_transient(work: &mut Work, document: Arc<Document>, how: Start) -
         let text = format!("domain is already active as '{name}'");
         return Err(Error::new(Code::OperationInvalid, From::Domain, text));
     }
-    let started = work.start(document, how).await;
+    let started = Box::pin(work.start(document, how)).await;
     if started.is_err() && !work.published().value.is_persistent() {
         work.driver.guests.remove(&work.uuid);
     }

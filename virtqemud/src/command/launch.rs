@@ -66,18 +66,18 @@ pub enum Monitor {
 }
 
 /// Descriptors of one network card.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetFds {
-    /// The tap, one for each queue.
-    pub tap: Vec<i32>,
+    /// The tap, one for each queue: a number, or the name that a running QEMU knows it by.
+    pub tap: Vec<String>,
     /// vhost-net, one for each queue or none.
-    pub vhost: Vec<i32>,
+    pub vhost: Vec<String>,
 }
 
 impl NetFds {
     /// Stands for a descriptor in a line that is only shown.
     pub(super) fn placeholder(index: usize) -> Self {
-        Self { tap: vec![25 + index as i32], vhost: Vec::new() }
+        Self { tap: vec![(25 + index).to_string()], vhost: Vec::new() }
     }
 }
 
@@ -105,8 +105,8 @@ pub struct LaunchContext<'a> {
     pub monitor: Monitor,
     /// Listening sockets of ports that were made before and are inherited, by path; QEMU makes the others itself.
     pub socket_fds: HashMap<String, i32>,
-    /// Descriptors of network cards, by position among the interfaces.
-    pub net_fds: HashMap<usize, NetFds>,
+    /// Descriptors of network cards, by alias.
+    pub net_fds: HashMap<String, NetFds>,
     /// vhost-vsock, opened.
     pub vsock_fd: Option<i32>,
     /// vhost-scsi, opened.

@@ -54,7 +54,7 @@ impl Builder<'_> {
         let fds = if self.launch.native {
             Some(NetFds::placeholder(index))
         } else {
-            self.launch.net_fds.get(&index).cloned()
+            net.info.alias.as_ref().and_then(|alias| self.launch.net_fds.get(alias)).cloned()
         };
         if let Some(fds) = fds.filter(|f| !f.tap.is_empty()) {
             return Ok(tap(net, &fds).with("id", id));
@@ -179,13 +179,12 @@ impl Builder<'_> {
 
 /// A card on a tap that was opened before.
 fn tap(net: &Interface, fds: &NetFds) -> Props {
-    let joined = |fds: &[i32]| fds.iter().map(i32::to_string).collect::<Vec<_>>().join(":");
     let mut props = Props::new().with("type", "tap");
     let many = fds.tap.len() > 1;
-    props.put(if many { "fds" } else { "fd" }, joined(&fds.tap));
+    props.put(if many { "fds" } else { "fd" }, fds.tap.join(":"));
     if !fds.vhost.is_empty() {
         props.put("vhost", true);
-        props.put(if many { "vhostfds" } else { "vhostfd" }, joined(&fds.vhost));
+        props.put(if many { "vhostfds" } else { "vhostfd" }, fds.vhost.join(":"));
     }
     props.opt("sndbuf", net.tune.sndbuf)
 }

@@ -68,7 +68,7 @@ impl Planner for DocumentPlanner {
             channel_dir: place.paths.channels.display().to_string(),
             monitor: Monitor::Fd(place.monitor),
             socket_fds: place.sockets.clone(),
-            net_fds: HashMap::new(),
+            net_fds: place.cards.clone(),
             vsock_fd: None,
             vhost_scsi_fd: None,
             tpm_socket: None,

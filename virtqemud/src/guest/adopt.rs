@@ -30,6 +30,7 @@ use super::status::{self, Status};
 use super::work::{Held, Run, Work};
 use super::{Guest, Published, watch};
 use crate::driver::Driver;
+use crate::net::{Holding, replug};
 use crate::process::dac::Given;
 use crate::process::ended::ends_within;
 use crate::process::paths::RunPaths;
@@ -106,9 +107,12 @@ fn read(driver: &Arc<Driver>, path: &Path) -> Result<Found> {
         Some(_) => Given::known(files(&status.domain)),
         None => Given::default(),
     };
+    let interfaces = &status.domain.devices.interfaces;
+    interfaces.iter().filter_map(|c| c.target.as_deref()).for_each(|name| driver.names.note(name));
+    let cards = Holding::all(interfaces);
     let ports = if process.is_some() { mark_ports(driver, &status) } else { Vec::new() };
     let sockets = sockets::paths(&status.domain);
-    let held = Held { paths, group, given, sockets, _ports: ports };
+    let held = Held { paths, group, given, sockets, _ports: ports, cards };
     Ok(Found { status, uuid, name, id, process, held })
 }
 
@@ -291,6 +295,9 @@ impl Work {
             _busy: self.driver.busy.token(),
         }));
         self.publish_live()?;
+        if self.run.as_ref().is_some_and(|r| r.held.cards.iter().any(|c| c.port().is_some())) {
+            replug::follow(&self.driver);
+        }
         watch::spawn(self.driver.clone(), self.uuid, id, process, events);
         self.catch_up(now.running, &now.status).await?;
         Ok(Reached::Yes)

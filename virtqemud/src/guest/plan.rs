@@ -7,6 +7,7 @@ use std::sync::Arc;
 use virt_error::Result;
 use virt_model::domain::Domain;
 
+use crate::command::NetFds;
 use crate::process::dac::Owner;
 use crate::process::paths::RunPaths;
 
@@ -25,6 +26,8 @@ pub struct Place {
     pub owner: Option<Owner>,
     /// Address of VNC servers whose document names none.
     pub vnc_listen: String,
+    /// Descriptors of network cards in the process, by alias.
+    pub cards: HashMap<String, NetFds>,
 }
 
 /// A process to start.

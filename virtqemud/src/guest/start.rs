@@ -11,6 +11,7 @@ use virt_consts::*;
 use virt_error::{Code, Domain as From, Error, Result};
 use virt_model::domain::Domain;
 use virt_model::domain::chardev::{ChannelTarget, CharBackend, PortState};
+use virt_model::domain::interface::LinkState;
 use virt_object::undo::Undo;
 
 use super::state::{Paused, Running, Shutoff, State};
@@ -41,7 +42,7 @@ impl Work {
             return Err(Error::new(Code::OperationInvalid, From::Qemu, "domain is already running"));
         }
         let mut undo = Undo::new(format!("start of {}", self.published().value.name));
-        let begun = self.try_start(config, how, &mut undo).await;
+        let begun = Box::pin(self.try_start(config, how, &mut undo)).await;
         if begun.is_err() {
             self.forget_run();
         }
@@ -111,9 +112,13 @@ impl Work {
     async fn learn(&mut self, staged: Staged, monitor: Client) -> Result<()> {
         let (cpus, chardevs) = (QueryCpusFast {}, QueryChardev {});
         let (cpus, chardevs) = tokio::try_join!(monitor.run(&cpus), monitor.run(&chardevs))?;
-        let Staged { mut live, paths, process, group, given, ports, sockets, log_from } = staged;
+        let Staged { mut live, paths, process, group, given, ports, sockets, cards, log_from } = staged;
         let id = live.id.unwrap_or(-1);
         fill_ports(&mut live, &chardevs);
+        pull_cables(&live, &monitor).await?;
+        if cards.iter().any(|c| c.port().is_some()) {
+            crate::net::replug::follow(&self.driver);
+        }
         let vcpus = cpus.iter().map(|c| status::Vcpu { id: c.cpu_index, pid: c.thread_id }).collect();
         let run = Run {
             id,
@@ -123,7 +128,7 @@ impl Work {
             vcpus,
             fake_reboot: false,
             log_from,
-            held: Held { paths, group, given, sockets, _ports: ports },
+            held: Held { paths, group, given, sockets, _ports: ports, cards },
             _busy: self.driver.busy.token(),
         };
         self.run = Some(Box::new(run));
@@ -168,6 +173,15 @@ impl Work {
             tracing::error!(?error, "a failed start");
         }
     }
+}
+
+/// Cards begin with their cable in; those whose document wants it out lose it before the guest runs.
+async fn pull_cables(live: &Domain, monitor: &Client) -> Result<()> {
+    let down = live.devices.interfaces.iter().filter(|c| c.link == Some(LinkState::Down));
+    for alias in down.filter_map(|c| c.info.alias.as_ref()) {
+        monitor.run_untyped("set_link", &serde_json::json!({"name": alias, "up": false})).await?;
+    }
+    Ok(())
 }
 
 /// The reference's words for a QEMU that ended before it answered.

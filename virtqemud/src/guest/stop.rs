@@ -99,7 +99,7 @@ impl Work {
 /// Gives back what a run held. The status file goes last, after the control group: a daemon that dies in the middle
 /// finds the rest by it.
 async fn release(work: &Work, held: Held, reason: Shutoff) {
-    let Held { paths, group, given, sockets, _ports } = held;
+    let Held { paths, group, given, sockets, _ports, cards } = held;
     let dac = work.driver.dac;
     let files = [paths.pid_file.clone(), paths.status.clone()];
     let done = blocking(move || {
@@ -114,6 +114,9 @@ async fn release(work: &Work, held: Held, reason: Shutoff) {
     });
     if let Err(error) = done.await {
         tracing::error!(?error, "releasing what a guest held");
+    }
+    for card in cards {
+        card.release(&work.driver.networks).await;
     }
     if let Err(error) = kill::remove_group(group).await {
         tracing::warn!(?error, "releasing what a guest held");

@@ -11,6 +11,7 @@ use virt_error::{Domain as From, Error, Result};
 use virt_host::cgroup::Group;
 use virt_host::process::Process;
 use virt_model::domain::Domain;
+use virt_model::domain::interface::Interface;
 use virt_object::registry::{Entry, Snapshot};
 
 use super::shared::Shared;
@@ -18,6 +19,7 @@ use super::state::State;
 use super::status::{self, Status};
 use super::{Published, not_running};
 use crate::driver::Driver;
+use crate::net::Holding;
 use crate::process::dac::Given;
 use crate::process::paths::RunPaths;
 use crate::process::ports::Port;
@@ -47,6 +49,8 @@ pub struct Held {
     pub(super) sockets: Vec<PathBuf>,
     /// Held while the guest runs.
     pub(super) _ports: Vec<Port>,
+    /// What its network cards hold.
+    pub cards: Vec<Holding>,
 }
 
 /// One run of a guest: everything that ends with it.
@@ -165,10 +169,18 @@ impl Work {
 
     /// Writes the status file of the run.
     pub fn save_status(&self) -> Result<()> {
-        let Some(run) = &self.run else { return Ok(()) };
+        match &self.run {
+            Some(run) => self.status()?.save(&run.held.paths.status),
+            None => Ok(()),
+        }
+    }
+
+    /// What the status file of the run holds. Errors: "domain is not running".
+    pub fn status(&self) -> Result<Status> {
+        let run = self.run.as_ref().ok_or_else(not_running)?;
         let published = self.published();
         let (state, reason) = published.value.state.names();
-        let status = Status {
+        Ok(Status {
             state: state.into(),
             reason: Some(reason.into()),
             pid: run.process.pid(),
@@ -181,8 +193,7 @@ impl Work {
                 log_from: run.log_from,
             }),
             ..first_status(&run.held.paths, &run.live, self.driver.settings.remember_owner)
-        };
-        status.save(&run.held.paths.status)
+        })
     }
 
     /// Notes something that its supporters should know, once a run.
@@ -201,6 +212,22 @@ impl Work {
             tracing::warn!(?error, "cannot write a status file");
         }
     }
+}
+
+/// Notes in a running guest's status file what one card is about to hold; `guest` has that card at `at`.
+pub fn with_card(
+    status: &Status,
+    path: &std::path::Path,
+    guest: &Domain,
+    at: usize,
+    card: &Interface,
+) -> Result<()> {
+    let mut noted = status.clone();
+    noted.domain = guest.clone();
+    if let Some(place) = noted.domain.devices.interfaces.get_mut(at) {
+        *place = card.clone();
+    }
+    noted.save(path)
 }
 
 /// The status of a guest whose process was not started yet.

@@ -9,12 +9,14 @@ use virt_model::Mode;
 use virt_model::domain::Domain;
 use virt_model::domain::disk::{Disk, DiskDevice};
 use virt_object::blocking;
+use virt_object::undo::Undo;
 
-use super::{ask, line, link};
+use super::{ask, cards, line, link};
 use crate::config::devices::{self, Device};
 use crate::document::{self, alias, nodes};
 use crate::emulator::Emulators;
 use crate::guest::Work;
+use crate::net::{Holding, replug};
 
 /// How long a guest may take to let a device go, as in the reference.
 const UNPLUG: Duration = Duration::from_secs(5);
@@ -24,12 +26,14 @@ const UNPLUG: Duration = Duration::from_secs(5);
 /// # Errors
 /// As [`devices::attach`] and completion; code 3 for kinds that cannot be plugged yet; code 1 with QEMU's text.
 pub async fn attach(work: &mut Work, emulators: Arc<Emulators>, xml: &str) -> Result<()> {
-    let device = devices::read(xml, Mode::LIVE)?;
+    let mut device = devices::read(xml, Mode::LIVE)?;
     if !matches!(device, Device::Disk(_) | Device::Interface(_)) {
         return Err(Error::no_support(From::Qemu, "virDomainAttachDeviceFlags"));
     }
-    if let Device::Disk(disk) = &device {
-        line::check_image(work, disk).await?;
+    match &mut device {
+        Device::Disk(disk) => line::check_image(work, disk).await?,
+        Device::Interface(card) => card.forget_run(),
+        _ => {}
     }
     let before = work.run()?.live.clone();
     let mut new = before.clone();
@@ -46,20 +50,50 @@ pub async fn attach(work: &mut Work, emulators: Arc<Emulators>, xml: &str) -> Re
     // Completion is for the new device only: what runs already stays as it is.
     let mut new = graft(&before, new);
     let file = name_new(&mut new, &before);
-    let difference = line::difference(work, &new).await?;
+    let mut undo = Undo::new("plugging a device in");
+    let plugged = plug(work, &before, &mut new, file.as_deref(), &mut undo).await;
+    undo.guard(plugged).await?;
+    let run = work.run()?;
+    run.held.cards = Holding::all(&new.devices.interfaces);
+    run.live = new;
+    work.publish_live()?;
+    if work.run()?.held.cards.iter().any(|c| c.port().is_some()) {
+        replug::follow(&work.driver);
+    }
+    Ok(())
+}
+
+async fn plug(
+    work: &mut Work,
+    before: &Domain,
+    new: &mut Domain,
+    file: Option<&str>,
+    undo: &mut Undo,
+) -> Result<()> {
+    let card = new.devices.interfaces.iter().position(|c| !has(before, c.info.alias.as_deref()));
+    let fresh = match card {
+        Some(at) => cards::connect(work, new, at, undo).await?,
+        None => None,
+    };
+    let names = fresh.as_ref().map(|f| (f.alias.clone(), f.names()));
+    let difference = line::difference(work, new, names).await?;
     if !difference.removed.is_empty() {
         let text = "the change reaches devices that the guest has";
         return Err(Error::fault(From::Qemu, text).with("removed", format!("{:?}", difference.removed)));
     }
-    line::lend(work, file.as_deref()).await?;
-    if let Err(error) = line::add(work, &difference.added).await {
-        if let Some(file) = &file {
-            work.take_back(file.as_ref());
-        }
-        return Err(error);
+    line::lend(work, file).await?;
+    let added = match fresh {
+        Some(fresh) => cards::add(work, fresh, &difference.added).await,
+        None => line::add(work, &difference.added).await,
+    };
+    if let (Err(_), Some(file)) = (&added, file) {
+        work.take_back(file.as_ref());
     }
-    work.run()?.live = new;
-    work.publish_live()
+    added
+}
+
+fn has(domain: &Domain, alias: Option<&str>) -> bool {
+    domain.devices.interfaces.iter().any(|c| c.info.alias.as_deref() == alias)
 }
 
 /// The running document with the devices of another that have no name yet, each in its place.
@@ -106,7 +140,7 @@ pub async fn detach(work: &mut Work, xml: &str) -> Result<()> {
     }
     let mut new = work.run()?.live.clone();
     devices::detach(&mut new, &device)?;
-    let difference = line::difference(work, &new).await?;
+    let difference = line::difference(work, &new, None).await?;
     if !difference.added.is_empty() {
         let text = "the change reaches devices that stay";
         return Err(Error::fault(From::Qemu, text).with("added", format!("{:?}", difference.added)));
@@ -124,8 +158,15 @@ pub async fn detach(work: &mut Work, xml: &str) -> Result<()> {
     if let Some(file) = freed {
         work.take_back(file.as_ref());
     }
-    work.run()?.live = new;
-    work.publish_live()
+    let run = work.run()?;
+    let gone = std::mem::replace(&mut run.held.cards, Holding::all(&new.devices.interfaces));
+    let gone: Vec<_> = gone.into_iter().filter(|c| !run.held.cards.contains(c)).collect();
+    run.live = new;
+    work.publish_live()?;
+    for card in gone {
+        card.release(&work.driver.networks).await;
+    }
+    Ok(())
 }
 
 async fn wait_gone(work: &Work, id: &str) -> Result<()> {
@@ -183,7 +224,7 @@ async fn change_medium(work: &mut Work, wanted: Disk) -> Result<()> {
         disk.backing = None;
     }
     let alias = disk.info.alias.clone().unwrap_or_default();
-    let difference = line::difference(work, &new).await?;
+    let difference = line::difference(work, &new, None).await?;
     let images =
         |parts: &[line::Part]| parts.iter().filter(|p| p.flag == "-blockdev").cloned().collect::<Vec<_>>();
     let (added, removed) = (images(&difference.added), images(&difference.removed));

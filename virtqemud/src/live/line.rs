@@ -13,8 +13,10 @@ use virt_model::domain::disk::Disk;
 use virt_object::blocking;
 
 use super::ask;
+use crate::command::NetFds;
 use crate::guest::Work;
 use crate::guest::plan::Place;
+use crate::net;
 use crate::process::images;
 
 /// One argument that only one of the lines has.
@@ -35,18 +37,25 @@ pub struct Difference {
     pub removed: Vec<Part>,
 }
 
-/// Compares the command lines of a run's document and of a changed one.
+/// Compares the command lines of a run's document and of a changed one. `fresh` are the descriptors of a new card.
 ///
 /// # Errors
 /// What the new document's line refuses.
-pub async fn difference(work: &mut Work, new: &Domain) -> Result<Difference> {
+pub async fn difference(
+    work: &mut Work,
+    new: &Domain,
+    fresh: Option<(String, NetFds)>,
+) -> Result<Difference> {
     let (planner, vnc_listen) = (work.driver.planner.clone(), work.driver.settings.vnc_listen.clone());
     let run = work.run()?;
     let (id, paths) = (run.id, run.held.paths.clone());
-    let place = Place { id, paths, monitor: 0, sockets: HashMap::new(), owner: None, vnc_listen };
+    let cards = net::named(&run.live);
+    let mut place = Place { id, paths, monitor: 0, sockets: HashMap::new(), owner: None, vnc_listen, cards };
     let (old, new) = (run.live.clone(), new.clone());
     blocking::run(move || {
-        let (old, new) = (planner.command(&old, &place)?.argv, planner.command(&new, &place)?.argv);
+        let old = planner.command(&old, &place)?.argv;
+        place.cards.extend(fresh);
+        let new = planner.command(&new, &place)?.argv;
         Ok(compare(&parts(&old), &parts(&new)))
     })
     .await

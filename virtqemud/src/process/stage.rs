@@ -16,6 +16,7 @@ use virt_host::process::Process;
 use virt_launch::{Keep, Limit, Request, Resource, Step, User};
 use virt_model::domain::Domain;
 use virt_model::domain::graphics::Graphics;
+use virt_model::domain::interface::Interface;
 use virt_model::domain::seclabel::{Seclabel, SeclabelKind};
 use virt_object::undo::Undo;
 
@@ -23,9 +24,11 @@ use super::dac::{Given, Owner};
 use super::paths::RunPaths;
 use super::ports::Port;
 use super::{images, log, sockets};
+use crate::command::NetFds;
 use crate::driver::Driver;
 use crate::guest::plan::{Command, Place, files, output_files};
 use crate::guest::status::Status;
+use crate::net::{self, Holding};
 
 /// The monitor's listening socket in the process.
 pub const MONITOR_FD: i32 = 30;
@@ -46,6 +49,8 @@ pub struct Staged {
     pub ports: Vec<Port>,
     /// Sockets that its ports listen on.
     pub sockets: Vec<PathBuf>,
+    /// What its network cards hold.
+    pub cards: Vec<Holding>,
     /// Where QEMU's words begin in the log.
     pub log_from: u64,
 }
@@ -71,6 +76,7 @@ pub fn stage(
         sockets: HashMap::new(),
         owner,
         vnc_listen: driver.settings.vnc_listen.clone(),
+        cards: HashMap::new(),
     };
     let mut live = driver.planner.prepare(config, &place)?;
     live.id = Some(id);
@@ -78,10 +84,13 @@ pub fn stage(
     let ports = assign_ports(driver, &mut live)?;
     let sockets = sockets::paths(&live);
     place.sockets = sockets::numbers(&sockets, MONITOR_FD + 1);
-    let command = driver.planner.command(&live, &place)?;
 
-    first_status(&paths, &live).save(&paths.status)?;
+    let note = |live: &Domain| first_status(&paths, live).save(&paths.status);
+    note(&live)?;
     undo_file(undo, "status file", paths.status.clone());
+    let mut card_fds = Vec::new();
+    place.cards = connect_cards(driver, &mut live, undo, &note, 1 + sockets.len(), &mut card_fds)?;
+    let command = driver.planner.command(&live, &place)?;
     let group = control_group(driver, id, &name, undo)?;
     for dir in [&paths.lib, &paths.channels] {
         private_folder(dir, owner)?;
@@ -98,11 +107,51 @@ pub fn stage(
     }
     let log_from = begin_log(&paths.log, &command)?;
     undo_file(undo, "pid file", paths.pid_file.clone());
+    inherited.extend(card_fds);
     let process = launch(driver, &command, &paths, &group, inherited)?;
     let process = Arc::new(process);
     let kill = process.clone();
     undo.add_async("process", move || async move { super::kill::now(&kill).await });
-    Ok(Staged { live, paths, process, group, given, ports, sockets, log_from })
+    let cards = Holding::all(&live.devices.interfaces);
+    Ok(Staged { live, paths, process, group, given, ports, sockets, cards, log_from })
+}
+
+/// Connects all network cards. Their descriptors are numbered from `first` on; answers them by alias.
+fn connect_cards(
+    driver: &Arc<Driver>,
+    live: &mut Domain,
+    undo: &mut Undo,
+    note: &dyn Fn(&Domain) -> Result<()>,
+    first: usize,
+    inherited: &mut Vec<(i32, OwnedFd)>,
+) -> Result<HashMap<String, NetFds>> {
+    let mut found = HashMap::new();
+    let runtime = tokio::runtime::Handle::current();
+    let mut keep = |fd| {
+        let number = MONITOR_FD + i32::try_from(first + inherited.len()).unwrap_or(i32::MAX / 2);
+        inherited.push((number, fd));
+        number.to_string()
+    };
+    for at in 0..live.devices.interfaces.len() {
+        let mut card = live.devices.interfaces[at].clone();
+        let context = net::Context::new(&driver.networks, &driver.names, &runtime, live);
+        let mut write = |card: &Interface| {
+            let mut with = live.clone();
+            with.devices.interfaces[at] = card.clone();
+            note(&with)
+        };
+        let connected = net::connect(&mut card, &context, undo, &mut write)?;
+        live.devices.interfaces[at] = card;
+        if let Some(connected) = connected {
+            let tap = connected.tap.into_iter().map(&mut keep).collect();
+            let vhost = connected.vhost.into_iter().map(&mut keep).collect();
+            found.insert(connected.alias, NetFds { tap, vhost });
+        }
+    }
+    if !found.is_empty() {
+        note(live)?;
+    }
+    Ok(found)
 }
 
 /// What a running guest's document tells of its place on the host: partition and owner.

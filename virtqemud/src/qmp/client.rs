@@ -165,6 +165,17 @@ impl Client {
         answer(name, &line)
     }
 
+    /// As [`Client::run_untyped`], with descriptors.
+    pub async fn run_untyped_with_fds(
+        &self,
+        name: &str,
+        arguments: &Value,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Value> {
+        let line = self.ask(name, arguments, fds, deadline(name)).await?;
+        answer(name, &line)
+    }
+
     /// Passes a user's whole command object on and returns QEMU's whole answer, an error answer included.
     pub async fn pass(&self, command: &str) -> Result<String> {
         let mut object: serde_json::Map<String, Value> =

@@ -123,6 +123,7 @@ impl Host {
             events: events.clone(),
             launcher: launcher(),
             partition: is_root.then(|| format!("/machine/virtd-test-{}", std::process::id())),
+            sockets: root.path().join("run/libvirt/grpc"),
             port_locks: root.path().join("ports"),
         })
         .expect("a driver");

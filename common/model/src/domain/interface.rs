@@ -3,6 +3,7 @@
 use virt_xml::rt_error::{Code, Domain, Result};
 use virt_xml::{Base0, El, Mode, NonZero, OnOff, Xml, YesNo, names};
 
+use super::actual::Actual;
 use super::address::PciAddress;
 use super::chardev::Reconnect;
 use super::info::{DeviceInfo, VirtioOptions};
@@ -141,9 +142,15 @@ pub struct NetworkNet {
     pub mac_table_manager: Option<String>,
 }
 
-/// A host bridge.
+/// A host bridge. A running guest's card may have it from a network.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct BridgeNet {
+    #[xml(attr, live)]
+    pub network: Option<String>,
+    #[xml(attr, live)]
+    pub portgroup: Option<String>,
+    #[xml(attr = "portid", with = UuidText, live)]
+    pub port_id: Option<Uuid>,
     #[xml(attr, required)]
     pub bridge: Option<String>,
     #[xml(attr = "macTableManager", live)]
@@ -157,9 +164,15 @@ pub struct InternalNet {
     pub name: Option<String>,
 }
 
-/// macvtap over a host device.
+/// macvtap over a host device. A running guest's card may have it from a network.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct DirectNet {
+    #[xml(attr, live)]
+    pub network: Option<String>,
+    #[xml(attr, live)]
+    pub portgroup: Option<String>,
+    #[xml(attr = "portid", with = UuidText, live)]
+    pub port_id: Option<Uuid>,
     #[xml(attr, required)]
     pub dev: Option<String>,
     #[xml(attr)]
@@ -240,6 +253,8 @@ pub struct Interface {
     pub port_forwards: Vec<PortForward>,
     #[xml(attr = "port@isolated", with = YesNo)]
     pub isolated: Option<bool>,
+    #[xml(child, status)]
+    pub actual: Option<Actual>,
     #[xml(attr = "script@path")]
     pub script: Option<String>,
     #[xml(attr = "downscript@path")]

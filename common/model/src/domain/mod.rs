@@ -5,6 +5,7 @@
 //! element's `type` attribute, the element's other attributes come after it.
 #![allow(missing_docs)] // The fields are the document's own names; comments stand where there is more to say.
 
+pub mod actual;
 pub mod address;
 pub mod chardev;
 pub mod clock;
@@ -202,8 +203,14 @@ impl Domain {
     pub fn format(&self, mode: Mode) -> String {
         if mode.inactive && self.id.is_some() {
             let mut config = self.clone();
+            config.devices.interfaces.iter_mut().for_each(|i| i.actual = None);
             config.devices.graphics.iter_mut().for_each(Graphics::forget_ports);
             return virt_xml::format(&config, "domain", mode);
+        }
+        if !mode.status && self.devices.interfaces.iter().any(|i| i.actual.is_some()) {
+            let mut shown = self.clone();
+            shown.devices.interfaces.iter_mut().for_each(|i| *i = i.shown());
+            return virt_xml::format(&shown, "domain", mode);
         }
         virt_xml::format(self, "domain", mode)
     }

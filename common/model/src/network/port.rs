@@ -40,10 +40,10 @@ pub struct NetworkPort {
 /// The guest a port is for.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct PortOwner {
-    #[xml(leaf, with = UuidText)]
-    pub uuid: Option<Uuid>,
     #[xml(leaf)]
     pub name: Option<String>,
+    #[xml(leaf, with = UuidText)]
+    pub uuid: Option<Uuid>,
 }
 
 /// What a port is plugged into.

@@ -1,0 +1,77 @@
+//! What a card holds on the host beside its descriptors; always found again from the live document.
+
+use uuid::Uuid;
+use virt_host::link;
+use virt_model::domain::interface::{Interface, NetSource};
+use virt_object::blocking;
+
+use super::{Networks, tap};
+
+/// Given back when the card or its guest goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holding {
+    /// The card.
+    pub alias: String,
+    /// Network and port.
+    port: Option<(String, Uuid)>,
+    /// A macvtap, which does not go by itself.
+    link: Option<String>,
+    /// Program and tap: told that the tap goes.
+    downscript: Option<(String, String)>,
+}
+
+impl Holding {
+    /// What a card of a running guest holds; `None`: nothing.
+    pub fn of(card: &Interface) -> Option<Self> {
+        let port = match &card.source {
+            NetSource::Network(n) => n.network.clone().zip(n.port_id),
+            _ => None,
+        };
+        let direct = matches!(card.connection(), NetSource::Direct(_));
+        let link = card.target.clone().filter(|_| direct);
+        let downscript = match card.source {
+            NetSource::Ethernet(_) => card.downscript.clone().zip(card.target.clone()),
+            _ => None,
+        };
+        let alias = card.info.alias.clone().unwrap_or_default();
+        let holds = port.is_some() || link.is_some() || downscript.is_some();
+        holds.then_some(Self { alias, port, link, downscript })
+    }
+
+    /// Only the port, or only the rest.
+    pub(super) fn part(self, port: bool) -> Option<Self> {
+        let part =
+            if port { Self { link: None, downscript: None, ..self } } else { Self { port: None, ..self } };
+        (part.port.is_some() || part.link.is_some() || part.downscript.is_some()).then_some(part)
+    }
+
+    /// The network and the port.
+    pub fn port(&self) -> Option<&(String, Uuid)> {
+        self.port.as_ref()
+    }
+
+    /// All that a document's cards hold.
+    pub fn all(cards: &[Interface]) -> Vec<Self> {
+        cards.iter().filter_map(Self::of).collect()
+    }
+
+    /// Gives everything back; what cannot be given back is logged.
+    pub async fn release(self, networks: &Networks) {
+        let Self { alias, port, link, downscript } = self;
+        if let Some(name) = link
+            && let Err(error) = blocking::run(move || link::remove(&name)).await
+        {
+            tracing::warn!(%error, alias, "a macvtap stays");
+        }
+        if let Some((program, name)) = downscript
+            && let Err(error) = blocking::run(move || tap::run_script(&program, &name)).await
+        {
+            tracing::warn!(%error, alias, "a script for the end of a card");
+        }
+        if let Some((network, port)) = port
+            && let Err(error) = networks.give_back(&network, port).await
+        {
+            tracing::warn!(%error, alias, network, "a port is not given back");
+        }
+    }
+}
