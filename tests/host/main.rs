@@ -15,4 +15,5 @@ mod hostile;
 mod kill;
 mod lifecycle;
 mod python;
+mod secret;
 mod stuck;

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use prost::Message;
 use uuid::Uuid;
 use virt_api::network::v1alpha1::watch_response::Event;
 use virt_api::network::v1alpha1::{NetworkRef, WatchResponse};
@@ -75,7 +74,7 @@ impl Driver {
     /// Appends an event to the journal, in its wire form without the cursor that the journal gives it.
     pub fn emit(&self, network: NetworkRef, event: Event) {
         let told = WatchResponse { cursor: None, network: Some(network), event: Some(event) };
-        self.journal.append(told.encode_to_vec());
+        virt_rpc::watch::tell(&self.journal, &told);
     }
 
     /// The files of a network's server.

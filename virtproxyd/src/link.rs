@@ -22,6 +22,7 @@ use virt_wire::remote::{ConnectEventConnectionClosedMsg, events as wire_events};
 use virt_wire::xdr::Uuid;
 
 use crate::api::Sessions;
+use crate::api::watch::Feed;
 use crate::events::{self, Events, Interest};
 use crate::house::House;
 use crate::refusal;
@@ -207,15 +208,15 @@ impl Link {
     }
 
     /// Registers for events: when this returns, every later event of the kind is told.
-    pub async fn watch_events(
+    pub async fn watch_events<T: Feed>(
         self: &Arc<Self>,
         info: &'static ProcInfo,
         interest: Interest,
-        dom: Option<Uuid>,
+        only: Option<Uuid>,
     ) -> Result<i32> {
         let events = self.events()?;
-        events.check_new(&interest, dom)?;
-        events::start(self, &events, info).await?;
-        events.add(interest, dom)
+        events.check_new(&interest, only)?;
+        events::start::<T>(self, &events, info).await?;
+        events.add(interest, only)
     }
 }

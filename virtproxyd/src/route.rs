@@ -82,7 +82,7 @@ impl Daemon {
 }
 
 /// What a call is about; decides its daemon.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Object {
     /// Domains and the host: the hypervisor of the connection.
     Domain,

@@ -47,6 +47,14 @@ pub mod network {
     }
 }
 
+/// Secrets.
+pub mod secret {
+    /// Not settled yet.
+    pub mod v1alpha1 {
+        include!("gen/virt.secret.v1alpha1.rs");
+    }
+}
+
 /// Network filters.
 pub mod nwfilter {
     /// Not settled yet.

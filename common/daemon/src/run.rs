@@ -46,6 +46,7 @@ pub struct Daemon {
     about: &'static str,
     version: &'static str,
     locks: &'static [&'static str],
+    hidden: bool,
 }
 
 /// What a daemon's start gets.
@@ -127,7 +128,7 @@ impl Stop {
 impl Daemon {
     /// `name` is libvirt's: "virtqemud".
     pub fn new(name: &'static str, about: &'static str) -> Self {
-        Self { name, about, version: env!("CARGO_PKG_VERSION"), locks: &[] }
+        Self { name, about, version: env!("CARGO_PKG_VERSION"), locks: &[], hidden: false }
     }
 
     /// Pid files below the run folder that the reference's driver locks too ("qemu/driver.pid"): the daemon refuses to
@@ -135,6 +136,13 @@ impl Daemon {
     #[must_use]
     pub fn locks(self, locks: &'static [&'static str]) -> Self {
         Self { locks, ..self }
+    }
+
+    /// The daemon's memory holds secret values at times: it is in no core dump and not readable by its user's other
+    /// processes.
+    #[must_use]
+    pub fn hidden(self) -> Self {
+        Self { hidden: true, ..self }
     }
 
     /// Runs the daemon. `start` is called on the RPC runtime's thread.
@@ -197,6 +205,9 @@ impl Daemon {
     where
         F: AsyncFnOnce(Context) -> Result<Running>,
     {
+        if self.hidden {
+            virt_secret::hide_process()?;
+        }
         let mut locks = vec![PidFile::acquire(&pid_folder(&paths).join(format!("{}.pid", self.name)))?];
         for lock in self.locks {
             locks.push(PidFile::acquire(&paths.run.join(lock))?);

@@ -15,6 +15,7 @@ pub mod backup;
 pub mod domain;
 pub mod network;
 pub mod nwfilter;
+pub mod secret;
 pub mod snapshot;
 pub mod storage;
 

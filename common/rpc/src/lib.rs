@@ -10,6 +10,7 @@
 pub mod access;
 pub mod broken;
 pub mod caller;
+pub mod check;
 pub mod client;
 pub mod descriptor;
 mod gather;

@@ -12,7 +12,7 @@ use virt_consts::*;
 use virt_error::{Code, Domain, Error, Result};
 use virt_model::{Mac, Mode};
 use virt_object::owner::{Class, Spec};
-use virt_rpc::answer;
+use virt_rpc::{answer, check};
 use virt_xml::Value;
 
 use crate::definitions::{self, Affect};
@@ -44,21 +44,12 @@ impl NetworkApi {
     }
 }
 
-/// Refuses flag bits outside `known`.
 fn flags(given: u32, known: u32, function: &'static str) -> Result<()> {
-    match given & !known {
-        0 => Ok(()),
-        unknown => Err(Error::unsupported_flags(Domain::Network, function, unknown)),
-    }
+    check::flags(Domain::Network, given, known, function)
 }
 
-/// Schema files are not read yet; to accept without looking would be a lie.
 fn no_validation(given: u32, validate: u32) -> Result<()> {
-    if given & validate == 0 {
-        return Ok(());
-    }
-    let text = "validation of documents against the schema is not available";
-    Err(Error::new(Code::ArgumentUnsupported, Domain::Network, text))
+    check::no_validation(Domain::Network, given, validate)
 }
 
 fn row(network: &Handle) -> Network {
@@ -81,7 +72,7 @@ fn passes(row: &Network, filter: u32) -> bool {
         (VIR_CONNECT_LIST_NETWORKS_PERSISTENT, VIR_CONNECT_LIST_NETWORKS_TRANSIENT, row.persistent),
         (VIR_CONNECT_LIST_NETWORKS_AUTOSTART, VIR_CONNECT_LIST_NETWORKS_NO_AUTOSTART, row.autostart),
     ];
-    groups.iter().all(|(yes, no, is)| filter & (yes | no) == 0 || filter & if *is { *yes } else { *no } != 0)
+    check::passes(filter, &groups)
 }
 
 #[tonic::async_trait]

@@ -1,5 +1,6 @@
 //! The gRPC side of a connection: sessions with daemons, one call, and what a failed one means to the client.
 
+mod feeds;
 pub(crate) mod watch;
 
 use std::collections::HashMap;

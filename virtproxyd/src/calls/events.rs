@@ -1,5 +1,6 @@
-//! Registering for events: the callback forms, the old forms, and the qemu program's raw monitor events.
+//! Registering for domain events: the callback forms, the old forms, and the qemu program's raw monitor events.
 
+use virt_api::domain::v1alpha1::WatchResponse;
 use virt_error::{Code, Domain, Error, Result};
 use virt_wire::qemu::{self, procs as qemu_procs};
 use virt_wire::remote::{procs, *};
@@ -29,7 +30,7 @@ fn known(event: i32, legacy: bool) -> Result<i32> {
 }
 
 async fn register_lifecycle(c: Ctx, (): ()) -> Result<ConnectDomainEventRegisterRet> {
-    c.link.watch_events(c.info, Interest::Legacy(0), None).await?;
+    c.link.watch_events::<WatchResponse>(c.info, Interest::Legacy(0), None).await?;
     Ok(ConnectDomainEventRegisterRet { cb_registered: 0 })
 }
 
@@ -39,7 +40,7 @@ fn deregister_lifecycle(c: &Ctx, (): ()) -> Result<ConnectDomainEventDeregisterR
 }
 
 async fn register_legacy(c: Ctx, a: ConnectDomainEventRegisterAnyArgs) -> Result<()> {
-    c.link.watch_events(c.info, Interest::Legacy(known(a.event_id, true)?), None).await?;
+    c.link.watch_events::<WatchResponse>(c.info, Interest::Legacy(known(a.event_id, true)?), None).await?;
     Ok(())
 }
 
@@ -58,7 +59,7 @@ async fn register(
     a: ConnectDomainEventCallbackRegisterAnyArgs,
 ) -> Result<ConnectDomainEventCallbackRegisterAnyRet> {
     let interest = Interest::Domain(known(a.event_id, false)?);
-    let callback_id = c.link.watch_events(c.info, interest, a.dom.map(|d| d.uuid)).await?;
+    let callback_id = c.link.watch_events::<WatchResponse>(c.info, interest, a.dom.map(|d| d.uuid)).await?;
     Ok(ConnectDomainEventCallbackRegisterAnyRet { callback_id })
 }
 
@@ -80,7 +81,7 @@ async fn register_monitor(
     }
     let filter = MonitorFilter { event: a.event, any_case: a.flags & MONITOR_NOCASE != 0 };
     let dom = a.dom.map(|d| d.uuid);
-    let callback_id = c.link.watch_events(c.info, Interest::Monitor(filter), dom).await?;
+    let callback_id = c.link.watch_events::<WatchResponse>(c.info, Interest::Monitor(filter), dom).await?;
     Ok(qemu::ConnectDomainMonitorEventRegisterRet { callback_id })
 }
 

@@ -17,9 +17,14 @@ mod host_cpu;
 mod host_memory;
 mod network;
 mod nwfilter;
+mod object_events;
+mod secret;
 mod storage;
 
 pub(crate) use domain::to_wire as domain_to_wire;
+pub(crate) use network::to_wire as network_to_wire;
+pub(crate) use secret::to_wire as secret_to_wire;
+pub(crate) use storage::to_wire as pool_to_wire;
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, LazyLock};
@@ -70,9 +75,9 @@ pub(crate) struct Call {
 }
 
 impl Ctx {
-    /// Fetches the descriptor that a daemon's ticket stands for.
-    async fn claim(&self, ticket: &[u8]) -> Result<OwnedFd> {
-        self.link.session(self.info, Object::Domain).await?.claim(ticket).await
+    /// Fetches the descriptor that a ticket of an object's daemon stands for.
+    async fn claim(&self, object: Object, ticket: &[u8]) -> Result<OwnedFd> {
+        self.link.session(self.info, object).await?.claim(ticket).await
     }
 }
 
@@ -197,8 +202,10 @@ impl Table {
 }
 
 fn all() -> impl Iterator<Item = &'static Call> {
-    [connect::CALLS, host::CALLS, host_cpu::CALLS, host_memory::CALLS, events::CALLS, nwfilter::CALLS]
+    let other = [nwfilter::CALLS, secret::CALLS, object_events::CALLS];
+    [connect::CALLS, host::CALLS, host_cpu::CALLS, host_memory::CALLS, events::CALLS]
         .into_iter()
+        .chain(other)
         .chain(domain::all())
         .chain(network::all())
         .chain(storage::all())

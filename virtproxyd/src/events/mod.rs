@@ -4,19 +4,24 @@
 //!   daemon journal --Watch(after cursor)--> pump --translate--> one message per registration --> outbox
 //! ```
 //!
-//! A connection has one watch on its hypervisor daemon, started by the first registration. After a daemon's restart the
+//! A connection has one watch on each daemon it wants to hear of, started by the first registration. After a daemon's restart the
 //! pump goes on at its cursor. When that is not possible the client would miss events without knowing: the pump fires
 //! the close callback and ends the link.
 
+pub(crate) mod objects;
 mod pump;
-mod translate;
+pub(crate) mod translate;
+
+use std::collections::HashMap;
 
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
-use virt_api::domain::v1alpha1::WatchResponse;
 use virt_error::{Code, Domain, Error, Result};
 use virt_wire::frame::OutFrame;
 use virt_wire::xdr::Uuid;
+
+use crate::api::watch::Feed;
+use crate::route::Object;
 
 pub(crate) use pump::start;
 
@@ -29,6 +34,8 @@ pub(crate) enum Interest {
     Legacy(i32),
     /// Raw monitor events (the qemu program).
     Monitor(MonitorFilter),
+    /// An event of another kind of object, by the number that kind gives it.
+    Of(Object, i32),
 }
 
 /// Which raw monitor events.
@@ -46,6 +53,7 @@ impl Interest {
         match (self, other) {
             (Self::Domain(a) | Self::Legacy(a), Self::Domain(b) | Self::Legacy(b)) => a == b,
             (Self::Monitor(a), Self::Monitor(b)) => a == b,
+            (Self::Of(..), Self::Of(..)) => self == other,
             _ => false,
         }
     }
@@ -58,8 +66,8 @@ pub(crate) struct Registration {
     pub id: i32,
     /// What it is for.
     pub interest: Interest,
-    /// Only this domain; `None` for all.
-    pub dom: Option<Uuid>,
+    /// Only this object; `None` for all.
+    pub only: Option<Uuid>,
 }
 
 /// The registrations of one connection.
@@ -74,26 +82,26 @@ pub(crate) struct Events {
 struct Inner {
     list: Vec<Registration>,
     next: i32,
-    pump: Option<AbortHandle>,
+    pumps: HashMap<Object, AbortHandle>,
 }
 
 impl Events {
     /// Fails when the client has this registration already.
-    pub fn check_new(&self, interest: &Interest, dom: Option<Uuid>) -> Result<()> {
+    pub fn check_new(&self, interest: &Interest, only: Option<Uuid>) -> Result<()> {
         let inner = self.inner.lock();
-        if inner.list.iter().any(|r| r.interest.same_event(interest) && r.dom == dom) {
+        if inner.list.iter().any(|r| r.interest.same_event(interest) && r.only == only) {
             return Err(Error::new(Code::InvalidArg, Domain::None, "event callback already tracked"));
         }
         Ok(())
     }
 
     /// Adds a registration and gives its callback id.
-    pub fn add(&self, interest: Interest, dom: Option<Uuid>) -> Result<i32> {
-        self.check_new(&interest, dom)?;
+    pub fn add(&self, interest: Interest, only: Option<Uuid>) -> Result<i32> {
+        self.check_new(&interest, only)?;
         let mut inner = self.inner.lock();
         let id = inner.next;
         inner.next = inner.next.wrapping_add(1).max(0);
-        inner.list.push(Registration { id, interest, dom });
+        inner.list.push(Registration { id, interest, only });
         Ok(id)
     }
 
@@ -106,24 +114,24 @@ impl Events {
     }
 
     /// The messages of one daemon event, in the order of registration.
-    pub fn messages(&self, event: &WatchResponse) -> Vec<OutFrame> {
+    pub fn messages(&self, event: &impl Feed) -> Vec<OutFrame> {
         let inner = self.inner.lock();
-        translate::messages(event, &inner.list)
+        event.messages(&inner.list)
     }
 
-    /// Whether the watch runs.
-    fn watching(&self) -> bool {
-        self.inner.lock().pump.as_ref().is_some_and(|p| !p.is_finished())
+    /// Whether the watch on an object's daemon runs.
+    fn watching(&self, object: Object) -> bool {
+        self.inner.lock().pumps.get(&object).is_some_and(|p| !p.is_finished())
     }
 
-    fn set_pump(&self, pump: AbortHandle) {
-        self.inner.lock().pump = Some(pump);
+    fn set_pump(&self, object: Object, pump: AbortHandle) {
+        self.inner.lock().pumps.insert(object, pump);
     }
 }
 
 impl Drop for Events {
     fn drop(&mut self) {
-        if let Some(pump) = self.inner.get_mut().pump.take() {
+        for pump in self.inner.get_mut().pumps.values() {
             pump.abort();
         }
     }

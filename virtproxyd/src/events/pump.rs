@@ -1,16 +1,15 @@
-//! The watch on the hypervisor daemon: started once, resumed by cursor, ended with the link when events were lost.
+//! The watch on one daemon: started once, resumed by cursor, ended with the link when events were lost.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 use virt_api::common::v1alpha1::Cursor;
-use virt_api::domain::v1alpha1::WatchResponse;
 use virt_error::Result;
 use virt_wire::program::ProcInfo;
 
 use super::Events;
-use crate::api::watch::{Lost, Watch};
+use crate::api::watch::{Feed, Lost, Watch};
 use crate::link::Link;
 use crate::refusal;
 
@@ -22,12 +21,16 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Makes sure that events flow; returns when every later event will be seen.
-pub(crate) async fn start(link: &Arc<Link>, events: &Arc<Events>, info: &'static ProcInfo) -> Result<()> {
+pub(crate) async fn start<T: Feed>(
+    link: &Arc<Link>,
+    events: &Arc<Events>,
+    info: &'static ProcInfo,
+) -> Result<()> {
     let _one_at_a_time = events.starting.lock().await;
-    if events.watching() {
+    if events.watching(T::OBJECT) {
         return Ok(());
     }
-    let mut begun = begin(link, info, None).await;
+    let mut begun = begin::<T>(link, info, None).await;
     if let Err(Lost::Away(error)) = &begun {
         // The daemon may have ended under the call; the next one begins a watch as well.
         tracing::debug!(?error, "beginning a watch again");
@@ -40,16 +43,20 @@ pub(crate) async fn start(link: &Arc<Link>, events: &Arc<Events>, info: &'static
     };
     // Weak: the pump must keep neither the link nor its registrations alive.
     let pump = tokio::spawn(pump(Arc::downgrade(link), Arc::downgrade(events), info, watch));
-    events.set_pump(pump.abort_handle());
+    events.set_pump(T::OBJECT, pump.abort_handle());
     Ok(())
 }
 
-async fn begin(link: &Arc<Link>, info: &'static ProcInfo, after: Option<Cursor>) -> Result<Watch, Lost> {
+async fn begin<T: Feed>(
+    link: &Arc<Link>,
+    info: &'static ProcInfo,
+    after: Option<Cursor>,
+) -> Result<Watch<T>, Lost> {
     let late = |_| Lost::Away(refusal::rpc("the daemon did not begin a watch in time"));
     timeout(BEGIN, Watch::begin(link, info, after)).await.map_err(late)?
 }
 
-async fn pump(link: Weak<Link>, events: Weak<Events>, info: &'static ProcInfo, mut watch: Watch) {
+async fn pump<T: Feed>(link: Weak<Link>, events: Weak<Events>, info: &'static ProcInfo, mut watch: Watch<T>) {
     loop {
         while let Some(event) = watch.next().await {
             if !deliver(&link, &events, &event).await {
@@ -64,7 +71,7 @@ async fn pump(link: Weak<Link>, events: Weak<Events>, info: &'static ProcInfo, m
 }
 
 /// Sends an event's messages; a client that does not read holds this up, and the daemon ends the watch of a laggard.
-async fn deliver(link: &Weak<Link>, events: &Weak<Events>, event: &WatchResponse) -> bool {
+async fn deliver<T: Feed>(link: &Weak<Link>, events: &Weak<Events>, event: &T) -> bool {
     let messages = events.upgrade().map(|e| e.messages(event)).unwrap_or_default();
     let Some(outbox) = link.upgrade().map(|l| l.outbox().clone()) else { return false };
     for message in messages {
@@ -76,7 +83,7 @@ async fn deliver(link: &Weak<Link>, events: &Weak<Events>, event: &WatchResponse
 }
 
 /// Goes on after `cursor`. `None`: the client left, or events are lost and the link is ending.
-async fn resume(link: &Weak<Link>, info: &'static ProcInfo, cursor: Cursor) -> Option<Watch> {
+async fn resume<T: Feed>(link: &Weak<Link>, info: &'static ProcInfo, cursor: Cursor) -> Option<Watch<T>> {
     let deadline = Instant::now() + AWAY;
     let mut pause = FIRST_PAUSE;
     loop {

@@ -1,4 +1,4 @@
-//! A daemon's event as messages of the wire.
+//! A domain's event as messages of the wire.
 //!
 //! Most callback messages are the callback's id followed by the old message, so an event is encoded once and the old
 //! form is what follows the id.
@@ -32,10 +32,10 @@ struct Encoded {
 }
 
 /// The messages for everyone who wants to hear of the event.
-pub(super) fn messages(event: &WatchResponse, registered: &[Registration]) -> Vec<OutFrame> {
+pub(crate) fn messages(event: &WatchResponse, registered: &[Registration]) -> Vec<OutFrame> {
     let Some(what) = &event.event else { return Vec::new() };
     let Ok(dom) = domain_to_wire(event.domain.clone()) else { return Vec::new() };
-    let mut wanted = registered.iter().filter(|r| r.dom.is_none_or(|uuid| uuid == dom.uuid)).peekable();
+    let mut wanted = registered.iter().filter(|r| r.only.is_none_or(|uuid| uuid == dom.uuid)).peekable();
     if wanted.peek().is_none() {
         return Vec::new();
     }
@@ -91,7 +91,7 @@ fn to_monitor(
     fits.then(|| message(&qemu::PROGRAM, MONITOR_EVENT, to_bytes(&body).ok()?)).flatten()
 }
 
-fn message(program: &Program, proc: i32, body: Vec<u8>) -> Option<OutFrame> {
+pub(super) fn message(program: &Program, proc: i32, body: Vec<u8>) -> Option<OutFrame> {
     let (prog, vers, kind) = (program.number, program.version, MessageType::MESSAGE);
     let header = Header { prog, vers, proc, kind, serial: SERIAL, status: Status::OK };
     OutFrame::raw(header, Bytes::from(body)).ok()
@@ -279,8 +279,8 @@ mod tests {
         WatchResponse { cursor: None, domain, event: Some(what) }
     }
 
-    fn registration(id: i32, interest: Interest, dom: Option<[u8; 16]>) -> Registration {
-        Registration { id, interest, dom }
+    fn registration(id: i32, interest: Interest, only: Option<[u8; 16]>) -> Registration {
+        Registration { id, interest, only }
     }
 
     fn sent(event: &WatchResponse, registered: &[Registration]) -> Vec<Frame> {

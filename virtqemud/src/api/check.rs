@@ -22,10 +22,7 @@ pub fn flags(given: u32, known: u32, function: &'static str) -> Result<()> {
 /// # Errors
 /// As [`flags`].
 pub fn flags_of(domain: Domain, given: u32, known: u32, function: &'static str) -> Result<()> {
-    match given & !known {
-        0 => Ok(()),
-        unknown => Err(Error::unsupported_flags(domain, function, unknown)),
-    }
+    virt_rpc::check::flags(domain, given, known, function)
 }
 
 /// Refuses flag bits other than LIVE and CONFIG.

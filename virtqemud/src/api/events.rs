@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use prost::Message;
 use virt_api::domain::v1alpha1::watch_response::Event;
 use virt_api::domain::v1alpha1::*;
 use virt_error::Result;
@@ -19,8 +18,7 @@ pub struct JournalSink(pub Arc<Journal>);
 
 impl EventSink for JournalSink {
     fn append(&self, domain: DomainRef, event: Event) {
-        let told = WatchResponse { cursor: None, domain: Some(domain), event: Some(event) };
-        self.0.append(told.encode_to_vec());
+        watch::tell(&self.0, &WatchResponse { cursor: None, domain: Some(domain), event: Some(event) });
     }
 }
 

@@ -43,6 +43,8 @@ pub const NETWORK: Kind = Kind { noun: "network", domain: Domain::Network };
 pub const NWFILTER: Kind = Kind { noun: "filter", domain: Domain::Nwfilter };
 /// Storage pools.
 pub const POOL: Kind = Kind { noun: "pool", domain: Domain::Storage };
+/// Secrets; their names say what they are used for.
+pub const SECRET: Kind = Kind { noun: "secret", domain: Domain::Secret };
 
 /// The objects of one kind. Share it as `Arc<Registry<T>>`.
 pub struct Registry<T> {

@@ -31,8 +31,10 @@ use sync::GroupSync;
 pub struct Store {
     dir: PathBuf,
     autostart: PathBuf,
-    /// What a person should use instead of an editor: "virsh edit".
-    edit: &'static str,
+    /// What a person should use instead of an editor: "virsh edit". Without it files have no head comment.
+    edit: Option<&'static str>,
+    /// Of a folder that is made.
+    mode: u32,
     dir_sync: GroupSync,
 }
 
@@ -52,7 +54,13 @@ impl Store {
     /// made when they are needed.
     pub fn new(dir: impl Into<PathBuf>, edit: &'static str) -> Self {
         let dir = dir.into();
-        Self { autostart: dir.join("autostart"), dir_sync: GroupSync::new(dir.clone()), dir, edit }
+        let dir_sync = GroupSync::new(dir.clone());
+        Self { autostart: dir.join("autostart"), dir_sync, dir, edit: Some(edit), mode: 0o755 }
+    }
+
+    /// Files without a head comment, in a folder that only the owner may read.
+    pub fn private(dir: impl Into<PathBuf>) -> Self {
+        Self { edit: None, mode: 0o700, ..Self::new(dir, "") }
     }
 
     /// The path of an object's file.
@@ -72,7 +80,8 @@ impl Store {
         let temp = file::beside(&path);
         let failed =
             |e| Error::system(Domain::None, format!("Failed to create file '{}'", temp.display()), e);
-        let new = file::create(&temp, &[head(self.edit, name).as_bytes(), document.as_bytes()]);
+        let head = self.edit.map(|edit| head(edit, name)).unwrap_or_default();
+        let new = file::create(&temp, &[head.as_bytes(), document.as_bytes()]);
         let new = new.map_err(failed)?;
         let nothing_to_lose = !path.exists();
         if nothing_to_lose && file::sync_carries_name(&new) {
@@ -230,7 +239,7 @@ impl Store {
         if dir.is_dir() {
             return Ok(());
         }
-        let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(dir);
+        let made = fs::DirBuilder::new().recursive(true).mode(self.mode).create(dir);
         made.map_err(|e| self.failed("cannot create directory", dir, e))
     }
 

@@ -6,8 +6,15 @@ use super::{Reader, Result, STRING_MAX, XdrBounded, XdrDecode, XdrEncode, XdrErr
 pub type Uuid = [u8; 16];
 
 /// Bytes with a length word (`opaque x<max>`).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Opaque(pub Vec<u8>);
+
+/// Some are secret values, and none is worth reading in a log.
+impl std::fmt::Debug for Opaque {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Opaque({} bytes)", self.0.len())
+    }
+}
 
 impl From<Vec<u8>> for Opaque {
     fn from(bytes: Vec<u8>) -> Self {

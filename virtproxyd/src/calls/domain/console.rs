@@ -6,6 +6,8 @@ use virt_api::domain::v1alpha1::{InjectNmiRequest, OpenConsoleRequest, Screensho
 use virt_error::Result;
 use virt_wire::remote::{procs, *};
 
+use crate::route::Object;
+
 use super::super::{Call, Ctx, calls, malformed, rpc};
 use super::{Consoles, to_ref};
 
@@ -20,13 +22,13 @@ pub(super) const CALLS: &[Call] = calls! {
 async fn open_console(c: Ctx, a: DomainOpenConsoleArgs) -> Result<((), OwnedFd)> {
     let request = OpenConsoleRequest { domain: to_ref(a.dom), device: a.dev_name, flags: a.flags };
     let ticket = rpc!(c, Consoles.open_console(request)).await?;
-    Ok(((), c.claim(&ticket.token).await?))
+    Ok(((), c.claim(Object::Domain, &ticket.token).await?))
 }
 
 async fn open_channel(c: Ctx, a: DomainOpenChannelArgs) -> Result<((), OwnedFd)> {
     let request = OpenConsoleRequest { domain: to_ref(a.dom), device: a.name, flags: a.flags };
     let ticket = rpc!(c, Consoles.open_channel(request)).await?;
-    Ok(((), c.claim(&ticket.token).await?))
+    Ok(((), c.claim(Object::Domain, &ticket.token).await?))
 }
 
 async fn screenshot(c: Ctx, a: DomainScreenshotArgs) -> Result<(DomainScreenshotRet, OwnedFd)> {
@@ -34,7 +36,7 @@ async fn screenshot(c: Ctx, a: DomainScreenshotArgs) -> Result<(DomainScreenshot
     let picture = rpc!(c, Consoles.screenshot(request)).await?;
     let ticket = picture.ticket.ok_or_else(|| malformed("ticket"))?;
     let mime = Some(picture.mime).filter(|m| !m.is_empty());
-    Ok((DomainScreenshotRet { mime }, c.claim(&ticket.token).await?))
+    Ok((DomainScreenshotRet { mime }, c.claim(Object::Domain, &ticket.token).await?))
 }
 
 async fn send_key(c: Ctx, a: DomainSendKeyArgs) -> Result<()> {

@@ -28,7 +28,7 @@ fn only(net: NonnullNetwork) -> api::NetworkRequest {
 }
 
 /// A daemon's network as clients get it.
-fn to_wire(net: Option<api::NetworkRef>) -> Result<NonnullNetwork> {
+pub(crate) fn to_wire(net: Option<api::NetworkRef>) -> Result<NonnullNetwork> {
     let net = net.ok_or_else(|| malformed("network"))?;
     let uuid = net.uuid.as_ref().try_into().map_err(|_| malformed("network's UUID"))?;
     Ok(NonnullNetwork { name: net.name, uuid })
