@@ -26,7 +26,7 @@ use crate::broken;
 use crate::caller::Asserted;
 use crate::descriptor::{Packets, SocketPaths};
 use crate::gather::Gather;
-use crate::server::MAX_MESSAGE;
+use crate::server::{MAX_FRAME, MAX_MESSAGE};
 use crate::session::METADATA;
 use crate::status::from_status;
 
@@ -112,6 +112,7 @@ impl Daemon {
         let channel = Endpoint::from_static("http://localhost")
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_frame_size(MAX_FRAME)
             .http2_max_header_list_size(MAX_HEADERS)
             .connect_with_connector_lazy(tower::service_fn(move |_: Uri| reach(path.clone(), patience)));
         Self { paths, channel }

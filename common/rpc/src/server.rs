@@ -27,6 +27,8 @@ pub const MAX_MESSAGE: usize = 32 * 1024 * 1024;
 const MAX_STREAMS: u32 = 100_000;
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+/// Of one HTTP/2 frame: a long list or document comes in few.
+pub(crate) const MAX_FRAME: u32 = 256 * 1024;
 /// A peer that is stopped or hangs is noticed after these two together.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -122,6 +124,7 @@ impl Server {
             .max_concurrent_streams(MAX_STREAMS)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_frame_size(MAX_FRAME)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .layer(AccessLayer::new(self.sessions, self.descriptors.clone(), self.busy))

@@ -81,7 +81,10 @@ pub fn list(driver: &Driver, request: ListRequest) -> Result<ListResponse> {
             continue;
         }
         count += 1;
-        if !request.count_only {
+        if request.references_only {
+            let domain = Some(snapshot.value.reference(guest.uuid()));
+            domains.push(Domain { domain, ..Domain::default() });
+        } else if !request.count_only {
             let mut row = row(guest, &snapshot);
             if request.with_xml {
                 row.xml = document_text(&snapshot.value, 0)?;

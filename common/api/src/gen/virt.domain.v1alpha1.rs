@@ -2056,6 +2056,9 @@ pub struct ListRequest {
     /// Also fill Domain.xml (inactive form for inactive domains).
     #[prost(bool, tag = "3")]
     pub with_xml: bool,
+    /// Fill only Domain.domain: all that a list of names needs, and much less to carry.
+    #[prost(bool, tag = "4")]
+    pub references_only: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListResponse {

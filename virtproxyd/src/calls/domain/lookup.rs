@@ -21,26 +21,31 @@ pub(super) const CALLS: &[Call] = calls! {
     ask procs::DomainLookupById => by_id;
 };
 
+/// The protocol carries names, UUIDs and ids only.
+fn list(filter: u32, count_only: bool) -> ListRequest {
+    ListRequest { filter, count_only, references_only: !count_only, with_xml: false }
+}
+
 async fn list_all(c: Ctx, a: ConnectListAllDomainsArgs) -> Result<ConnectListAllDomainsRet> {
     let count_only = a.need_results == 0;
-    let list = rpc!(c, Domains.list(ListRequest { filter: a.flags, count_only, with_xml: false })).await?;
+    let found = rpc!(c, Domains.list(list(a.flags, count_only))).await?;
     if count_only {
-        return Ok(ConnectListAllDomainsRet { domains: Vec::new(), ret: list.count });
+        return Ok(ConnectListAllDomainsRet { domains: Vec::new(), ret: found.count });
     }
-    within_limit(list.domains.len())?;
-    let ret = u32::try_from(list.domains.len()).unwrap_or(u32::MAX);
-    let domains = list.domains.into_iter().map(|d| to_wire(d.domain)).collect::<Result<_>>()?;
+    within_limit(found.domains.len())?;
+    let ret = u32::try_from(found.domains.len()).unwrap_or(u32::MAX);
+    let domains = found.domains.into_iter().map(|d| to_wire(d.domain)).collect::<Result<_>>()?;
     Ok(ConnectListAllDomainsRet { domains, ret })
 }
 
 async fn rows(c: &Ctx, filter: u32) -> Result<Vec<DomainRef>> {
-    let list = rpc!(c, Domains.list(ListRequest { filter, count_only: false, with_xml: false })).await?;
-    Ok(list.domains.into_iter().filter_map(|d| d.domain).collect())
+    let found = rpc!(c, Domains.list(list(filter, false))).await?;
+    Ok(found.domains.into_iter().filter_map(|d| d.domain).collect())
 }
 
 async fn count(c: Ctx, filter: u32) -> Result<i32> {
-    let list = rpc!(c, Domains.list(ListRequest { filter, count_only: true, with_xml: false })).await?;
-    Ok(i32::try_from(list.count).unwrap_or(i32::MAX))
+    let found = rpc!(c, Domains.list(list(filter, true))).await?;
+    Ok(i32::try_from(found.count).unwrap_or(i32::MAX))
 }
 
 async fn list_ids(c: Ctx, a: ConnectListDomainsArgs) -> Result<ConnectListDomainsRet> {
