@@ -60,6 +60,16 @@ impl Packets {
         if done < 0 { Err(io::Error::last_os_error()) } else { Ok(Self(fd)) }
     }
 
+    /// Sends a whole frame.
+    ///
+    /// # Errors
+    /// ENETDOWN when the interface is down, EMSGSIZE for a frame it cannot carry.
+    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
+        // SAFETY: the frame lives for the call, the length is its own.
+        let n = unsafe { libc::send(self.0.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
+        if n < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
     /// Waits at most `wait` for a frame; `None` when none came.
     ///
     /// # Errors

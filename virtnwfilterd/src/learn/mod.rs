@@ -119,7 +119,8 @@ fn run(driver: &Weak<Driver>, task: &Task, stop: &AtomicBool) {
                 budget -= 1;
                 look(task, &frame[..seen.length.min(frame.len())], seen.outgoing, &mut leases);
             }
-            Ok(Some(_)) => std::thread::park_timeout(TURN),
+            // A flood waits for the next second; the kernel keeps a few frames and drops the rest.
+            Ok(Some(_)) => std::thread::park_timeout(Duration::from_secs(1).saturating_sub(second.elapsed())),
             Ok(None) => {}
             // The device went away; it may come back.
             Err(_) => packets = None,
