@@ -69,7 +69,7 @@ impl Driver {
             store: Arc::new(Store::new(folders.config.clone(), "virsh pool-edit")),
             journal,
             calls: Calls::default(),
-            backends: Backends::new(tools),
+            backends: Backends::new(tools, folders.run.clone()),
             sources: tokio::sync::Mutex::default(),
             folders,
         }))

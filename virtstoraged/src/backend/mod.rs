@@ -1,7 +1,18 @@
 //! The kinds of pools behind one trait. Everything here blocks and runs on a thread that [`crate::call`] gives.
 
+mod block;
 mod dir;
+mod disk;
 mod folder;
+mod gluster;
+mod iscsi;
+mod iscsi_direct;
+mod logical;
+mod mounted;
+mod mpath;
+mod rbd;
+mod scsi;
+mod zfs;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -162,12 +173,13 @@ pub trait Backend: Send + Sync {
 /// All kinds that are built.
 pub struct Backends {
     tools: Arc<dyn Tools>,
+    run: std::path::PathBuf,
 }
 
 impl Backends {
-    /// With these programs.
-    pub fn new(tools: Arc<dyn Tools>) -> Self {
-        Self { tools }
+    /// With these programs; private mounts are made in `run`.
+    pub fn new(tools: Arc<dyn Tools>, run: std::path::PathBuf) -> Self {
+        Self { tools, run }
     }
 
     /// Programs of the host.
@@ -182,7 +194,18 @@ impl Backends {
     pub fn of(&self, kind: PoolType) -> Result<Arc<dyn Backend>> {
         Ok(match kind {
             PoolType::Dir => Arc::new(dir::Dir),
-            _ => {
+            PoolType::Fs | PoolType::Netfs | PoolType::Vstorage => Arc::new(mounted::Mounted { kind }),
+            PoolType::Logical => Arc::new(logical::Logical),
+            PoolType::Disk => Arc::new(disk::Disk),
+            PoolType::Iscsi => Arc::new(iscsi::Iscsi),
+            PoolType::IscsiDirect => Arc::new(iscsi_direct::IscsiDirect),
+            PoolType::Scsi => Arc::new(scsi::Scsi),
+            PoolType::Mpath => Arc::new(mpath::Mpath),
+            PoolType::Rbd => Arc::new(rbd::Rbd),
+            PoolType::Gluster => Arc::new(gluster::Gluster { run: self.run.clone() }),
+            PoolType::Zfs => Arc::new(zfs::Zfs),
+            // Removed from QEMU and from the reference.
+            PoolType::Sheepdog => {
                 let text = format!("missing backend for pool type {} ({kind})", kind.number());
                 return Err(Error::internal(Domain::Storage, text));
             }

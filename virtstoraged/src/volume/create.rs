@@ -73,9 +73,17 @@ pub async fn create_from(
     .await
 }
 
+/// "storage volume '...' exists already".
+fn check_new(there: Option<&Arc<Volume>>) -> Result<()> {
+    let Some(volume) = there else { return Ok(()) };
+    let text = format!("storage volume '{}' exists already", volume.name());
+    Err(Error::new(Code::StorageVolExist, Domain::Storage, volume.name()).with_text(text))
+}
+
 async fn make(job: &Job, mut wanted: Document, how: How, from: Option<Source>) -> Result<Arc<Volume>> {
     let name = wanted.name().to_string();
     paths::check_name(job.document.kind, &name)?;
+    check_new(job.pool.published().value.volumes.get(&name))?;
     if wanted.allocation.is_none() {
         wanted.allocation = wanted.capacity;
     }
@@ -85,10 +93,7 @@ async fn make(job: &Job, mut wanted: Document, how: How, from: Option<Source>) -
     wanted.kind = Some(job.backend.volume_type(&job.document, &wanted));
     let building = Volume { document: wanted.clone(), busy: Busy::Building };
     job.step("create", move |step| {
-        if step.volumes.get(building.name()).is_some() {
-            let text = format!("storage volume '{}' exists already", building.name());
-            return Err(Error::new(Code::StorageVolExist, Domain::Storage, building.name()).with_text(text));
-        }
+        check_new(step.volumes.get(building.name()))?;
         step.volumes.put(building);
         Ok(())
     })
