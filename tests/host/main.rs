@@ -14,6 +14,7 @@ mod grpc;
 mod hostile;
 mod kill;
 mod lifecycle;
+mod network;
 mod python;
 mod secret;
 mod stuck;

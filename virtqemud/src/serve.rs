@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use virt_api::domain::v1alpha1::domain_console_service_server::DomainConsoleServiceServer;
 use virt_api::domain::v1alpha1::domain_device_service_server::DomainDeviceServiceServer;
+use virt_api::domain::v1alpha1::domain_interface_service_server::DomainInterfaceServiceServer;
 use virt_api::domain::v1alpha1::domain_service_server::DomainServiceServer;
 use virt_api::domain::v1alpha1::domain_stats_service_server::DomainStatsServiceServer;
 use virt_api::domain::v1alpha1::domain_tuning_service_server::DomainTuningServiceServer;
@@ -24,6 +25,7 @@ use crate::api::device::DeviceApi;
 use crate::api::domain::DomainApi;
 use crate::api::events::JournalSink;
 use crate::api::host::HostApi;
+use crate::api::interface::InterfaceApi;
 use crate::api::stats::StatsApi;
 use crate::api::tuning::TuningApi;
 use crate::command;
@@ -80,6 +82,7 @@ pub async fn start(context: Context) -> Result<Running> {
         .add(service!(GuestAgentServiceServer, domains.clone()))
         .add(service!(MonitorServiceServer, domains))
         .add(service!(DomainDeviceServiceServer, DeviceApi::new(definitions.clone())))
+        .add(service!(DomainInterfaceServiceServer, InterfaceApi::new(definitions.clone())))
         .add(service!(DomainStatsServiceServer, StatsApi::new(definitions.clone())))
         .add(service!(DomainTuningServiceServer, TuningApi::new(definitions, facts.clone())))
         .add(service!(HostServiceServer, HostApi::new(facts)));

@@ -11,6 +11,7 @@ pub mod device;
 pub mod domain;
 pub mod events;
 pub mod host;
+pub mod interface;
 pub mod lifecycle;
 pub mod lookup;
 pub mod metadata;

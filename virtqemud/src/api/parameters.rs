@@ -13,7 +13,7 @@ use virt_object::owner::{Class, Spec};
 use super::check::{affect, flags, live_unsupported, reads};
 use crate::config::params::{self, Param, Value};
 use crate::definitions::{Announce, Completion, Definitions};
-use crate::live::throttle;
+use crate::live::{limits, throttle};
 
 const KNOWN: u32 = VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG | VIR_TYPED_PARAM_STRING_OKAY;
 
@@ -116,7 +116,7 @@ pub async fn get(definitions: &Definitions, request: &GetParametersRequest) -> R
         ParameterFamily::Numa => params::numa::get(&document),
         ParameterFamily::Interface => {
             let at = params::interface::find(&document, &request.device)?;
-            params::interface::get(&document.devices.interfaces[at])
+            params::interface::get(&document.devices.interfaces[at].shown())
         }
         ParameterFamily::BlockIoTune => {
             if request.device.is_empty() {
@@ -152,13 +152,17 @@ pub async fn set(definitions: &Definitions, request: SetParametersRequest) -> Re
     let affect = affect(&guest.published().value, request.flags)?;
     let device = request.device;
     if affect.live {
-        if family != ParameterFamily::BlockIoTune {
-            return Err(live_unsupported(names.api_set));
-        }
         let (device, params) = (device.clone(), params.clone());
-        guest
-            .work(Spec::new("parameters", Class::Modify), move |w| Box::pin(throttle::set(w, device, params)))
-            .await?;
+        let spec = Spec::new("parameters", Class::Modify);
+        match family {
+            ParameterFamily::BlockIoTune => {
+                guest.work(spec, move |w| Box::pin(throttle::set(w, device, params))).await?;
+            }
+            ParameterFamily::Interface => {
+                guest.work(spec, move |w| Box::pin(limits::set(w, device, params))).await?;
+            }
+            _ => return Err(live_unsupported(names.api_set)),
+        }
     }
     if !affect.config {
         return Ok(Empty {});

@@ -190,7 +190,7 @@ async fn wait_gone(work: &Work, id: &str) -> Result<()> {
 /// Code 8 or 99 when there is no such device; code 3 for other kinds and changes.
 pub async fn update(work: &mut Work, xml: &str) -> Result<()> {
     match devices::read(xml, Mode::LIVE)? {
-        Device::Interface(card) => link::update(work, *card).await,
+        Device::Interface(card) => Box::pin(link::update(work, *card)).await,
         Device::Disk(disk) => Box::pin(change_medium(work, *disk)).await,
         _ => Err(Error::no_support(From::Qemu, "virDomainUpdateDeviceFlags")),
     }

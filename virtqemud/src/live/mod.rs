@@ -6,6 +6,7 @@ pub mod affinity;
 mod cards;
 pub mod devices;
 pub mod iothreads;
+pub mod limits;
 pub mod line;
 pub mod link;
 pub mod memory;

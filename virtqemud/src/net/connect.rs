@@ -13,7 +13,7 @@ use virt_model::domain::{Domain, VirtType};
 use virt_model::network::port::PortOwner;
 use virt_object::undo::Undo;
 
-use super::{Holding, Names, Networks, filter, is_virtio, macvtap, queues, tap};
+use super::{Holding, Names, Networks, filter, is_virtio, limits, macvtap, queues, tap};
 
 const VHOST: &str = "/dev/vhost-net";
 
@@ -95,6 +95,9 @@ pub fn connect(
     };
     release_later(card, context, undo, false);
     filter::bind(card)?;
+    if let Some(bandwidth) = card.limits() {
+        limits::set(card, Some(bandwidth))?;
+    }
     let vhost = vhost(card, context.kvm)?;
     Ok(Some(Connected { alias: card.info.alias.clone().unwrap_or_default(), tap: fds, vhost }))
 }

@@ -45,6 +45,11 @@ impl Holding {
         (part.port.is_some() || part.link.is_some() || part.downscript.is_some()).then_some(part)
     }
 
+    /// The port alone, if there is one.
+    pub fn only_port(self) -> Option<Self> {
+        self.part(true)
+    }
+
     /// The network and the port.
     pub fn port(&self) -> Option<&(String, Uuid)> {
         self.port.as_ref()

@@ -11,9 +11,11 @@
 //! A tap lasts while QEMU holds its descriptor, so there is nothing to clean up after a killed daemon or guest but
 //! ports and macvtaps: both are in the status file before they are made ([`Holding`]).
 
+pub mod addresses;
 pub mod connect;
 mod filter;
 mod holding;
+pub mod limits;
 mod macvtap;
 pub mod names;
 pub mod ports;

@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use uuid::Uuid;
 use virt_api::network::v1alpha1::network_service_client::NetworkServiceClient;
-use virt_api::network::v1alpha1::{CreatePortRequest, NetworkRef, PortRequest};
+use virt_api::network::v1alpha1::{
+    CreatePortRequest, DhcpLease, GetDhcpLeasesRequest, NetworkRef, PortRequest,
+};
 use virt_consts::VIR_NETWORK_PORT_CREATE_RECLAIM;
 use virt_error::{Code, Domain as From, Error, Result};
 use virt_model::domain::actual::{Actual, ActualKind, ActualSource};
@@ -78,6 +80,17 @@ impl Networks {
             Err(e) if e.code() == Code::NoNetworkPort => Ok(false),
             Err(e) => Err(e),
         }
+    }
+
+    /// What a network has leased to a hardware address.
+    ///
+    /// # Errors
+    /// Those of reaching the daemon; code 43 when the network is gone.
+    pub async fn leases(&self, network: &str, mac: &str) -> Result<Vec<DhcpLease>> {
+        let mut client = client!(NetworkServiceClient, self.daemon());
+        let request = GetDhcpLeasesRequest { network: by_name(network), mac: Some(mac.into()), flags: 0 };
+        let told = bounded(async { client.get_dhcp_leases(request).await.map_err(|s| from_status(&s)) });
+        Ok(told.await?.into_inner().leases)
     }
 
     /// Gives a place back. One that is gone is no error.

@@ -152,18 +152,37 @@ async fn look_after(
     Ok(changed)
 }
 
-fn plug_again(card: &Interface) -> Result<()> {
-    let (bridge, manager) = match card.connection() {
-        NetSource::Network(n) => (n.bridge, n.mac_table_manager),
-        NetSource::Bridge(b) => (b.bridge, b.mac_table_manager),
-        _ => return Ok(()),
+/// The bridge of a connection, and whether it is told where guests are.
+pub fn bridge_of(connection: &NetSource) -> Option<(&str, bool)> {
+    let (bridge, manager) = match connection {
+        NetSource::Network(n) => (&n.bridge, &n.mac_table_manager),
+        NetSource::Bridge(b) => (&b.bridge, &b.mac_table_manager),
+        _ => return None,
     };
-    let (Some(bridge), Some(name)) = (bridge, card.target.as_deref()) else { return Ok(()) };
-    let (tap, bridge_link) = (link::get(name)?, link::get(&bridge)?);
+    Some((bridge.as_deref()?, manager.as_deref() == Some("libvirt")))
+}
+
+/// Plugs a card's tap into the bridge of its connection. Blocking.
+///
+/// # Errors
+/// Code 38 with the kernel's reason.
+pub fn plug(card: &Interface) -> Result<()> {
+    match bridge_of(&card.connection()) {
+        Some((bridge, told)) => tap::plug(card, bridge, told),
+        None => Ok(()),
+    }
+}
+
+fn plug_again(card: &Interface) -> Result<()> {
+    let connection = card.connection();
+    let (Some((bridge, _)), Some(name)) = (bridge_of(&connection), card.target.as_deref()) else {
+        return Ok(());
+    };
+    let (tap, bridge_link) = (link::get(name)?, link::get(bridge)?);
     let (Some(tap), Some(bridge_link)) = (tap, bridge_link) else { return Ok(()) };
     if tap.master != Some(bridge_link.index) {
         tracing::info!(bridge, tap = name, "a network card is plugged in again");
-        tap::plug(card, &bridge, manager.as_deref() == Some("libvirt"))?;
+        plug(card)?;
         link::set_up(name, true)?;
     }
     Ok(())

@@ -1,23 +1,49 @@
 //! Traffic of a guest's network cards that the host can see.
 
-use virt_host::files::{Files, KernelFiles};
+use virt_error::{Code, Domain as From, Error, Result};
+use virt_host::link::{self, Statistics};
+use virt_model::domain::interface::Interface;
 use virt_object::blocking;
 
 use super::Rows;
-use crate::config::params::{Param, Value};
+use crate::config::params::Param;
 use crate::guest::Published;
 
-/// The guest's view first: what the host sends to the tap is what the guest receives.
-const FIGURES: [(&str, &str); 8] = [
-    ("rx.bytes", "tx_bytes"),
-    ("rx.pkts", "tx_packets"),
-    ("rx.errs", "tx_errors"),
-    ("rx.drop", "tx_dropped"),
-    ("tx.bytes", "rx_bytes"),
-    ("tx.pkts", "rx_packets"),
-    ("tx.errs", "rx_errors"),
-    ("tx.drop", "rx_dropped"),
-];
+/// The guest's view: what the host sends to the tap is what the guest receives. A macvtap is the guest's own end.
+fn guests_view(s: Statistics, own_end: bool) -> Statistics {
+    if own_end {
+        return s;
+    }
+    Statistics {
+        rx_packets: s.tx_packets,
+        tx_packets: s.rx_packets,
+        rx_bytes: s.tx_bytes,
+        tx_bytes: s.rx_bytes,
+        rx_errors: s.tx_errors,
+        tx_errors: s.rx_errors,
+        rx_dropped: s.tx_dropped,
+        tx_dropped: s.rx_dropped,
+    }
+}
+
+fn figures(card: &Interface) -> Result<Option<Statistics>> {
+    use virt_model::domain::interface::NetSource;
+    let Some(device) = &card.target else { return Ok(None) };
+    let own_end = matches!(card.connection(), NetSource::Direct(_));
+    Ok(link::get(device)?.map(|l| guests_view(l.statistics, own_end)))
+}
+
+/// What went through one card.
+///
+/// # Errors
+/// Code 1 for a card whose traffic the host does not see.
+pub async fn of_card(card: Interface) -> Result<Statistics> {
+    let name = card.target.clone().unwrap_or_default();
+    let found = blocking::run(move || figures(&card)).await?;
+    found.ok_or_else(|| {
+        Error::new(Code::InternalError, From::None, "Interface not found").with("interface", name)
+    })
+}
 
 /// The group of rows: cards with a device of the host have figures.
 pub(super) async fn rows(p: &Published) -> Vec<Param> {
@@ -27,8 +53,18 @@ pub(super) async fn rows(p: &Published) -> Vec<Param> {
         rows.count("net.count", live.devices.interfaces.len());
         for (at, card) in live.devices.interfaces.iter().enumerate() {
             let Some(device) = &card.target else { continue };
-            rows.put(format!("net.{at}.name"), Value::String(device.clone()));
-            for (name, value) in figures(&KernelFiles, device) {
+            rows.put(format!("net.{at}.name"), crate::config::params::Value::String(device.clone()));
+            let Some(s) = figures(card).unwrap_or_default() else { continue };
+            for (name, value) in [
+                ("rx.bytes", s.rx_bytes),
+                ("rx.pkts", s.rx_packets),
+                ("rx.errs", s.rx_errors),
+                ("rx.drop", s.rx_dropped),
+                ("tx.bytes", s.tx_bytes),
+                ("tx.pkts", s.tx_packets),
+                ("tx.errs", s.tx_errors),
+                ("tx.drop", s.tx_dropped),
+            ] {
                 rows.number(format!("net.{at}.{name}"), value);
             }
         }
@@ -37,22 +73,14 @@ pub(super) async fn rows(p: &Published) -> Vec<Param> {
     blocking::run(read).await.unwrap_or_default()
 }
 
-fn figures(files: &dyn Files, device: &str) -> Vec<(&'static str, u64)> {
-    let read = |file: &str| files.number(&format!("/sys/class/net/{device}/statistics/{file}"));
-    FIGURES.iter().filter_map(|(name, file)| Some((*name, read(file)?))).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use virt_host::files::FixtureFiles;
 
     #[test]
     fn directions_are_the_guests() {
-        let files = FixtureFiles::new([
-            ("/sys/class/net/vnet0/statistics/tx_bytes", "10\n"),
-            ("/sys/class/net/vnet0/statistics/rx_bytes", "3\n"),
-        ]);
-        assert_eq!(figures(&files, "vnet0"), [("rx.bytes", 10), ("tx.bytes", 3)]);
+        let host = Statistics { tx_bytes: 10, rx_bytes: 3, ..Statistics::default() };
+        assert_eq!((guests_view(host, false).rx_bytes, guests_view(host, false).tx_bytes), (10, 3));
+        assert_eq!(guests_view(host, true), host);
     }
 }

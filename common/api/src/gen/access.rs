@@ -11,6 +11,7 @@ pub const ACCESS: &[super::Access] = &[
     super::Access { path: "/virt.domain.v1alpha1.DomainDeviceService/Detach", api: "virDomainDetachDeviceFlags", readonly_ok: false, acl: &["domain:write"] },
     super::Access { path: "/virt.domain.v1alpha1.DomainDeviceService/DetachAlias", api: "virDomainDetachDeviceAlias", readonly_ok: false, acl: &["domain:write"] },
     super::Access { path: "/virt.domain.v1alpha1.DomainDeviceService/Update", api: "virDomainUpdateDeviceFlags", readonly_ok: false, acl: &["domain:write"] },
+    super::Access { path: "/virt.domain.v1alpha1.DomainInterfaceService/GetStats", api: "virDomainInterfaceStats", readonly_ok: true, acl: &["domain:read"] },
     super::Access { path: "/virt.domain.v1alpha1.DomainService/Create", api: "virDomainCreateXML", readonly_ok: false, acl: &["domain:write", "domain:start"] },
     super::Access { path: "/virt.domain.v1alpha1.DomainService/Define", api: "virDomainDefineXMLFlags", readonly_ok: false, acl: &["domain:write", "domain:save"] },
     super::Access { path: "/virt.domain.v1alpha1.DomainService/Destroy", api: "virDomainDestroyFlags", readonly_ok: false, acl: &["domain:stop"] },

@@ -3,6 +3,7 @@
 //! Everything happens in the network namespace of the calling thread, so nothing is read from /sys.
 
 mod bridge;
+mod limits;
 mod macvtap;
 mod netlink;
 mod query;
@@ -16,6 +17,7 @@ use virt_error::{Code, Domain, Error, Result};
 use netlink::{Message, Socket};
 
 pub use bridge::{Bridge, Port, create_bridge, plug, remove_bridge, unplug};
+pub use limits::{Limit, set_limits};
 pub use macvtap::{MacvtapMode, create_macvtap};
 pub use query::{Link, Neighbour, Statistics, get, list, neighbours};
 

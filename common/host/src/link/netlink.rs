@@ -26,9 +26,14 @@ const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_NEWNEIGH: u16 = 28;
 const RTM_GETNEIGH: u16 = 30;
+const RTM_NEWQDISC: u16 = 36;
+const RTM_DELQDISC: u16 = 37;
+const RTM_NEWTCLASS: u16 = 40;
+const RTM_NEWTFILTER: u16 = 44;
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;
+const NLM_F_REPLACE: u16 = 0x100;
 const NLM_F_EXCL: u16 = 0x200;
 const NLM_F_CREATE: u16 = 0x400;
 
@@ -142,6 +147,34 @@ impl Message {
         let mut body = [0; 12];
         body[0] = if v6 { AF_INET6 } else { AF_INET };
         Self::new(RTM_GETNEIGH, NLM_F_DUMP, &body)
+    }
+
+    fn traffic(kind: u16, flags: u16, index: u32, parent: u32, handle: u32, info: u32) -> Self {
+        let mut body = vec![0; 4];
+        for word in [index, handle, parent, info] {
+            body.extend(word.to_ne_bytes());
+        }
+        Self::new(kind, flags, &body)
+    }
+
+    /// A queueing discipline.
+    pub(crate) fn new_qdisc(index: u32, parent: u32, handle: u32) -> Self {
+        Self::traffic(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, index, parent, handle, 0)
+    }
+
+    /// Takes a queueing discipline away.
+    pub(crate) fn del_qdisc(index: u32, parent: u32, handle: u32) -> Self {
+        Self::traffic(RTM_DELQDISC, 0, index, parent, handle, 0)
+    }
+
+    /// A class of a queueing discipline.
+    pub(crate) fn new_class(index: u32, parent: u32, handle: u32) -> Self {
+        Self::traffic(RTM_NEWTCLASS, NLM_F_CREATE, index, parent, handle, 0)
+    }
+
+    /// A filter; `info` is its place and protocol.
+    pub(crate) fn new_filter(index: u32, parent: u32, info: u32) -> Self {
+        Self::traffic(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, index, parent, 0, info)
     }
 
     /// A hardware address that a bridge finds behind a port.

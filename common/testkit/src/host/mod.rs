@@ -10,7 +10,7 @@ mod guest;
 mod session;
 
 pub use client::Run;
-pub use guest::{Image, bare_xml, linux_xml};
+pub use guest::{Image, bare_xml, built, linux_xml};
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};

@@ -4,6 +4,7 @@ mod agent;
 mod console;
 mod device;
 mod document;
+mod interface;
 mod lifecycle;
 mod lookup;
 mod metadata;
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use virt_api::domain::v1alpha1 as api;
 use virt_api::domain::v1alpha1::domain_console_service_client::DomainConsoleServiceClient as Consoles;
 use virt_api::domain::v1alpha1::domain_device_service_client::DomainDeviceServiceClient as Devices;
+use virt_api::domain::v1alpha1::domain_interface_service_client::DomainInterfaceServiceClient as Interfaces;
 use virt_api::domain::v1alpha1::domain_service_client::DomainServiceClient as Domains;
 use virt_api::domain::v1alpha1::domain_stats_service_client::DomainStatsServiceClient as Stats;
 use virt_api::domain::v1alpha1::domain_tuning_service_client::DomainTuningServiceClient as Tuning;
@@ -34,6 +36,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static [Call]> {
         console::CALLS,
         device::CALLS,
         document::CALLS,
+        interface::CALLS,
         lifecycle::CALLS,
         lookup::CALLS,
         metadata::CALLS,
