@@ -13,6 +13,7 @@ mod text;
 
 pub mod backup;
 pub mod domain;
+pub mod interface;
 pub mod network;
 pub mod nwfilter;
 pub mod secret;

@@ -15,6 +15,7 @@ mod events;
 mod host;
 mod host_cpu;
 mod host_memory;
+mod interface;
 mod network;
 mod nwfilter;
 mod object_events;
@@ -202,7 +203,7 @@ impl Table {
 }
 
 fn all() -> impl Iterator<Item = &'static Call> {
-    let other = [nwfilter::CALLS, secret::CALLS, object_events::CALLS];
+    let other = [interface::CALLS, nwfilter::CALLS, secret::CALLS, object_events::CALLS];
     [connect::CALLS, host::CALLS, host_cpu::CALLS, host_memory::CALLS, events::CALLS]
         .into_iter()
         .chain(other)

@@ -7,6 +7,7 @@ mod limits;
 mod macvtap;
 mod netlink;
 mod query;
+mod stacked;
 
 use std::io;
 use std::net::IpAddr;
@@ -19,7 +20,8 @@ use netlink::{Message, Socket};
 pub use bridge::{Bridge, Port, create_bridge, plug, remove_bridge, unplug};
 pub use limits::{Limit, set_limits};
 pub use macvtap::{MacvtapMode, create_macvtap};
-pub use query::{Link, Neighbour, Statistics, get, list, neighbours};
+pub use query::{Details, Link, Neighbour, Statistics, get, list, neighbours};
+pub use stacked::{create_bond, create_vlan};
 
 /// A hardware address.
 pub type HardwareAddress = [u8; 6];

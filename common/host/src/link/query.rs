@@ -24,8 +24,41 @@ pub struct Link {
     pub kind: String,
     /// Whether it is switched on.
     pub up: bool,
+    /// Whether it can carry packets: RFC 2863's number, 6 is yes.
+    pub state: u8,
+    /// Number of the interface it lies on.
+    pub below: Option<u32>,
+    /// What its kind adds.
+    pub details: Details,
     /// What went through it.
     pub statistics: Statistics,
+}
+
+/// What a kind of interfaces adds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Details {
+    /// Nothing we know of.
+    #[default]
+    None,
+    /// A bridge.
+    Bridge {
+        /// Spanning tree protocol.
+        stp: bool,
+        /// Forward delay in hundredths of a second.
+        delay: u32,
+    },
+    /// A virtual LAN.
+    Vlan {
+        /// Its tag.
+        tag: u16,
+    },
+    /// A bond.
+    Bond {
+        /// The kernel's number of its mode.
+        mode: u8,
+        /// Milliseconds between looks at its cards.
+        monitor: u32,
+    },
 }
 
 /// What went through an interface, as the host sees it.
@@ -112,12 +145,33 @@ fn link(message: &[u8]) -> Option<Link> {
             netlink::IFLA_LINKINFO => {
                 let found = attributes(value).find(|(kind, _)| *kind == netlink::IFLA_INFO_KIND);
                 link.kind = found.map(|(_, value)| text(value)).unwrap_or_default();
+                let data = attributes(value).find(|(kind, _)| *kind == netlink::IFLA_INFO_DATA);
+                link.details = data.map(|(_, data)| details(&link.kind, data)).unwrap_or_default();
             }
+            netlink::IFLA_OPERSTATE => link.state = value.first().copied().unwrap_or(0),
+            netlink::IFLA_LINK => link.below = word(value, 0),
             netlink::IFLA_STATS64 => link.statistics = statistics(value)?,
             _ => {}
         }
     }
     Some(link)
+}
+
+fn details(kind: &str, data: &[u8]) -> Details {
+    let find = |wanted| attributes(data).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+    let number = |wanted| find(wanted).and_then(|v| word(v, 0)).unwrap_or(0);
+    match kind {
+        "bridge" => Details::Bridge {
+            stp: number(netlink::IFLA_BR_STP_STATE) != 0,
+            delay: number(netlink::IFLA_BR_FORWARD_DELAY),
+        },
+        "vlan" => Details::Vlan { tag: find(netlink::IFLA_VLAN_ID).and_then(|v| half(v, 0)).unwrap_or(0) },
+        "bond" => Details::Bond {
+            mode: find(netlink::IFLA_BOND_MODE).and_then(|v| v.first().copied()).unwrap_or(0),
+            monitor: number(netlink::IFLA_BOND_MIIMON),
+        },
+        _ => Details::None,
+    }
 }
 
 fn text(value: &[u8]) -> String {
