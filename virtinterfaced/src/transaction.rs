@@ -6,7 +6,7 @@
 //!   rollback: folder's definitions become the definitions -> folder removed
 //! ```
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -16,7 +16,7 @@ use virt_object::store::Store;
 
 use crate::driver::{Definitions, Driver, checked, invalid};
 
-fn failed(path: &PathBuf) -> impl Fn(std::io::Error) -> Error {
+fn failed(path: &Path) -> impl Fn(std::io::Error) -> Error {
     let text = format!("cannot change '{}'", path.display());
     move |e| Error::system(Domain::Interface, &text, e)
 }
