@@ -17,4 +17,5 @@ mod lifecycle;
 mod network;
 mod python;
 mod secret;
+mod storage;
 mod stuck;

@@ -20,6 +20,7 @@ use crate::process::dac::{Dac, Owner};
 use crate::process::paths::Folders;
 use crate::process::ports::Ports;
 use crate::settings::Settings;
+use crate::volumes::Volumes;
 
 /// Where events go.
 pub trait EventSink: Send + Sync {
@@ -79,6 +80,8 @@ pub struct Driver {
     pub partition: Option<String>,
     /// virtnetworkd.
     pub networks: Arc<Networks>,
+    /// virtstoraged.
+    pub volumes: Volumes,
     /// Names of taps.
     pub names: Names,
     /// Whether virtnetworkd's events are followed.
@@ -129,7 +132,8 @@ impl Driver {
             launcher,
             cgroups,
             partition,
-            networks: Arc::new(Networks::new(sockets)),
+            networks: Arc::new(Networks::new(sockets.clone())),
+            volumes: Volumes::new(sockets),
             names: Names::default(),
             following: AtomicBool::new(false),
             events,

@@ -19,3 +19,4 @@ pub mod qmp;
 pub mod serve;
 pub mod settings;
 pub mod stats;
+pub mod volumes;

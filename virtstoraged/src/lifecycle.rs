@@ -23,6 +23,9 @@ use crate::pool::{Pool, PoolExt, Published, Sizes, Work, WorkExt, invalid};
 use crate::volume::{Busy, Volumes};
 use crate::{definitions, status};
 
+/// How long the daemon's start waits for active pools to be looked at.
+const ADOPTION: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Calls a backend from a job of the owner.
 async fn ask<R: Send + 'static>(
     driver: &Arc<Driver>,
@@ -294,17 +297,19 @@ pub async fn adopt(driver: &Arc<Driver>) -> Result<usize> {
     let this = driver.clone();
     let active = blocking::run(move || status::load(&this)).await?;
     let count = active.len();
+    let mut looks = Vec::new();
     for pool in active {
-        let driver = driver.clone();
-        // Beside each other and beside the service: a dead file server holds up nobody.
-        driver.kind.runtime.clone().spawn(async move {
+        // Beside each other: a dead file server holds up nobody.
+        looks.push(driver.kind.runtime.spawn(async move {
             let job = Spec::new("adopt", Class::Lifecycle);
             if let Err(error) = pool.work(job, |work| Box::pin(adopt_one(work))).await {
                 let reference = pool.reference();
                 tracing::error!(?error, pool = reference.name, "an active pool needs help");
             }
-        });
+        }));
     }
+    // Clients shall find the volumes; a pool that does not answer is looked at beside the service.
+    let _ = tokio::time::timeout(ADOPTION, futures_util::future::join_all(looks)).await;
     Ok(count)
 }
 

@@ -31,7 +31,10 @@ pub async fn attach(work: &mut Work, emulators: Arc<Emulators>, xml: &str) -> Re
         return Err(Error::no_support(From::Qemu, "virDomainAttachDeviceFlags"));
     }
     match &mut device {
-        Device::Disk(disk) => line::check_image(work, disk).await?,
+        Device::Disk(disk) => {
+            work.driver.volumes.resolve_disk(disk).await?;
+            line::check_image(work, disk).await?;
+        }
         Device::Interface(card) => card.forget_run(),
         _ => {}
     }

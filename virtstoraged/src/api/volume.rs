@@ -11,6 +11,10 @@ use virt_error::{Code, Domain, Error, Result};
 use virt_rpc::answer;
 
 use super::{Answer, StorageApi, flags, no_validation};
+use virt_model::storage::{Pool as Document, VolumeType};
+
+use crate::call;
+use crate::image::mark;
 use crate::pool::Pool as Handle;
 use crate::volume::create::{self, How};
 use crate::volume::{Volume as Vol, delete, missing, resize};
@@ -50,6 +54,19 @@ impl StorageApi {
         let pools = self.driver.pools.list();
         let found = pools.iter().find_map(|pool| pick(pool).map(|v| row(pool, &v)));
         found.ok_or_else(|| missing(text))
+    }
+
+    /// A raw file that a guest is about to write is noted as raw: from now on its header is the guest's word.
+    async fn hand_out(&self, pool: &Arc<Document>, volume: &Arc<Vol>) -> Result<()> {
+        if volume.kind() != VolumeType::File || volume.format() != "raw" {
+            return Ok(());
+        }
+        let (backend, pool, volume) = (self.driver.backends.of(pool.kind)?, pool.clone(), volume.clone());
+        let note = move |_| {
+            mark::set(&backend.content(&pool, &volume)?, "raw");
+            Ok(())
+        };
+        self.driver.calls.run("a look at a volume", call::LOOK, note).await
     }
 
     fn lookup(&self, by: By) -> Result<Volume> {
@@ -185,7 +202,9 @@ impl StorageVolumeService for StorageApi {
             let pool = self.driver.by_name(&request.pool)?;
             let published = pool.published();
             let document = published.value.active()?;
-            let volume = published.value.volumes.find(&request.volume)?;
+            let volume = published.value.volumes.find(&request.volume)?.clone();
+            volume.check_whole()?;
+            self.hand_out(document, &volume).await?;
             Ok(ResolveVolumeResponse {
                 pool_type: document.kind.to_string(),
                 r#type: volume.kind() as u32,
