@@ -170,6 +170,8 @@ impl Tools for HostTools {
         tracing::debug!(command = run.line(&path), "running a program");
         let mut command = Command::new(&path);
         command.args(&run.args).env_clear().env("LC_ALL", "C").env("PATH", search_path());
+        // LVM would tell of every descriptor that somebody else left open.
+        command.env("LVM_SUPPRESS_FD_WARNINGS", "1");
         let input = if run.input.is_empty() { Stdio::null() } else { Stdio::piped() };
         command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let failed = |e| Error::system(run.domain, format!("cannot execute binary {}", path.display()), e);

@@ -170,7 +170,7 @@ impl Backend for Disk {
         crate::paths::check_name(pool.kind, name)?;
         let disk = device(pool)?.rsplit('/').next().unwrap_or_default();
         let number = name.strip_prefix(disk).map(|n| n.strip_prefix('p').unwrap_or(n));
-        if !number.is_some_and(|n| n.parse::<u32>().is_ok()) {
+        if number.is_none_or(|n| n.parse::<u32>().is_err()) {
             let text = format!("invalid partition name '{name}', expected '{disk}' followed by its number");
             return Err(Error::new(virt_error::Code::InvalidArg, Domain::Storage, text));
         }

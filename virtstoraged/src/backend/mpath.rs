@@ -24,6 +24,10 @@ fn minors(text: &str) -> Vec<u32> {
 }
 
 fn content(cx: &Cx<'_>, pool: &Pool) -> Result<Content> {
+    // A kernel without device mapper has no such devices.
+    if !std::fs::read_to_string("/proc/devices").unwrap_or_default().contains("device-mapper") {
+        return Ok(Content::default());
+    }
     let run = Run::new("dmsetup", Domain::Storage).args(["ls", "--target", "multipath"]).cancel(&cx.cancel);
     let mut volumes = Vec::new();
     for minor in minors(&cx.tools.run(&run)?.text()) {

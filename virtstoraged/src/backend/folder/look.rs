@@ -101,7 +101,7 @@ fn plain(path: &Path, name: &str, meta: &Metadata) -> Document {
         key: Some(text.clone()),
         capacity: Some(Bytes(if dir { 0 } else { meta.len() })),
         allocation: Some(Bytes(taken)),
-        physical: (!dir).then(|| Told { bytes: meta.len() }),
+        physical: (!dir).then_some(Told { bytes: meta.len() }),
         target: VolumeTarget {
             path: Some(text),
             format: Some(if dir { "dir" } else { "raw" }.to_string()),
