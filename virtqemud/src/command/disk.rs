@@ -252,7 +252,6 @@ impl Builder<'_> {
             .opt("product", disk.product.as_deref())
             .opt("removable", removable)
             .opt("write-cache", write_cache)
-            .opt("dpofua", disk.target.dpofua)
             .when(sized, "cyls", geometry.cyls)
             .when(sized, "heads", geometry.heads)
             .when(sized, "secs", geometry.secs)

@@ -74,7 +74,7 @@ impl Builder<'_> {
             }
             VideoKind::Bochs => Props::driver("bochs-display")
                 .with("id", alias)
-                .opt("vgamem", model.vram.map(|k| format!("{k}k"))),
+                .opt("vgamem", model.vram.map(|k| u64::from(k) * 1024)),
             VideoKind::Cirrus => Props::driver("cirrus-vga").with("id", alias),
             VideoKind::Ramfb => Props::driver("ramfb").with("id", alias),
             _ => return None,
@@ -83,7 +83,6 @@ impl Builder<'_> {
             (Some(x), Some(y)) => props.with("xres", x).with("yres", y),
             _ => props,
         };
-        let props = props.opt("edid", model.edid);
         Some(self.place(props, &video.info))
     }
 

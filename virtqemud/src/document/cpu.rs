@@ -3,7 +3,9 @@
 use virt_error::Result;
 
 use super::machine;
-use super::types::{Cpu, CpuCheck, CpuFallback, CpuMatch, CpuMode, CpuModel, Domain, GicVersion, VirtType};
+use super::types::{
+    Cpu, CpuCheck, CpuFallback, CpuMatch, CpuMode, CpuModel, Domain, FeaturePolicy, GicVersion, VirtType,
+};
 use crate::emulator::Emulator;
 
 /// Names the default CPU where the document names none, and fills in how strictly it is checked.
@@ -32,6 +34,9 @@ pub fn complete(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     if let Some(t) = &mut cpu.topology {
         t.dies.get_or_insert(1);
         t.clusters.get_or_insert(1);
+    }
+    for feature in &mut cpu.features {
+        feature.policy.get_or_insert(FeaturePolicy::Require);
     }
     let given = cpu.model.as_ref().is_some_and(|m| m.name.is_some());
     let custom = matches!(cpu.mode, None | Some(CpuMode::Custom));
@@ -66,6 +71,9 @@ pub fn complete(def: &mut Domain, emulator: &Emulator) -> Result<()> {
         }
         CpuMode::HostModel => {
             cpu.check.get_or_insert(CpuCheck::Partial);
+            if let Some(model) = &mut cpu.model {
+                model.fallback.get_or_insert(CpuFallback::Allow);
+            }
         }
         CpuMode::HostPassthrough | CpuMode::Maximum => {
             cpu.check.get_or_insert(CpuCheck::None);

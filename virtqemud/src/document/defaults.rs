@@ -166,11 +166,9 @@ pub fn default_devices(def: &mut Domain, emulator: &Emulator) -> Result<()> {
         def.devices.memballoon = Some(Memballoon { model: BalloonModel::Virtio, ..Memballoon::default() });
     }
     if q35 && !def.devices.watchdogs.iter().any(|w| w.model == WatchdogModel::Itco) {
-        def.devices.watchdogs.push(Watchdog {
-            model: WatchdogModel::Itco,
-            action: WatchdogAction::Reset,
-            ..Watchdog::default()
-        });
+        // All watchdogs of a guest do the same.
+        let action = def.devices.watchdogs.first().map_or(WatchdogAction::Reset, |w| w.action);
+        def.devices.watchdogs.push(Watchdog { model: WatchdogModel::Itco, action, ..Watchdog::default() });
     }
     if machine::is_pseries(&name) && def.devices.panics.is_empty() {
         def.devices.panics.push(Panic { model: Some(PanicModel::Pseries), ..Panic::default() });

@@ -85,6 +85,8 @@ fn format(name: &str) -> Option<ImageFormat> {
 /// A loader the document names: descriptors may know its variables.
 fn manual(def: &mut Domain, emulator: &Emulator, root: &Path) {
     let Some(loader) = &mut def.os.loader else { return };
+    // A ROM that says it is one has no format.
+    let rom = loader.kind == Some(LoaderKind::Rom) && loader.format.is_none();
     loader.kind = loader.kind.filter(|k| *k != LoaderKind::None).or(Some(LoaderKind::Rom));
     let path = loader.path.clone().unwrap_or_default().trim().to_string();
     let wants_variables = loader.kind == Some(LoaderKind::Pflash)
@@ -103,6 +105,9 @@ fn manual(def: &mut Domain, emulator: &Emulator, root: &Path) {
     };
     loader.format =
         loader.format.or(known.as_ref().and_then(|f| format(&f.format))).or(Some(ImageFormat::Raw));
+    if rom {
+        loader.format = None;
+    }
     if wants_variables && let Some((file, kind)) = template {
         let nvram = def.os.nvram.get_or_insert_with(Nvram::default);
         let local = !matches!(nvram.source, Some(DiskSource::Network(_)));

@@ -1,6 +1,7 @@
 //! The guest's CPU and its NUMA nodes.
 
-use virt_xml::{NonZero, OnOff, Xml, YesNo, names};
+use virt_xml::rt_error::{Code, Domain, Result};
+use virt_xml::{El, NonZero, OnOff, Xml, YesNo, names};
 
 use crate::Bitmap;
 
@@ -60,6 +61,7 @@ pub struct Cpu {
 
 /// The named CPU.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = CpuModel::check)]
 pub struct CpuModel {
     #[xml(attr, loose, say(ConfigUnsupported, "Invalid fallback attribute", Cpu))]
     pub fallback: Option<CpuFallback>,
@@ -67,6 +69,18 @@ pub struct CpuModel {
     pub vendor_id: Option<String>,
     #[xml(text)]
     pub name: Option<String>,
+}
+
+impl CpuModel {
+    /// CPUID has room for just so many letters.
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        const VENDOR_ID: usize = 12;
+        if self.vendor_id.as_ref().is_some_and(|v| v.len() != VENDOR_ID) {
+            let text = format!("vendor_id must be exactly {VENDOR_ID} characters long");
+            return Err(e.error(Code::XmlError, Domain::Cpu, text));
+        }
+        Ok(())
+    }
 }
 
 /// How vcpus are spread over sockets.

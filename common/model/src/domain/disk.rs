@@ -247,8 +247,6 @@ pub struct DiskTarget {
     pub removable: Option<bool>,
     #[xml(attr)]
     pub rotation_rate: Option<u32>,
-    #[xml(attr, with = OnOff)]
-    pub dpofua: Option<bool>,
 }
 
 impl DiskTarget {

@@ -161,6 +161,7 @@ pub struct NvramDevice {
 
 /// `<lease>`: a lock held while the guest runs.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Lease::check)]
 pub struct Lease {
     #[xml(leaf)]
     pub lockspace: Option<String>,
@@ -170,6 +171,18 @@ pub struct Lease {
     pub path: Option<String>,
     #[xml(attr = "target@offset", skip_default)]
     pub offset: u64,
+}
+
+impl Lease {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        let missing = match (&self.key, e.child("target")) {
+            (None, _) => "key",
+            (_, None) => "target",
+            _ => return Ok(()),
+        };
+        let text = format!("Missing '{missing}' element for lease");
+        Err(e.error(Code::XmlError, Domain::Domain, text))
+    }
 }
 
 /// `<redirdev>`.

@@ -57,8 +57,6 @@ pub struct VideoModel {
     pub primary: Option<bool>,
     #[xml(attr, with = OnOff)]
     pub blob: Option<bool>,
-    #[xml(attr, with = OnOff)]
-    pub edid: Option<bool>,
     #[xml(child)]
     pub acceleration: Acceleration,
     #[xml(child)]

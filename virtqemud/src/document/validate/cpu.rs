@@ -11,6 +11,13 @@ impl Checker<'_> {
         let Some(cpu) = &self.def.cpu else { return Ok(()) };
         let mode = cpu.mode.unwrap_or_default();
         let host = matches!(mode, CpuMode::HostPassthrough | CpuMode::Maximum);
+        if cpu.migratable.is_some() && !host {
+            return Err(unsupported(
+                "Attribute migratable is only allowed for 'host-passthrough' / 'maximum' CPU mode",
+            ));
+        }
+        // The rest is said of a CPU that was chosen, not of the default under a topology.
+        let chosen = host || mode == CpuMode::HostModel || self.named_cpu();
         if let Some(cache) = &cpu.cache {
             if !machine::is_x86(self.arch()) {
                 return Err(unsupported(format!(
@@ -36,7 +43,7 @@ impl Checker<'_> {
                 _ => {}
             }
         }
-        if let Some(address) = &cpu.maxphysaddr {
+        if let Some(address) = cpu.maxphysaddr.as_ref().filter(|_| chosen) {
             match address.mode {
                 MaxPhysAddrMode::Passthrough => {
                     if !host {
@@ -53,7 +60,7 @@ impl Checker<'_> {
                     }
                 }
                 MaxPhysAddrMode::Emulate => {
-                    if address.bits.is_none() {
+                    if address.bits.is_none() && !host {
                         return Err(unsupported(
                             "if using CPU maximum physical address mode='emulate', bits= must be specified too",
                         ));
@@ -70,6 +77,13 @@ impl Checker<'_> {
         self.topology()
     }
 
+    /// Whether the document names the model itself.
+    fn named_cpu(&self) -> bool {
+        self.def.cpu.as_ref().and_then(|c| c.model.as_ref()).is_some_and(|m| {
+            m.name.is_some() && m.fallback != Some(crate::document::types::CpuFallback::Forbid)
+        })
+    }
+
     fn topology(&self) -> Result<()> {
         let Some(t) = self.def.cpu.as_ref().and_then(|c| c.topology.as_ref()) else { return Ok(()) };
         let parts = [t.sockets, t.dies, t.clusters, t.cores, t.threads];
@@ -80,7 +94,7 @@ impl Checker<'_> {
         if t.dies.unwrap_or(1) > 1 && !machine::is_x86(self.arch()) {
             return Err(unsupported("Only 1 die per socket is supported"));
         }
-        if t.clusters.unwrap_or(1) > 1 && !machine::is_arm(self.arch()) {
+        if t.clusters.unwrap_or(1) > 1 && !machine::is_arm(self.arch()) && !machine::is_x86(self.arch()) {
             return Err(unsupported("Only 1 cluster per die is supported"));
         }
         Ok(())

@@ -95,7 +95,10 @@ impl Checker<'_> {
             }
             match shmem.model.unwrap_or_default() {
                 ShmemModel::Ivshmem => {
-                    return Err(unsupported("shmem model 'ivshmem' is not supported by this QEMU binary"));
+                    return Err(unsupported("ivshmem device is no longer supported"));
+                }
+                _ if shmem.name.contains('/') => {
+                    return Err(unsupported("shmem name cannot include '/' character"));
                 }
                 ShmemModel::Doorbell if shmem.server.is_none() => {
                     return Err(unsupported("shmem model 'ivshmem-doorbell' requires a server"));
@@ -127,8 +130,18 @@ impl Checker<'_> {
             return Err(unsupported("'ramfb' requires that 'display' is enabled"));
         }
         match &dev.source {
+            HostdevSource::Pci(s) if s.write_filtering == Some(false) => {
+                return Err(unsupported(
+                    "Write filtering of PCI device configuration space is not supported by qemu",
+                ));
+            }
             HostdevSource::Mdev(_) => {
                 let model = dev.model.unwrap_or_default();
+                if model == HostdevModel::VfioCcw && !self.emulator.has_type("vfio-ccw") {
+                    return Err(unsupported(
+                        "VFIO CCW device assignment is not supported by this version of QEMU",
+                    ));
+                }
                 let fits = matches!(
                     (&dev.info.address, model),
                     (None, _)

@@ -5,7 +5,7 @@ use virt_error::{Domain as From, Error, Result};
 use super::{Checker, unsupported};
 use crate::document::types::{
     Address, ControllerKind, Disk, DiskBus, DiskCache, DiskDevice, DiskIo, DiskSource, EncryptionEngine,
-    ImageFormat, NetworkProtocol,
+    GeometryTrans, HostTransport, ImageFormat, NetworkProtocol,
 };
 use crate::document::{machine, xml_error};
 
@@ -58,6 +58,25 @@ impl Checker<'_> {
             && let Some(name) = s.name.as_deref().filter(|n| !n.contains('/'))
         {
             return Err(xml_error(format!("can't split path '{name}' into pool name and image name")));
+        }
+        if let DiskSource::Network(s) = &disk.source {
+            match s.protocol {
+                NetworkProtocol::Tftp => {
+                    return Err(unsupported("'tftp' protocol is not supported with this QEMU binary"));
+                }
+                NetworkProtocol::Nfs => {
+                    let [host] = &s.hosts[..] else {
+                        return Err(unsupported("'nfs' protocol requires the usage of exactly one host"));
+                    };
+                    if host.transport.is_some_and(|t| t != HostTransport::Tcp) {
+                        return Err(unsupported("'nfs' host must use TCP protocol"));
+                    }
+                    if host.port.is_some_and(|p| p != 0) {
+                        return Err(unsupported("port cannot be specified in 'nfs' protocol host"));
+                    }
+                }
+                _ => {}
+            }
         }
         let encryption = disk.encryption.as_ref().or(disk.source.common().encryption.as_ref());
         if encryption.is_some_and(|e| e.engine != Some(EncryptionEngine::Librbd) && e.secrets.len() > 1) {
@@ -150,7 +169,7 @@ impl Checker<'_> {
 
     fn disk_bus(&self, disk: &Disk, bus: DiskBus, name: &str) -> Result<()> {
         match bus {
-            DiskBus::Xen | DiskBus::Uml | DiskBus::None => {
+            DiskBus::None => {
                 Err(unsupported(format!("unsupported disk bus '{bus}' with device setup for disk '{name}'")))
             }
             DiskBus::Ide if !machine::has_builtin_ide(self.machine) => {
@@ -197,7 +216,7 @@ impl Checker<'_> {
     }
 
     fn identity(&self, disk: &Disk, bus: DiskBus) -> Result<()> {
-        if disk.wwn.is_some() && !matches!(bus, DiskBus::Ide | DiskBus::Sata | DiskBus::Scsi) {
+        if disk.wwn.is_some() && !matches!(bus, DiskBus::Ide | DiskBus::Scsi) {
             return Err(unsupported("Only ide and scsi disk support wwn"));
         }
         if disk.vendor.is_some() && bus != DiskBus::Scsi {
@@ -208,12 +227,41 @@ impl Checker<'_> {
         }
         if disk.target.rotation_rate.is_some() && !matches!(bus, DiskBus::Ide | DiskBus::Sata | DiskBus::Scsi)
         {
-            return Err(unsupported("rotation rate is only valid for SCSI/IDE/SATA bus"));
+            return Err(Error::internal(From::Qemu, "rotation rate is only valid for SCSI/IDE/SATA bus"));
         }
         if disk.geometry.cyls.is_some_and(|c| c > 0)
             && matches!(bus, DiskBus::Usb | DiskBus::Fdc | DiskBus::Sd)
         {
             return Err(unsupported(format!("CHS geometry can not be set for '{bus}' bus")));
+        }
+        if disk.geometry.trans.is_some_and(|t| t != GeometryTrans::Default) && bus != DiskBus::Ide {
+            return Err(unsupported(format!(
+                "CHS translation mode can only be set for 'ide' bus not '{bus}'"
+            )));
+        }
+        if disk.serial.is_some() && bus == DiskBus::Sd {
+            return Err(Error::internal(From::Qemu, "Serial property not supported for drive bus 'sd'"));
+        }
+        if let Some(transient) = &disk.transient {
+            if !matches!(disk.source, DiskSource::File(_)) {
+                let name = disk.target.dev.as_deref().unwrap_or_default();
+                return Err(unsupported(format!("transient disk supported only with 'file' type ({name})")));
+            }
+            let shared = [DiskBus::Virtio, DiskBus::Scsi, DiskBus::Usb];
+            if transient.share_backing == Some(true) && !shared.contains(&bus) {
+                return Err(unsupported(format!(
+                    "disk bus '{bus}' doesn't support transiend disk backing image sharing"
+                )));
+            }
+        }
+        if let DiskSource::Dir(_) = &disk.source
+            && !disk.readonly
+            && disk.driver.format == Some(ImageFormat::Fat)
+        {
+            return Err(unsupported("virtual FAT storage can't be accessed in read-write mode"));
+        }
+        if disk.device == DiskDevice::Lun && disk.driver.format.is_some_and(|f| f != ImageFormat::Raw) {
+            return Err(unsupported("disk device 'lun' must use 'raw' format"));
         }
         if disk.device == DiskDevice::Lun && !matches!(bus, DiskBus::Scsi) {
             return Err(unsupported(format!("disk device='lun' is not supported for bus='{bus}'")));

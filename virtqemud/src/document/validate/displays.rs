@@ -3,10 +3,8 @@
 use virt_error::Result;
 
 use super::{Checker, unsupported};
-use crate::document::types::{Graphics, VideoBackend, VideoKind};
-
-/// Ports a VNC display may have: QEMU counts displays from the first.
-const VNC_PORTS: std::ops::RangeInclusive<i32> = crate::command::VNC_PORT_BASE..=65535;
+use crate::document::types::{Graphics, MemorySource, Video, VideoBackend, VideoKind};
+use crate::document::xml_error;
 
 impl Checker<'_> {
     pub(super) fn displays(&self) -> Result<()> {
@@ -52,13 +50,6 @@ impl Checker<'_> {
         if gl > 1 {
             return Err(unsupported("multiple OpenGL displays are not supported by QEMU"));
         }
-        for g in all {
-            if let Graphics::Vnc(v) = g
-                && v.port.is_some_and(|p| p > 0 && !VNC_PORTS.contains(&p))
-            {
-                return Err(unsupported("vnc port must be in range [5900,65535]"));
-            }
-        }
         Ok(())
     }
 
@@ -98,9 +89,8 @@ impl Checker<'_> {
                     m.kind
                 )));
             }
-            if !primary
-                && !matches!(m.kind, VideoKind::Qxl | VideoKind::Virtio | VideoKind::Bochs | VideoKind::Ramfb)
-            {
+            self.video_settings(video)?;
+            if !primary && !matches!(m.kind, VideoKind::Qxl | VideoKind::Virtio) {
                 return Err(unsupported(format!(
                     "video type '{}' is only valid as primary video device",
                     m.kind
@@ -115,6 +105,43 @@ impl Checker<'_> {
             if m.blob.is_some() && m.kind != VideoKind::Virtio {
                 return Err(unsupported("'blob' is only supported for virtio video devices"));
             }
+        }
+        Ok(())
+    }
+
+    /// Settings that only some cards have.
+    fn video_settings(&self, video: &Video) -> Result<()> {
+        let m = &video.model;
+        if m.kind != VideoKind::Qxl {
+            let only = [("vram64", m.vram64), ("ram", m.ram), ("vgamem", m.vgamem)];
+            if let Some((name, _)) = only.iter().find(|(_, value)| value.is_some()) {
+                let text = format!("{name} attribute only supported for video type qxl");
+                return Err(unsupported(text));
+            }
+        }
+        if !matches!(m.kind, VideoKind::Qxl | VideoKind::Virtio) && m.heads.is_some_and(|h| h > 1) {
+            let text = format!("video type '{}' doesn't support multiple 'heads'", m.kind);
+            return Err(unsupported(text));
+        }
+        let sized = [VideoKind::Vga, VideoKind::Qxl, VideoKind::Virtio, VideoKind::Bochs];
+        if m.resolution != Default::default() && !sized.contains(&m.kind) {
+            return Err(xml_error("model resolution is not supported"));
+        }
+        if m.kind != VideoKind::Virtio {
+            let v = &video.driver.virtio;
+            let given =
+                [(v.iommu, "iommu"), (v.ats, "ats"), (v.packed, "packed"), (v.page_per_vq, "page_per_vq")];
+            if let Some((_, name)) = given.iter().find(|(value, _)| value.is_some()) {
+                let text = format!("{name} driver option is only supported for virtio devices");
+                return Err(unsupported(text));
+            }
+        }
+        let shared = matches!(self.def.memory_backing.source, Some(MemorySource::Memfd));
+        if m.blob == Some(true) && !shared {
+            return Err(unsupported("'blob' support for virtio-gpu devices requires a memfd memory backend"));
+        }
+        if m.acceleration.rendernode.is_some() && video.driver.name != Some(VideoBackend::VhostUser) {
+            return Err(unsupported("unsupported rendernode accel attribute without 'vhostuser'"));
         }
         Ok(())
     }

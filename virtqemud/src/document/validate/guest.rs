@@ -3,7 +3,10 @@
 use virt_error::{Code, Domain as From, Error, Result};
 
 use super::{Checker, unsupported};
-use crate::document::types::{Firmware, LaunchSecurity, LoaderKind, TickPolicy, Timer, TimerName, VirtType};
+use crate::document::types::{
+    AcpiTableKind, Firmware, LaunchSecurity, LifecycleAction, LoaderKind, Sysinfo, TickPolicy, Timer,
+    TimerName, VirtType,
+};
 use crate::document::{machine, vcpus, xml_error};
 
 impl Checker<'_> {
@@ -17,6 +20,8 @@ impl Checker<'_> {
             return Err(unsupported("cachetune is only supported for KVM domains"));
         }
         self.launch_security()?;
+        self.boot()?;
+        self.lifecycle()?;
         Ok(())
     }
 
@@ -50,6 +55,53 @@ impl Checker<'_> {
         Ok(())
     }
 
+    fn boot(&self) -> Result<()> {
+        let os = &self.def.os;
+        if self.def.bootloader.is_some() {
+            return Err(unsupported("bootloader is not supported by QEMU"));
+        }
+        if os.bios.reboot_timeout.is_some_and(|t| !(-1..=65535).contains(&t)) {
+            return Err(unsupported("invalid value for rebootTimeout, must be in range [-1,65535]"));
+        }
+        if os.bios.useserial == Some(true) && self.def.devices.serials.is_empty() {
+            return Err(xml_error("need at least one serial port to use BIOS serial output"));
+        }
+        if let Some(table) = os.acpi.tables.iter().find(|t| t.kind == AcpiTableKind::Rawset) {
+            return Err(unsupported(format!("ACPI table type '{}' is not supported", table.kind)));
+        }
+        for info in &self.def.sysinfo {
+            let Sysinfo::Fwcfg(fw) = info else { continue };
+            let named = |n: &str| n.starts_with("opt/");
+            if fw.entries.iter().any(|e| !e.name.as_deref().is_some_and(named)) {
+                return Err(unsupported("Invalid firmware name"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What QEMU guests can do when they end.
+    fn lifecycle(&self) -> Result<()> {
+        use LifecycleAction as A;
+        let d = self.def;
+        let (off, reboot) = (d.on_poweroff, d.on_reboot);
+        if [off, reboot].contains(&Some(A::Preserve)) {
+            return Err(unsupported(
+                "qemu driver doesn't support the 'preserve' action for 'on_reboot'/'on_poweroff'",
+            ));
+        }
+        if [off, reboot, d.on_crash].contains(&Some(A::RenameRestart)) {
+            return Err(unsupported(
+                "qemu driver doesn't support the 'rename-restart' action for 'on_reboot'/'on_poweroff'/'on_crash'",
+            ));
+        }
+        if reboot == Some(A::Destroy) && off == Some(A::Restart) {
+            return Err(unsupported(
+                "qemu driver doesn't support 'onReboot' set to 'destroy and 'onPoweroff' set to 'reboot'",
+            ));
+        }
+        Ok(())
+    }
+
     /// Kinds of protected guests that need hardware or machines which are not there.
     fn launch_security(&self) -> Result<()> {
         let (name, device) = match &self.def.launch_security {
@@ -59,7 +111,9 @@ impl Checker<'_> {
             Some(LaunchSecurity::SevSnp(_)) => ("sev-snp", "sev-snp-guest"),
             Some(LaunchSecurity::Tdx(_)) => ("tdx", "tdx-guest"),
         };
-        if self.emulator.has_type(device) {
+        // AMD's kinds need the host's own device as well.
+        let hardware = !name.starts_with("sev") || std::path::Path::new("/dev/sev").exists();
+        if self.emulator.has_type(device) && hardware {
             return Ok(());
         }
         Err(unsupported(format!("'{name}' launch security is not supported with this QEMU binary")))
@@ -99,10 +153,6 @@ impl Checker<'_> {
         only(f.vmport.is_some(), x86, "vmport")?;
         only(f.ioapic.is_some_and(|i| i != crate::document::types::IoapicDriver::None), x86, "ioapic")?;
         only(f.hyperv.is_some(), x86 || machine::is_arm(self.arch()), "hyperv")?;
-        if f.xen.is_some() || f.privnet {
-            let name = if f.privnet { "privnet" } else { "xen" };
-            return Err(unsupported(format!("The '{name}' feature is not supported by QEMU")));
-        }
         let ps2_off = f.ps2.as_ref().is_some_and(|s| s.state == Some(false));
         if ps2_off && f.vmport.as_ref().is_some_and(|s| s.state == Some(true)) {
             return Err(unsupported("vmport feature requires the ps2 feature not to be disabled"));
@@ -121,7 +171,7 @@ impl Checker<'_> {
         if f.kvm.as_ref().and_then(|k| k.dirty_ring.as_ref()).is_some_and(|d| d.state) {
             let size = f.kvm.as_ref().and_then(|k| k.dirty_ring.as_ref()).and_then(|d| d.size).unwrap_or(0);
             if !size.is_power_of_two() || !(1024..=65536).contains(&size) {
-                return Err(unsupported("dirty ring must be power of 2 and ranges [1024, 65536]"));
+                return Err(xml_error("dirty ring must be power of 2 and ranges [1024, 65536]"));
             }
         }
         if f.tcg.is_some() && self.def.virt_type != VirtType::Qemu {
@@ -138,16 +188,6 @@ impl Checker<'_> {
         if h.mode != crate::document::types::HypervMode::Custom {
             return Ok(());
         }
-        let on = |s: &Option<crate::document::types::Switch>| s.as_ref().is_some_and(|s| s.on());
-        let need = |wants: bool, has: bool, what: &str, needs: &str| {
-            if wants && !has {
-                return Err(unsupported(format!("'{what}' hyperv feature requires '{needs}' feature")));
-            }
-            Ok(())
-        };
-        let stimer = h.stimer.as_ref().is_some_and(|s| s.state);
-        need(on(&h.synic), on(&h.vpindex), "synic", "vpindex")?;
-        need(stimer, on(&h.synic), "stimer", "synic")?;
         if let Some(spin) = &h.spinlocks
             && spin.state
             && spin.retries.is_some_and(|r| r < 0xfff)
@@ -183,7 +223,7 @@ impl Checker<'_> {
             }
             let extra = [
                 (timer.frequency.is_some(), "frequency", timer.name == TimerName::Tsc),
-                (timer.mode.is_some(), "mode", false),
+                (timer.mode.is_some(), "mode", timer.name == TimerName::Tsc),
                 (timer.track.is_some(), "track", matches!(timer.name, TimerName::Rtc | TimerName::Platform)),
             ];
             if timer.name != TimerName::Platform
@@ -195,9 +235,6 @@ impl Checker<'_> {
             match timer.name {
                 TimerName::Hpet if timer.present == Some(true) && !x86 => {
                     return Err(unsupported("hpet timer is not supported by this architecture"));
-                }
-                TimerName::Platform => {
-                    return Err(unsupported(format!("unsupported timer type (name) '{}'", timer.name)));
                 }
                 TimerName::Tsc | TimerName::Kvmclock | TimerName::Hypervclock if !x86 => {
                     return Err(unsupported(format!(

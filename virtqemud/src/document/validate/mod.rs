@@ -21,6 +21,9 @@ use super::types::{CharBackend, Domain};
 use super::unsupported;
 use crate::emulator::Emulator;
 
+/// Ports a VNC display may have: QEMU counts displays from the first.
+const VNC_PORTS: std::ops::RangeInclusive<i32> = crate::command::VNC_PORT_BASE..=65535;
+
 /// What all checks look at.
 struct Checker<'a> {
     def: &'a Domain,
@@ -69,14 +72,43 @@ pub fn check(def: &Domain, emulator: &Emulator) -> Result<()> {
 
 /// Checks what matters only when a guest is to run.
 pub fn check_live(def: &Domain) -> Result<()> {
-    use super::types::Address;
+    use super::types::{Address, ChannelTarget, DiskBus, Graphics, NetSource, TimerName};
     for shmem in &def.devices.shmems {
         if !matches!(shmem.info.address, None | Some(Address::Pci(_))) {
             return Err(unsupported("only 'pci' addresses are supported for the shared memory device"));
         }
     }
+    for net in &def.devices.interfaces {
+        if matches!(net.source, NetSource::Internal(_) | NetSource::Vds(_)) {
+            return Err(unsupported("network device type is not supported by this version of qemu"));
+        }
+    }
+    for channel in &def.devices.channels {
+        if matches!(channel.target, Some(ChannelTarget::Xen(_))) {
+            return Err(unsupported("channel target type 'xen' is not supported by QEMU"));
+        }
+    }
+    if ports::backends(def).any(|b| matches!(b, CharBackend::Nmdm(_))) {
+        return Err(unsupported("unsupported chardev 'nmdm'"));
+    }
+    for disk in &def.devices.disks {
+        if let Some(bus @ (DiskBus::Xen | DiskBus::Uml)) = disk.target.bus {
+            let text = format!("unsupported disk bus '{bus}' with device setup");
+            return Err(Error::internal(From::Qemu, text));
+        }
+    }
+    for timer in def.clock.iter().flat_map(|c| &c.timers) {
+        if timer.name == TimerName::Platform {
+            return Err(unsupported(format!("unsupported timer type (name) '{}'", timer.name)));
+        }
+    }
     let mut seen = Vec::new();
     for g in &def.devices.graphics {
+        if let Graphics::Vnc(v) = g
+            && v.port.is_some_and(|p| p > 0 && !VNC_PORTS.contains(&p))
+        {
+            return Err(unsupported("vnc port must be in range [5900,65535]"));
+        }
         let kind = std::mem::discriminant(g);
         if seen.contains(&kind) {
             return Err(unsupported(

@@ -28,11 +28,9 @@ impl Checker<'_> {
                 return Err(unsupported("invalid model for interface of type 'vdpa', must be 'virtio'"));
             }
             NetSource::User(_) => self.user(net)?,
-            NetSource::Internal(_) | NetSource::Vds(_) => {
-                return Err(unsupported("network device type is not supported by this version of qemu"));
-            }
             _ => {}
         }
+        self.switch_settings(net)?;
         if net.teaming.as_ref().is_some_and(|t| t.kind == TeamingKind::Persistent) && !virtio {
             return Err(unsupported(format!(
                 "virtio-net failover (teaming) interface must use the virtio model, not '{model}'"
@@ -51,14 +49,43 @@ impl Checker<'_> {
                     | NetSource::Bridge(_)
                     | NetSource::Ethernet(_)
                     | NetSource::VhostUser(_)
-                    | NetSource::User(_)
-                    | NetSource::Vdpa(_)
             )
+            && !(matches!(net.source, NetSource::User(_)) && net.backend.kind == Some(NetBackendKind::Passt))
         {
-            return Err(unsupported("setting MTU on interface type is not supported yet"));
+            let kind = net.source.tag();
+            return Err(unsupported(format!("setting MTU on interface type {kind} is not supported yet")));
         }
         if net.isolated == Some(true) && !matches!(net.source, NetSource::Network(_) | NetSource::Bridge(_)) {
             return Err(unsupported("interface type does not support the isolated option"));
+        }
+        Ok(())
+    }
+
+    /// What only cards on a bridge, a network or a physical card can be told.
+    fn switch_settings(&self, net: &Interface) -> Result<()> {
+        let kind = net.source.tag();
+        let network = matches!(net.source, NetSource::Network(_));
+        let bridged = network || matches!(net.source, NetSource::Bridge(_));
+        let user = matches!(net.source, NetSource::User(_) | NetSource::VhostUser(_));
+        if !user && !net.ips.is_empty() {
+            return Err(unsupported(
+                "Invalid attempt to set network interface guest-side IP address info, not supported by QEMU",
+            ));
+        }
+        let rates = net.bandwidth.iter().flat_map(|b| b.inbound.iter().chain(&b.outbound));
+        if !network && rates.into_iter().any(|r| r.floor.is_some()) {
+            return Err(unsupported("floor attribute is not supported for this config"));
+        }
+        if net.virtualport.is_some()
+            && !bridged
+            && !matches!(net.source, NetSource::Direct(_) | NetSource::Hostdev(_))
+        {
+            let text = format!("<virtualport> element unsupported for <interface type='{kind}'>");
+            return Err(unsupported(text));
+        }
+        if net.coalesce.is_some() && !bridged {
+            let text = format!("coalesce settings on interface type {kind} are not supported");
+            return Err(unsupported(text));
         }
         Ok(())
     }

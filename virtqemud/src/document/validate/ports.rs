@@ -5,7 +5,7 @@ use virt_error::Result;
 use super::{Checker, unsupported};
 use crate::document::machine;
 use crate::document::types::{
-    Address, AudioKind, ChannelTarget, CharBackend, ConsoleTarget, Graphics, RngBackend, Serial, SerialModel,
+    Address, AudioKind, CharBackend, ConsoleTarget, Domain, Graphics, RngBackend, Serial, SerialModel,
     SerialTarget, SmartcardMode,
 };
 
@@ -28,9 +28,6 @@ impl Checker<'_> {
                 }
                 kind => return Err(unsupported(format!("unsupported console target type {kind}"))),
             }
-        }
-        if d.channels.iter().any(|c| matches!(c.target, Some(ChannelTarget::Xen(_)))) {
-            return Err(unsupported("channel target type 'xen' is not supported by QEMU"));
         }
         if d.smartcards.len() > 1 {
             return Err(unsupported("this QEMU binary lacks multiple smartcard support"));
@@ -89,18 +86,7 @@ impl Checker<'_> {
     fn backends(&self) -> Result<()> {
         let d = &self.def.devices;
         let spice = d.graphics.iter().any(|g| matches!(g, Graphics::Spice(_)));
-        let cards = d.smartcards.iter().filter_map(|s| match &s.mode {
-            SmartcardMode::Passthrough(backend) => Some(backend),
-            _ => None,
-        });
-        let rngs = d.rngs.iter().filter_map(|r| match &r.backend {
-            Some(RngBackend::Egd(backend)) => Some(backend),
-            _ => None,
-        });
-        let ports = d.serials.iter().map(|x| &x.backend).chain(d.parallels.iter().map(|x| &x.backend));
-        let ports = ports.chain(d.consoles.iter().map(|x| &x.backend));
-        let others = d.channels.iter().map(|x| &x.backend).chain(d.redirdevs.iter().map(|x| &x.backend));
-        for backend in ports.chain(others).chain(cards).chain(rngs) {
+        for backend in backends(self.def) {
             match backend {
                 CharBackend::Spicevmc | CharBackend::Spiceport(_) if !spice => {
                     let kind = if *backend == CharBackend::Spicevmc { "spicevmc" } else { "spiceport" };
@@ -108,12 +94,15 @@ impl Checker<'_> {
                         "chardev '{kind}' not supported without spice graphics"
                     )));
                 }
-                CharBackend::Nmdm(_) => return Err(unsupported("unsupported chardev 'nmdm'")),
                 _ => {}
             }
         }
-        let plain = d.serials.iter().map(|x| &x.backend).chain(d.parallels.iter().map(|x| &x.backend));
-        if plain.into_iter().any(|b| *b == CharBackend::Spicevmc) {
+        // The host's side of SPICE speaks to virtio ports and to devices that know how to.
+        let usb = |s: &&Serial| s.target.kind != Some(SerialTarget::Usb);
+        let plain = d.serials.iter().filter(usb).map(|x| &x.backend);
+        let plain = plain.chain(d.parallels.iter().map(|x| &x.backend));
+        let mut plain = plain.chain(d.consoles.iter().map(|x| &x.backend));
+        if plain.any(|b| *b == CharBackend::Spicevmc) {
             return Err(unsupported("spicevmc device type only supports virtio"));
         }
         if !spice && d.audios.iter().any(|a| a.kind == AudioKind::Spice) {
@@ -121,4 +110,21 @@ impl Checker<'_> {
         }
         Ok(())
     }
+}
+
+/// The host side of every character device.
+pub(super) fn backends(def: &Domain) -> impl Iterator<Item = &CharBackend> {
+    let d = &def.devices;
+    let cards = d.smartcards.iter().filter_map(|s| match &s.mode {
+        SmartcardMode::Passthrough(backend) => Some(backend),
+        _ => None,
+    });
+    let rngs = d.rngs.iter().filter_map(|r| match &r.backend {
+        Some(RngBackend::Egd(backend)) => Some(backend),
+        _ => None,
+    });
+    let ports = d.serials.iter().map(|x| &x.backend).chain(d.parallels.iter().map(|x| &x.backend));
+    let ports = ports.chain(d.consoles.iter().map(|x| &x.backend));
+    let others = d.channels.iter().map(|x| &x.backend).chain(d.redirdevs.iter().map(|x| &x.backend));
+    ports.chain(others).chain(cards).chain(rngs)
 }

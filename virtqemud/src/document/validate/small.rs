@@ -5,9 +5,12 @@ use virt_error::Result;
 use super::{Checker, unsupported};
 use crate::document::machine;
 use crate::document::types::{
-    Address, BalloonModel, DeviceInfo, InputBus, InputKind, PanicModel, ShmemModel, TpmBackend, TpmModel,
-    VirtioModel, WatchdogModel,
+    Address, BalloonModel, Crypto, CryptoBackendModel, DeviceInfo, InputBus, InputKind, PanicModel,
+    ShmemModel, Tpm, TpmBackend, TpmModel, TpmVersion, VirtioModel, WatchdogModel,
 };
+
+/// Smaller numbers are the hypervisor's and the host's.
+const FIRST_CID: u32 = 3;
 
 impl Checker<'_> {
     /// What any device's address and numbers must fulfil.
@@ -86,6 +89,14 @@ impl Checker<'_> {
             }
         }
         self.tpms()?;
+        if d.vsock.as_ref().is_some_and(|v| v.auto_cid != Some(true) && v.cid.is_some_and(|c| c < FIRST_CID))
+        {
+            return Err(unsupported(format!("guest CIDs must be >= {FIRST_CID}")));
+        }
+        let lkcf = |c: &Crypto| c.backend.model == CryptoBackendModel::Lkcf;
+        if d.cryptos.iter().any(lkcf) && !has("cryptodev-backend-lkcf") {
+            return Err(unsupported("crypto backend lkcf is not supported"));
+        }
         for shmem in &d.shmems {
             let model = shmem.model.unwrap_or_default();
             if model == ShmemModel::Plain && !has("ivshmem-plain")
@@ -102,6 +113,15 @@ impl Checker<'_> {
     }
 
     fn tpms(&self) -> Result<()> {
+        let proxy = |m: Option<TpmModel>| m == Some(TpmModel::SpaprProxy);
+        if self.def.devices.tpms.iter().filter(|t| !proxy(t.model)).count() > 1 {
+            return Err(unsupported("only a single TPM non-proxy device is supported"));
+        }
+        let old = |t: &Tpm| matches!(&t.backend, Some(TpmBackend::Emulator(e)) if e.version == Some(TpmVersion::V1_2));
+        if let Some(tpm) = self.def.devices.tpms.iter().find(|t| old(t) && t.model == Some(TpmModel::Crb)) {
+            let model = tpm.model.unwrap_or_default();
+            return Err(unsupported(format!("TPM 1.2 is not supported for model '{model}'")));
+        }
         let binary = self.emulator.path.display();
         for tpm in &self.def.devices.tpms {
             let backend = match &tpm.backend {

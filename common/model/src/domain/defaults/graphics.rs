@@ -22,8 +22,14 @@ pub(super) fn complete(d: &mut Domain) -> Result<(), Error> {
             }
             Graphics::Spice(g) => {
                 let portless = g.port.is_none() && g.tls_port.is_none() && g.autoport != Some(true);
-                if portless && g.listens.is_empty() && g.listen.is_none() {
-                    g.listens.push(Listen::default());
+                // Without a port there is nothing to listen on.
+                let first = g.listens.first().map(|l| l.kind);
+                if portless && matches!(first, None | Some(ListenKind::Address)) {
+                    g.listen = None;
+                    match g.listens.first_mut() {
+                        Some(first) => *first = Listen::default(),
+                        None => g.listens.push(Listen::default()),
+                    }
                 }
                 listens(&mut g.listen, None, &mut g.listens)?;
                 if without_port(&g.listens) {
@@ -40,9 +46,6 @@ pub(super) fn complete(d: &mut Domain) -> Result<(), Error> {
                 }
                 if none(g.tls_port) {
                     g.tls_port = None;
-                }
-                if !auto && g.port.is_none() && g.tls_port.is_none() {
-                    g.autoport = None;
                 }
             }
             Graphics::Rdp(g) => {

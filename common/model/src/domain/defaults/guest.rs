@@ -149,8 +149,12 @@ fn vcpus(d: &mut Domain) -> Result<(), Error> {
             m.placement == Some(Placement::Auto)
         }
     };
+    let listed = &d.vcpus.vcpus;
+    let online = (!listed.is_empty()).then(|| listed.iter().filter(|v| v.enabled).count() as u32);
     let vcpu = d.vcpu.get_or_insert_default();
     let max = *vcpu.max.get_or_insert(1);
+    // A list of vcpus says itself how many there are at first.
+    vcpu.current = online.or(vcpu.current);
     let current = vcpu.current.unwrap_or(max);
     if max == 0 {
         return Err(Error::new(Code::XmlError, From::Domain, "domain config contains no vcpus"));

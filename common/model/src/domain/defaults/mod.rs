@@ -20,6 +20,7 @@ pub use disk::{add_disk, disk_index, drive_place};
 pub use guest::guest;
 
 use super::Domain;
+use super::video::{VideoDriver, VideoModel};
 
 /// What the host adds: new identities, and the security driver's name.
 pub trait Fresh {
@@ -46,6 +47,13 @@ pub fn devices(d: &mut Domain, fresh: &mut dyn Fresh) -> Result<(), Error> {
         }
     }
     for interface in &mut d.devices.interfaces {
+        // Open vSwitch knows its ports by a number of their own.
+        if let Some(port) = &mut interface.virtualport
+            && port.kind.as_deref() == Some("openvswitch")
+            && port.parameters.interfaceid.is_none()
+        {
+            port.parameters.interfaceid = Some(fresh.uuid());
+        }
         let mac = interface.mac.get_or_insert_default();
         if mac.address.is_none() {
             mac.address = Some(fresh.mac());
@@ -72,8 +80,9 @@ fn videos(d: &mut Domain) -> Result<(), Error> {
         if video.model.kind != super::video::VideoKind::None {
             video.model.heads.get_or_insert(1);
         } else {
-            video.model.heads = None;
-            video.model.primary = None;
+            // No card has no settings.
+            video.model = VideoModel { kind: video.model.kind, ..VideoModel::default() };
+            video.driver = VideoDriver::default();
         }
     }
     Ok(())

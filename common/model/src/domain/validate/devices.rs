@@ -68,7 +68,6 @@ pub(super) fn together(d: &Domain) -> Result<()> {
     let known = |id: u32| dev.audios.iter().any(|a| a.id == id);
     let graphics = dev.graphics.iter().filter_map(|g| match g {
         Graphics::Vnc(v) => v.audio,
-        Graphics::Dbus(g) => g.audio,
         _ => None,
     });
     if let Some(id) = dev.sounds.iter().filter_map(|s| s.audio).chain(graphics).find(|id| !known(*id)) {
@@ -111,8 +110,13 @@ pub(super) fn while_reading(d: &Domain) -> Result<()> {
     if none && usb.len() > 1 {
         return detail("Can't add another USB controller: USB is disabled for this domain");
     }
-    for part in usb.iter().filter(|c| c.info.master_startport.is_some()) {
-        if !usb.iter().any(|c| c.info.master_startport.is_none() && c.index == part.index) {
+    let part = |c: &Controller| {
+        c.info.master_startport.is_some() || c.model.as_deref().is_some_and(|m| m.starts_with("ich9-uhci"))
+    };
+    // Indexes that were left out are given later.
+    for one in usb.iter().filter(|c| part(c)) {
+        let leads = |c: &Controller| !part(c) && (c.index == one.index || one.index.is_none());
+        if !usb.iter().any(|c| leads(c)) {
             return detail("No master USB controller specified");
         }
     }

@@ -54,7 +54,6 @@ fn one(d: &Domain, disk: &Disk) -> Result<()> {
     if disk.target.dev.is_none() {
         return fail(Code::NoTarget, disk.source.path().unwrap_or_default());
     }
-    placed(disk, bus)?;
     if bus != DiskBus::Virtio {
         virtio_only(disk, bus)?;
     }
@@ -82,6 +81,9 @@ fn one(d: &Domain, disk: &Disk) -> Result<()> {
         }
     }
     let medium = matches!(disk.device, DiskDevice::Cdrom | DiskDevice::Floppy);
+    if disk.target.removable.is_some() && !matches!(bus, DiskBus::Usb | DiskBus::Scsi) {
+        return xml("removable is only valid for usb or scsi disks");
+    }
     if disk.target.tray.is_some() && !medium {
         return unsupported("tray is only valid for cdrom and floppy");
     }
@@ -106,13 +108,14 @@ fn one(d: &Domain, disk: &Disk) -> Result<()> {
         super::hostdev::wwn(wwn)?;
     }
     limits(&disk.iotune)?;
-    throttle(d, disk)
+    throttle(d, disk)?;
+    placed(disk, bus)
 }
 
 /// Bus, device and address go together.
 fn placed(disk: &Disk, bus: DiskBus) -> Result<()> {
     let wrong = match disk.device {
-        DiskDevice::Disk | DiskDevice::Lun if bus == DiskBus::Fdc => Some("disk"),
+        DiskDevice::Disk | DiskDevice::Lun | DiskDevice::Cdrom if bus == DiskBus::Fdc => Some("disk"),
         DiskDevice::Floppy if bus != DiskBus::Fdc => Some("floppy disk"),
         _ => None,
     };
@@ -129,6 +132,9 @@ fn placed(disk: &Disk, bus: DiskBus) -> Result<()> {
         }
         _ => {}
     }
+    if bus == DiskBus::Virtio && matches!(disk.info.address, Some(Address::Drive(_))) {
+        return unsupported("virtio disk cannot have an address of type 'drive'");
+    }
     let drive = matches!(bus, DiskBus::Ide | DiskBus::Sata | DiskBus::Scsi | DiskBus::Fdc);
     match &disk.info.address {
         Some(address) if drive && !matches!(address, Address::Drive(_)) => unsupported(format!(
@@ -142,7 +148,7 @@ fn placed(disk: &Disk, bus: DiskBus) -> Result<()> {
 
 fn virtio_only(disk: &Disk, bus: DiskBus) -> Result<()> {
     let driver = &disk.driver;
-    if let Some(model @ (VirtioModel::Transitional | VirtioModel::NonTransitional)) = disk.model {
+    if let Some(model) = disk.model.filter(|m| *m != VirtioModel::Default) {
         return unsupported(format!("disk model '{model}' not supported for bus '{bus}'"));
     }
     if driver.event_idx.is_some() {
@@ -153,6 +159,9 @@ fn virtio_only(disk: &Disk, bus: DiskBus) -> Result<()> {
     }
     if driver.queues.is_some() {
         return unsupported("queues attribute in disk driver element is only supported for virtio bus");
+    }
+    if driver.queue_size.is_some() {
+        return unsupported("queue_size attribute in disk driver is only supported for virtio bus");
     }
     no_virtio_options(&driver.virtio)
 }
@@ -216,7 +225,15 @@ fn network(disk: &Disk, n: &NetworkImage) -> Result<()> {
     Ok(())
 }
 
+/// The most QEMU can limit anything to.
+const MOST_RATE: u64 = 1_000_000_000_000_000;
+
 fn limits(t: &IoTune) -> Result<()> {
+    let all = [t.total_bytes_sec, t.read_bytes_sec, t.write_bytes_sec, t.total_iops_sec, t.read_iops_sec];
+    if all.iter().chain([&t.write_iops_sec]).any(|n| *n > MOST_RATE) {
+        let text = format!("block I/O throttle limit must be no more than {MOST_RATE} using QEMU");
+        return fail(Code::ArgumentUnsupported, text);
+    }
     let clashes = [
         (t.total_bytes_sec, t.read_bytes_sec, t.write_bytes_sec, "bytes_sec"),
         (t.total_iops_sec, t.read_iops_sec, t.write_iops_sec, "iops_sec"),

@@ -18,7 +18,7 @@ pub(super) fn check(d: &Domain) -> Result<()> {
     }
     for pin in &tune.iothreadpins {
         if !threads.contains(&pin.iothread) {
-            return xml(format!("Cannot find 'iothread' : {}", pin.iothread));
+            return unsupported(format!("Cannot find 'iothread' : {}", pin.iothread));
         }
     }
     if let Some(id) = twice(tune.iothreadpins.iter().map(|p| p.iothread)) {
