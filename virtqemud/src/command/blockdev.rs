@@ -204,18 +204,11 @@ impl Builder<'_> {
                     .opt("reconnect-delay", s.reconnect.delay)
             }
             NetworkProtocol::Rbd => {
-                let mut path = name.splitn(3, '/');
-                let pool = path.next().unwrap_or_default().to_string();
-                let (namespace, image) = match (path.next(), path.next()) {
-                    (Some(namespace), Some(image)) => (Some(namespace.to_string()), image.to_string()),
-                    (Some(image), None) => (None, image.to_string()),
-                    _ => (None, String::new()),
-                };
+                let (pool, image) = name.split_once('/').unwrap_or((&name, ""));
                 let servers: Vec<Value> = s.hosts.iter().map(inet).collect();
                 let secret = user.is_some().then(|| format!("{node}-auth-secret0"));
                 Props::driver("rbd")
                     .with("pool", pool)
-                    .opt("namespace", namespace)
                     .with("image", image)
                     .when(!servers.is_empty(), "server", servers)
                     .opt("snapshot", s.snapshot.as_deref())
@@ -229,7 +222,7 @@ impl Builder<'_> {
                 let servers: Vec<Value> = s.hosts.iter().map(|h| socket_address_default(h, 24007)).collect();
                 Props::driver("gluster")
                     .with("volume", volume)
-                    .with("path", format!("/{}", path.trim_start_matches('/')))
+                    .with("path", path)
                     .with("server", servers)
                     .with("debug", 4)
             }
@@ -280,7 +273,7 @@ impl Builder<'_> {
                         "server",
                         first.map(|h| json!({"host": h.name.clone().unwrap_or_default(), "type": "inet"})),
                     )
-                    .with("path", format!("/{}", name.trim_start_matches('/')))
+                    .with("path", name.as_str())
                     .opt("user", id(&s.identity.user))
                     .opt("group", id(&s.identity.group))
             }

@@ -58,7 +58,7 @@ impl Builder<'_> {
         opts.put("id", &id);
         opts.put("path", path);
         if fs.readonly {
-            opts.word("readonly=on");
+            opts.word("readonly");
         }
         self.line.opts("-fsdev", opts);
         let model = fs.model.or(Some(VirtioModel::Default));

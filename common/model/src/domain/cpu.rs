@@ -32,6 +32,7 @@ names! {
 
 /// `<cpu>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Cpu::check)]
 pub struct Cpu {
     #[xml(attr, say(ConfigUnsupported, "Invalid mode attribute '{}'", Cpu))]
     pub mode: Option<CpuMode>,
@@ -59,9 +60,28 @@ pub struct Cpu {
     pub numa: Option<Numa>,
 }
 
+impl Cpu {
+    /// The host's own CPU has no other name; of a named one CPUID has room for so many letters of its vendor.
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        const VENDOR_ID: usize = 12;
+        let host = matches!(self.mode, Some(CpuMode::HostPassthrough | CpuMode::Maximum));
+        if self.migratable.is_some() && !host {
+            let text = "Attribute migratable is only allowed for 'host-passthrough' / 'maximum' CPU mode";
+            return Err(e.error(Code::ConfigUnsupported, Domain::Cpu, text));
+        }
+        if host {
+            (self.model, self.vendor) = (None, None);
+        }
+        if self.model.as_ref().and_then(|m| m.vendor_id.as_ref()).is_some_and(|v| v.len() != VENDOR_ID) {
+            let text = format!("vendor_id must be exactly {VENDOR_ID} characters long");
+            return Err(e.error(Code::XmlError, Domain::Cpu, text));
+        }
+        Ok(())
+    }
+}
+
 /// The named CPU.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
-#[xml(check = CpuModel::check)]
 pub struct CpuModel {
     #[xml(attr, loose, say(ConfigUnsupported, "Invalid fallback attribute", Cpu))]
     pub fallback: Option<CpuFallback>,
@@ -69,18 +89,6 @@ pub struct CpuModel {
     pub vendor_id: Option<String>,
     #[xml(text)]
     pub name: Option<String>,
-}
-
-impl CpuModel {
-    /// CPUID has room for just so many letters.
-    fn check(&mut self, e: El<'_>) -> Result<()> {
-        const VENDOR_ID: usize = 12;
-        if self.vendor_id.as_ref().is_some_and(|v| v.len() != VENDOR_ID) {
-            let text = format!("vendor_id must be exactly {VENDOR_ID} characters long");
-            return Err(e.error(Code::XmlError, Domain::Cpu, text));
-        }
-        Ok(())
-    }
 }
 
 /// How vcpus are spread over sockets.

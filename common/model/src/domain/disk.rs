@@ -122,6 +122,7 @@ fn chosen(store: &Box<BackingStore>, mode: Mode) -> bool {
 impl Disk {
     /// A drive without a medium is just that, wherever the medium was to come from.
     fn check(&mut self, e: El<'_>) -> Result<()> {
+        self.driver.cache = self.driver.cache.filter(|c| *c != DiskCache::Default);
         let medium = matches!(self.device, DiskDevice::Cdrom | DiskDevice::Floppy);
         if medium && e.child("source").is_none() {
             self.source = DiskSource::default();

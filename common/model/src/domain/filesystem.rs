@@ -25,6 +25,22 @@ names! {
     pub enum SandboxMode { Default = "default", Namespace = "namespace", Chroot = "chroot" }
 }
 
+/// Permissions in octal digits; written with four.
+pub struct Permissions;
+
+impl virt_xml::Codec<String> for Permissions {
+    fn parse(text: &str) -> std::result::Result<String, virt_xml::Bad> {
+        let mode = virt_xml::parse_int(text, 8).and_then(|n| u32::try_from(n).ok());
+        match mode {
+            Some(mode) if mode <= 0o777 => Ok(format!("{mode:04o}")),
+            _ => Err(virt_xml::Bad::Expected("Expected non-negative integer value")),
+        }
+    }
+    fn put(value: &String, out: &mut String) {
+        out.push_str(value);
+    }
+}
+
 /// `<filesystem>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct Filesystem {
@@ -40,10 +56,10 @@ pub struct Filesystem {
     #[xml(attr, loose)]
     pub accessmode: Option<AccessMode>,
     /// Octal permissions of new files.
-    #[xml(attr)]
+    #[xml(attr, with = Permissions)]
     pub fmode: Option<String>,
     /// Octal permissions of new folders.
-    #[xml(attr)]
+    #[xml(attr, with = Permissions)]
     pub dmode: Option<String>,
     #[xml(attr)]
     pub multidevs: Option<Multidevs>,

@@ -84,6 +84,7 @@ pub(super) fn video(kind: VideoKind, n: Needs) -> Option<Connect> {
         VideoKind::Virtio => n.virtio,
         VideoKind::Bochs => Some(n.pcie),
         VideoKind::None | VideoKind::Ramfb | VideoKind::Default => None,
+        VideoKind::Gop => Some(Connect::default()),
         _ => Some(n.pci),
     }
 }
@@ -136,6 +137,8 @@ pub(super) fn visit<E>(
         let needs = match sound.model {
             SoundModel::Virtio => n.virtio,
             SoundModel::Sb16 | SoundModel::Pcspk | SoundModel::Usb => None,
+            // A card of other hypervisors.
+            SoundModel::Ich7 => Some(Connect::default()),
             _ => Some(n.pci),
         };
         if let Some(needs) = needs {

@@ -12,6 +12,7 @@ impl Checker<'_> {
             match c.kind {
                 ControllerKind::Scsi => self.scsi(c)?,
                 ControllerKind::Pci => self.pci(c)?,
+                ControllerKind::VirtioSerial => scsi_only(c)?,
                 ControllerKind::Ide => self.ide(c)?,
                 ControllerKind::Usb => self.usb(c)?,
                 ControllerKind::Xenbus | ControllerKind::Isa => {
@@ -47,15 +48,7 @@ impl Checker<'_> {
         }
         let d = &c.driver;
         if !virtio {
-            let options = [
-                (d.queues.is_some(), "queues"),
-                (d.cmd_per_lun.is_some(), "cmd_per_lun"),
-                (d.max_sectors.is_some(), "max_sectors"),
-                (d.ioeventfd.is_some(), "ioeventfd"),
-            ];
-            if let Some((_, name)) = options.iter().find(|(set, _)| *set) {
-                return Err(unsupported(format!("'{name}' is only supported by virtio-scsi controller")));
-            }
+            scsi_only(c)?;
             if d.iothread.is_some() || !d.iothreads.iothreads.is_empty() {
                 return Err(xml_error("'iothread' attribute only supported for virtio scsi controllers"));
             }
@@ -96,5 +89,20 @@ impl Checker<'_> {
             return Err(unsupported(format!("'{model}' controller only supports up to '15' ports")));
         }
         Ok(())
+    }
+}
+
+/// Settings of the virtio SCSI controller alone.
+fn scsi_only(c: &Controller) -> Result<()> {
+    let d = &c.driver;
+    let options = [
+        (d.queues.is_some(), "queues"),
+        (d.cmd_per_lun.is_some(), "cmd_per_lun"),
+        (d.max_sectors.is_some(), "max_sectors"),
+        (d.ioeventfd.is_some(), "ioeventfd"),
+    ];
+    match options.iter().find(|(set, _)| *set) {
+        Some((_, name)) => Err(unsupported(format!("'{name}' is only supported by virtio-scsi controller"))),
+        None => Ok(()),
     }
 }

@@ -11,11 +11,6 @@ impl Checker<'_> {
         let Some(cpu) = &self.def.cpu else { return Ok(()) };
         let mode = cpu.mode.unwrap_or_default();
         let host = matches!(mode, CpuMode::HostPassthrough | CpuMode::Maximum);
-        if cpu.migratable.is_some() && !host {
-            return Err(unsupported(
-                "Attribute migratable is only allowed for 'host-passthrough' / 'maximum' CPU mode",
-            ));
-        }
         // The rest is said of a CPU that was chosen, not of the default under a topology.
         let chosen = host || mode == CpuMode::HostModel || self.named_cpu();
         if let Some(cache) = &cpu.cache {

@@ -233,6 +233,9 @@ impl Checker<'_> {
                 return Err(unsupported(text));
             }
             match timer.name {
+                TimerName::Platform => {
+                    return Err(unsupported(format!("unsupported timer type (name) '{}'", timer.name)));
+                }
                 TimerName::Hpet if timer.present == Some(true) && !x86 => {
                     return Err(unsupported("hpet timer is not supported by this architecture"));
                 }

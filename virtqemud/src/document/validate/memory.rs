@@ -4,7 +4,7 @@ use virt_error::Result;
 
 use super::{Checker, unsupported};
 use crate::document::types::{Address, MemoryDevice, MemoryModel};
-use crate::document::xml_detail;
+use crate::document::{machine, xml_detail};
 
 impl Checker<'_> {
     pub(super) fn memory(&self) -> Result<()> {
@@ -92,7 +92,7 @@ impl Checker<'_> {
         let module = matches!(device.model, MemoryModel::Dimm | MemoryModel::Nvdimm);
         match device.target.node {
             Some(node) if node as usize >= nodes => {
-                return Err(unsupported(format!(
+                return Err(xml_detail(format!(
                     "can't add memory backend for guest node '{node}' as the guest has only '{nodes}' NUMA nodes configured"
                 )));
             }
@@ -100,6 +100,12 @@ impl Checker<'_> {
                 return Err(unsupported("target NUMA node needs to be specified for memory device"));
             }
             _ => {}
+        }
+        if device.model == MemoryModel::SgxEpc && !self.emulator.has_type("sgx-epc") {
+            return Err(unsupported("sgx epc isn't supported by this QEMU binary"));
+        }
+        if device.uuid.is_some() && !machine::is_pseries(self.machine) {
+            return Err(unsupported("UUID is not supported for NVDIMM device"));
         }
         if module {
             match &device.info.address {

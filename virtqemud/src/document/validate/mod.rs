@@ -72,7 +72,7 @@ pub fn check(def: &Domain, emulator: &Emulator) -> Result<()> {
 
 /// Checks what matters only when a guest is to run.
 pub fn check_live(def: &Domain) -> Result<()> {
-    use super::types::{Address, ChannelTarget, DiskBus, Graphics, NetSource, TimerName};
+    use super::types::{Address, ChannelTarget, DiskBus, Graphics, NetSource};
     for shmem in &def.devices.shmems {
         if !matches!(shmem.info.address, None | Some(Address::Pci(_))) {
             return Err(unsupported("only 'pci' addresses are supported for the shared memory device"));
@@ -95,11 +95,6 @@ pub fn check_live(def: &Domain) -> Result<()> {
         if let Some(bus @ (DiskBus::Xen | DiskBus::Uml)) = disk.target.bus {
             let text = format!("unsupported disk bus '{bus}' with device setup");
             return Err(Error::internal(From::Qemu, text));
-        }
-    }
-    for timer in def.clock.iter().flat_map(|c| &c.timers) {
-        if timer.name == TimerName::Platform {
-            return Err(unsupported(format!("unsupported timer type (name) '{}'", timer.name)));
         }
     }
     let mut seen = Vec::new();

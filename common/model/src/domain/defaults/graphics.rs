@@ -52,7 +52,9 @@ pub(super) fn complete(d: &mut Domain) -> Result<(), Error> {
                 listens(&mut g.listen, None, &mut g.listens)?;
                 auto(&mut g.port, &mut g.autoport);
             }
-            Graphics::Sdl(_) | Graphics::Desktop(_) | Graphics::EglHeadless(_) | Graphics::Dbus(_) => {}
+            Graphics::Sdl(g) => g.gl.rendernode = None,
+            Graphics::EglHeadless(g) => g.gl.enable = None,
+            Graphics::Desktop(_) | Graphics::Dbus(_) => {}
         }
     }
     Ok(())

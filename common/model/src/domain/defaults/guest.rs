@@ -12,7 +12,7 @@ use super::super::os::{Boot, BootDevice};
 use super::super::seclabel::{Seclabel, SeclabelKind};
 use super::super::sysinfo::Sysinfo;
 use super::super::tuning::LifecycleAction;
-use super::super::vcpu::{Iothread, NumaMemory, NumaMode, Placement};
+use super::super::vcpu::{Iothread, NumaMemory, NumaMode, Placement, VcpuState};
 use super::super::{Domain, GenId};
 use super::{Fresh, placement, unsupported, xml_error};
 use crate::Size;
@@ -117,6 +117,9 @@ fn memory(d: &mut Domain) -> Result<(), Error> {
     Ok(())
 }
 
+/// More vcpus than any machine has; a hostile count must not fill memory.
+const MOST_VCPUS: u32 = 16384;
+
 fn vcpus(d: &mut Domain) -> Result<(), Error> {
     let numa_auto = match d.numatune.memory.as_mut() {
         None => false,
@@ -155,6 +158,16 @@ fn vcpus(d: &mut Domain) -> Result<(), Error> {
     let max = *vcpu.max.get_or_insert(1);
     // A list of vcpus says itself how many there are at first.
     vcpu.current = online.or(vcpu.current);
+    if online.is_some() {
+        let listed = std::mem::take(&mut d.vcpus.vcpus);
+        // Numbers that are too large stay, to be refused.
+        let beyond: Vec<_> = listed.iter().filter(|v| v.id >= max).cloned().collect();
+        let of = |id| listed.iter().find(|v| v.id == id).cloned();
+        let all =
+            (0..max.min(MOST_VCPUS)).map(|id| of(id).unwrap_or(VcpuState { id, ..VcpuState::default() }));
+        d.vcpus.vcpus = all.chain(beyond).collect();
+        d.vcpus.vcpus.iter_mut().for_each(|v| _ = v.hotpluggable.get_or_insert(!v.enabled));
+    }
     let current = vcpu.current.unwrap_or(max);
     if max == 0 {
         return Err(Error::new(Code::XmlError, From::Domain, "domain config contains no vcpus"));

@@ -142,6 +142,9 @@ fn audio(io: &AudioIo) -> Result<()> {
     Ok(())
 }
 
+/// The size of a transparent huge page, in KiB: virtio memory comes and goes in whole ones.
+const LEAST_BLOCK: u64 = 2048;
+
 fn memory(m: &MemoryDevice) -> Result<()> {
     let size = m.target.size.map_or(0, |s| s.kib);
     match m.model {
@@ -161,6 +164,9 @@ fn memory(m: &MemoryDevice) -> Result<()> {
             let requested = m.target.requested.map_or(0, |r| r.kib);
             if !block.is_power_of_two() {
                 return detail("block size must be a power of two");
+            }
+            if block < LEAST_BLOCK {
+                return detail(format!("block size too small, must be at least {LEAST_BLOCK}KiB"));
             }
             if requested > size {
                 return detail("requested size must be smaller than or equal to @size");
