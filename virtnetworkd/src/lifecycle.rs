@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use virt_consts::{VIR_NETWORK_EVENT_STARTED, VIR_NETWORK_EVENT_STOPPED};
 use virt_error::{Domain, Error, Result};
+use virt_model::domain::net::Rate;
 use virt_model::network::Network as Document;
 use virt_model::network::forward::{ForwardMode, NatPorts};
 use virt_object::blocking;
@@ -168,6 +169,11 @@ fn make_bridge(net: &Document) -> Result<()> {
     link::create_bridge(&bridge_of(net))
 }
 
+fn limit(rate: Option<&Rate>) -> Option<link::Limit> {
+    let rate = rate?;
+    Some(link::Limit { average: rate.average?, peak: rate.peak, burst: rate.burst })
+}
+
 /// Addresses, switches and routes of a bridge that was just made. Blocking.
 fn configure(net: &Document) -> Result<()> {
     let name = net.bridge.name.as_deref().unwrap_or_default();
@@ -186,6 +192,10 @@ fn configure(net: &Document) -> Result<()> {
         link::add_address(name, ip.address, prefix, None)?;
     }
     link::set_up(name, true)?;
+    if let Some(bandwidth) = &net.bandwidth {
+        // What the host sends into the bridge is what the network gets.
+        link::set_limits(name, limit(bandwidth.inbound.as_ref()), limit(bandwidth.outbound.as_ref()))?;
+    }
     for route in &net.routes {
         let Some(prefix) = route.prefix_length().and_then(|p| u8::try_from(p).ok()) else { continue };
         link::add_route(name, route.address, prefix, route.gateway, route.metric)?;

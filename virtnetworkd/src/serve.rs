@@ -14,7 +14,7 @@ use virt_rpc::service;
 
 use crate::api::NetworkApi;
 use crate::driver::{Driver, Folders};
-use crate::{definitions, lifecycle};
+use crate::{definitions, keeper, lifecycle};
 
 /// The lease helper's file name.
 const HELPER: &str = "virt-leaseshelper";
@@ -50,6 +50,7 @@ pub async fn start(context: Context) -> Result<Running> {
         // Beside the service: a network that hangs must not keep the others from being seen.
         context.work.spawn(async move { lifecycle::autostart(&driver).await });
     }
+    context.work.spawn(keeper::keep(driver.clone()));
     let services = Services::new().add(service!(NetworkServiceServer, NetworkApi::new(driver)));
     Ok(Running::new(services).epoch(journal.epoch()))
 }

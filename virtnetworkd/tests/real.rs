@@ -12,7 +12,7 @@ use virt_object::busy::Busy;
 use virt_object::events::{Journal, Limits};
 use virt_object::owner::Kind;
 use virtnetworkd::driver::{Driver, Folders};
-use virtnetworkd::{definitions, dnsmasq, lifecycle};
+use virtnetworkd::{definitions, dnsmasq, keeper, lifecycle};
 
 /// Runs `test` on a runtime whose threads, and all they start, are in a new network namespace.
 fn alone<F: Future<Output = ()>>(test: impl FnOnce(tempfile::TempDir) -> F + Send + 'static) {
@@ -93,6 +93,50 @@ fn a_network_comes_and_goes_without_a_trace() {
         assert!(dnsmasq::process::running(&files).is_some_and(|new| new != pid));
         lifecycle::destroy(&third.networks.by_name("one").unwrap()).await.unwrap();
         nothing_left(&third);
+    });
+}
+
+#[test]
+fn what_a_running_network_lost_is_made_again() {
+    alone(|root| async move {
+        let driver = driver(root.path());
+        let network = lifecycle::create(&driver, nat("one", 1)).await.unwrap();
+        let files = driver.files("one");
+        let pid = dnsmasq::process::running(&files).expect("a server");
+        keeper::look(&driver).await.unwrap();
+        assert_eq!(dnsmasq::process::running(&files), Some(pid), "nothing is done where nothing is lost");
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        while dnsmasq::process::running(&files).is_some() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        assert!(Command::new("nft").args(["flush", "ruleset"]).status().unwrap().success());
+        keeper::look(&driver).await.unwrap();
+        assert!(dnsmasq::process::running(&files).is_some_and(|new| new != pid));
+        assert!(rules().contains("10.211.1.0/24"));
+        lifecycle::destroy(&network).await.unwrap();
+        keeper::look(&driver).await.unwrap();
+        nothing_left(&driver);
+    });
+}
+
+#[test]
+fn a_network_is_limited() {
+    alone(|root| async move {
+        let driver = driver(root.path());
+        let limited = "<bandwidth><inbound average='100' peak='200' burst='300'/></bandwidth></network>";
+        let xml = nat("one", 1).replace("</network>", limited);
+        let network = match lifecycle::create(&driver, xml).await {
+            Ok(network) => network,
+            Err(error) => {
+                println!("skipped: this kernel has no traffic control: {error}");
+                return;
+            }
+        };
+        let shown = Command::new("tc").args(["class", "show", "dev", "vt1"]).output().unwrap().stdout;
+        let shown = String::from_utf8_lossy(&shown).into_owned();
+        assert!(shown.contains("htb 1:1") && shown.contains("rate 800Kbit ceil 1600Kbit"), "{shown}");
+        lifecycle::destroy(&network).await.unwrap();
+        nothing_left(&driver);
     });
 }
 

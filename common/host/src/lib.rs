@@ -3,6 +3,7 @@
 pub mod cgroup;
 pub mod files;
 pub mod link;
+pub mod netfilter;
 pub mod nft;
 pub mod node;
 pub mod process;

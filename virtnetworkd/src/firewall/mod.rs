@@ -8,7 +8,7 @@ use virt_model::network::Network;
 use virt_model::network::forward::ForwardMode;
 use virt_model::network::ip::network_address;
 
-pub use nft::{apply, document};
+pub use nft::{TABLE, apply, document};
 
 /// Where a rule stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

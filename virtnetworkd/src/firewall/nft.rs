@@ -8,7 +8,7 @@ use virt_error::Result;
 use super::{Chain, Family, Net, Rule, Verdict};
 
 /// The table; nobody else's rules are in it.
-const TABLE: &str = "virt_network";
+pub const TABLE: &str = "virt_network";
 
 impl Chain {
     fn name(self) -> &'static str {

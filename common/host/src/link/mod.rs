@@ -5,7 +5,7 @@
 mod bridge;
 mod limits;
 mod macvtap;
-mod netlink;
+pub(crate) mod netlink;
 mod query;
 mod stacked;
 

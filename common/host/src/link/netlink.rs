@@ -30,6 +30,9 @@ const RTM_NEWQDISC: u16 = 36;
 const RTM_DELQDISC: u16 = 37;
 const RTM_NEWTCLASS: u16 = 40;
 const RTM_NEWTFILTER: u16 = 44;
+/// Subsystem 10 (nftables), message 1.
+const NFT_GETTABLE: u16 = 10 << 8 | 1;
+const NFTA_TABLE_NAME: u16 = 1;
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;
@@ -131,6 +134,13 @@ impl Message {
     pub(crate) fn set_bridge_port(index: u32) -> Self {
         let mut m = Self::link(RTM_SETLINK, 0, index, 0, 0);
         m.0[16] = AF_BRIDGE;
+        m
+    }
+
+    /// One table of the packet filter by its name.
+    pub(crate) fn get_table(family: u8, name: &str) -> Self {
+        let mut m = Self::new(NFT_GETTABLE, 0, &[family, 0, 0, 0]);
+        m.text(NFTA_TABLE_NAME, name);
         m
     }
 
@@ -261,13 +271,18 @@ impl Message {
 pub(crate) struct Socket(OwnedFd);
 
 impl Socket {
+    /// For interfaces, addresses, routes.
     pub(crate) fn open() -> io::Result<Self> {
-        let fd = socket(
-            AddressFamily::Netlink,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC,
-            SockProtocol::NetlinkRoute,
-        )?;
+        Self::of(SockProtocol::NetlinkRoute)
+    }
+
+    /// For the packet filter.
+    pub(crate) fn open_netfilter() -> io::Result<Self> {
+        Self::of(SockProtocol::NetlinkNetFilter)
+    }
+
+    fn of(protocol: SockProtocol) -> io::Result<Self> {
+        let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
         let wait = i64::try_from(ANSWER.as_secs()).unwrap_or(1);
         setsockopt(&fd, ReceiveTimeout, &TimeVal::seconds(wait))?;
