@@ -130,6 +130,8 @@ pub fn down(name: &str) -> Result<()> {
     }
     for member in links.iter().filter(|l| l.master == Some(of.index)) {
         link::unplug(&member.name)?;
+        // Its ports came up with it, and go down with it: whoever wants one alone starts it.
+        link::set_up(&member.name, false)?;
     }
     link::remove(name)
 }

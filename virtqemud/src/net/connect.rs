@@ -94,7 +94,7 @@ pub fn connect(
         | NetSource::Vds(_) => return Ok(None),
     };
     release_later(card, context, undo, false);
-    filter::bind(card)?;
+    filter::bind(card, context)?;
     if let Some(bandwidth) = card.limits() {
         limits::set(card, Some(bandwidth))?;
     }

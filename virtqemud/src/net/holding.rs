@@ -5,7 +5,7 @@ use virt_host::link;
 use virt_model::domain::interface::{Interface, NetSource};
 use virt_object::blocking;
 
-use super::{Networks, tap};
+use super::{Networks, filter, tap};
 
 /// Given back when the card or its guest goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Holding {
     link: Option<String>,
     /// Program and tap: told that the tap goes.
     downscript: Option<(String, String)>,
+    /// A tap with a network filter on it.
+    filtered: Option<String>,
 }
 
 impl Holding {
@@ -34,15 +36,21 @@ impl Holding {
             _ => None,
         };
         let alias = card.info.alias.clone().unwrap_or_default();
-        let holds = port.is_some() || link.is_some() || downscript.is_some();
-        holds.then_some(Self { alias, port, link, downscript })
+        let held = Self { alias, port, link, downscript, filtered: filter::filtered(card) };
+        held.holds().then_some(held)
     }
 
     /// Only the port, or only the rest.
     pub(super) fn part(self, port: bool) -> Option<Self> {
-        let part =
-            if port { Self { link: None, downscript: None, ..self } } else { Self { port: None, ..self } };
-        (part.port.is_some() || part.link.is_some() || part.downscript.is_some()).then_some(part)
+        let part = match port {
+            true => Self { link: None, downscript: None, filtered: None, ..self },
+            false => Self { port: None, ..self },
+        };
+        part.holds().then_some(part)
+    }
+
+    fn holds(&self) -> bool {
+        self.port.is_some() || self.link.is_some() || self.downscript.is_some() || self.filtered.is_some()
     }
 
     /// The port alone, if there is one.
@@ -62,7 +70,12 @@ impl Holding {
 
     /// Gives everything back; what cannot be given back is logged.
     pub async fn release(self, networks: &Networks) {
-        let Self { alias, port, link, downscript } = self;
+        let Self { alias, port, link, downscript, filtered } = self;
+        if let Some(name) = filtered
+            && let Err(error) = filter::take_off(networks, &name).await
+        {
+            tracing::warn!(%error, alias, "a network filter stays on a card that is gone");
+        }
         if let Some(name) = link
             && let Err(error) = blocking::run(move || link::remove(&name)).await
         {

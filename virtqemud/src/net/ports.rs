@@ -21,21 +21,30 @@ use virt_rpc::{client, from_status};
 /// How long virtnetworkd may take for one call.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// virtnetworkd as this daemon sees it.
+/// Who gives out places.
+const DAEMON: &str = "virtnetworkd";
+
+/// virtnetworkd as this daemon sees it, and who filters what its cards send.
 pub struct Networks {
     sockets: PathBuf,
     daemon: OnceLock<Daemon>,
+    filters: OnceLock<Daemon>,
 }
 
 impl Networks {
     /// The daemon whose sockets are in `sockets`; it is reached when the first card needs it.
     pub fn new(sockets: PathBuf) -> Self {
-        Self { sockets, daemon: OnceLock::new() }
+        Self { sockets, daemon: OnceLock::new(), filters: OnceLock::new() }
     }
 
     /// The connection.
     pub fn daemon(&self) -> &Daemon {
-        self.daemon.get_or_init(|| Daemon::new(&self.sockets, "virtnetworkd"))
+        self.daemon.get_or_init(|| Daemon::new(&self.sockets, DAEMON))
+    }
+
+    /// The daemon of network filters, reached when the first card has one.
+    pub(super) fn filters(&self) -> &Daemon {
+        self.filters.get_or_init(|| Daemon::new(&self.sockets, "virtnwfilterd"))
     }
 
     /// Takes a place for a card that names a network and a port of its own choice.
@@ -64,7 +73,8 @@ impl Networks {
     async fn create(&self, network: &str, port: &NetworkPort, flags: u32) -> Result<Actual> {
         let mut client = client!(NetworkServiceClient, self.daemon());
         let request = CreatePortRequest { network: by_name(network), xml: port.format(), flags };
-        let made = bounded(async { client.create_port(request).await.map_err(|s| from_status(&s)) }).await?;
+        let made =
+            bounded(DAEMON, async { client.create_port(request).await.map_err(|s| from_status(&s)) }).await?;
         actual(NetworkPort::parse(&made.into_inner().xml)?)
     }
 
@@ -75,7 +85,7 @@ impl Networks {
     pub async fn knows(&self, network: &str, port: Uuid) -> Result<bool> {
         let mut client = client!(NetworkServiceClient, self.daemon());
         let request = PortRequest { network: by_name(network), port_uuid: bytes(port) };
-        match bounded(async { client.get_port(request).await.map_err(|s| from_status(&s)) }).await {
+        match bounded(DAEMON, async { client.get_port(request).await.map_err(|s| from_status(&s)) }).await {
             Ok(_) => Ok(true),
             Err(e) if e.code() == Code::NoNetworkPort => Ok(false),
             Err(e) => Err(e),
@@ -89,7 +99,8 @@ impl Networks {
     pub async fn leases(&self, network: &str, mac: &str) -> Result<Vec<DhcpLease>> {
         let mut client = client!(NetworkServiceClient, self.daemon());
         let request = GetDhcpLeasesRequest { network: by_name(network), mac: Some(mac.into()), flags: 0 };
-        let told = bounded(async { client.get_dhcp_leases(request).await.map_err(|s| from_status(&s)) });
+        let told =
+            bounded(DAEMON, async { client.get_dhcp_leases(request).await.map_err(|s| from_status(&s)) });
         Ok(told.await?.into_inner().leases)
     }
 
@@ -100,7 +111,8 @@ impl Networks {
     pub async fn give_back(&self, network: &str, port: Uuid) -> Result<()> {
         let mut client = client!(NetworkServiceClient, self.daemon());
         let request = PortRequest { network: by_name(network), port_uuid: bytes(port) };
-        match bounded(async { client.delete_port(request).await.map_err(|s| from_status(&s)) }).await {
+        match bounded(DAEMON, async { client.delete_port(request).await.map_err(|s| from_status(&s)) }).await
+        {
             Err(e) if !matches!(e.code(), Code::NoNetworkPort | Code::NoNetwork) => Err(e),
             _ => Ok(()),
         }
@@ -115,11 +127,11 @@ fn bytes(port: Uuid) -> Bytes {
     Bytes::copy_from_slice(port.as_bytes())
 }
 
-async fn bounded<T>(call: impl Future<Output = Result<T>>) -> Result<T> {
+pub(super) async fn bounded<T>(daemon: &str, call: impl Future<Output = Result<T>>) -> Result<T> {
     match tokio::time::timeout(PATIENCE, call).await {
         Ok(answer) => answer,
         Err(_) => {
-            let text = "virtnetworkd did not answer in time";
+            let text = format!("{daemon} did not answer in time");
             Err(Error::new(Code::OperationTimeout, From::Network, text))
         }
     }
