@@ -196,13 +196,52 @@ fn pools_on_devices() {
     assert!(names(&dir).is_empty(), "unmounted");
 }
 
+/// Partitions of a disk: made where there is room, told with what is left, deleted.
+#[test]
+fn a_disk_is_a_pool() {
+    let Some(host) = Host::ours(Options::default()) else { return };
+    let Some(device) = Loop::new(&host.files().join("disk"), 64 << 20) else {
+        println!("skipped: no loop devices here");
+        return;
+    };
+    if Command::new("parted").arg("--version").output().is_err() {
+        println!("skipped: parted is not installed");
+        return;
+    }
+    let (name, part) = (host.name("disk"), format!("{}p1", device.0.rsplit('/').next().expect("a name")));
+    let xml = format!(
+        "<pool type='disk'><name>{name}</name><source><device path='{}'/><format type='gpt'/></source>\
+         <target><path>/dev</path></target></pool>",
+        device.0
+    );
+    host.virsh(&["pool-define", &host.document(&name, &xml)]);
+    host.virsh(&["pool-build", &name]);
+    let again = host.try_virsh(&["pool-build", &name]);
+    assert!(again.code == Some(1) && again.err.contains("requires overwrite to continue"), "{again}");
+    host.virsh(&["pool-start", &name]);
+    let free = |n: u64| format!("<freeExtent start='{n}'");
+    assert!(host.virsh(&["pool-dumpxml", &name]).contains(&free(17_408)));
+    let wrong = host.try_virsh(&["vol-create-as", &name, "other", "10M"]);
+    assert!(wrong.code == Some(1) && wrong.err.contains("invalid partition name"), "{wrong}");
+    host.virsh(&["vol-create-as", &name, &part, "10M"]);
+    assert!(host.virsh(&["pool-dumpxml", &name]).contains(&free(11_534_336)));
+    assert!(
+        host.virsh(&["vol-dumpxml", &part, "--pool", &name])
+            .contains("<extent start='1048576' end='11534336'/>")
+    );
+    host.virsh(&["vol-delete", &part, "--pool", &name]);
+    assert!(host.virsh(&["pool-dumpxml", &name]).contains(&free(17_408)));
+    end(&host, &name);
+}
+
 /// A loop device that goes away with the test.
 struct Loop(String);
 
 impl Loop {
     fn new(image: &Path, size: u64) -> Option<Self> {
         fs::File::create(image).and_then(|f| f.set_len(size)).expect("an image");
-        let made = Command::new("losetup").args(["--find", "--show"]).arg(image).output().ok()?;
+        let made =
+            Command::new("losetup").args(["--find", "--show", "--partscan"]).arg(image).output().ok()?;
         let device = String::from_utf8(made.stdout).ok()?.trim().to_string();
         (made.status.success() && !device.is_empty()).then_some(Self(device))
     }

@@ -9,6 +9,7 @@ use virt_api::storage::v1alpha1 as api;
 use virt_api::storage::v1alpha1::watch_response::Event;
 use virt_error::{Code, Domain, Error, Result};
 use virt_model::storage::Pool as Document;
+use virt_model::storage::source::Extent;
 use virt_model::storage::target::Permissions;
 use virt_object::managed::{self, Managed};
 use virt_object::owner::Kind;
@@ -69,6 +70,17 @@ impl Published {
     /// Whether it is active.
     pub fn is_active(&self) -> bool {
         self.live.is_some()
+    }
+
+    /// Notes what is free of the first device of an active pool.
+    pub fn set_free(&mut self, free: Vec<Extent>) {
+        let live = self.live.as_ref().and_then(|live| live.source.devices.first());
+        if live.is_some_and(|device| device.free != free)
+            && let Some(live) = self.live.as_mut()
+            && let Some(device) = Arc::make_mut(live).source.devices.first_mut()
+        {
+            device.free = free;
+        }
     }
 
     /// The document that is current: the active one, or the configuration.

@@ -8,7 +8,9 @@ use virt_model::storage::Pool;
 use virt_model::storage::source::Extent;
 use virt_model::storage::volume::{VolumeDevice, VolumeSource};
 
-use super::{Backend, Content, Create, Cx, Overwrite, block, logical, mounted, no_support, unsupported};
+use super::{
+    Backend, Content, Create, Cx, Overwrite, Room, block, logical, mounted, no_support, unsupported,
+};
 use crate::pool::{Sizes, invalid};
 use crate::volume::Volume;
 
@@ -164,6 +166,11 @@ impl Backend for Disk {
 
     fn sizes(&self, cx: &Cx<'_>, pool: &Pool) -> Result<Sizes> {
         Ok(content(pool, &table(cx, device(pool)?)?)?.sizes)
+    }
+
+    fn room(&self, cx: &Cx<'_>, pool: &Pool) -> Room {
+        let now = device(pool).and_then(|device| content(pool, &table(cx, device)?));
+        now.map(|now| Room { sizes: Some(now.sizes), free: now.free }).unwrap_or_default()
     }
 
     fn place(&self, pool: &Pool, name: &str) -> Result<(String, String)> {

@@ -50,6 +50,15 @@ pub struct Content {
     pub free: Vec<Extent>,
 }
 
+/// What a change of a volume changes of its pool.
+#[derive(Debug, Clone, Default)]
+pub struct Room {
+    /// How full it is; `None` when it does not tell.
+    pub sizes: Option<Sizes>,
+    /// What is free of its first device.
+    pub free: Vec<Extent>,
+}
+
 /// What building does with what is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overwrite {
@@ -125,6 +134,11 @@ pub trait Backend: Send + Sync {
 
     /// How full it is now.
     fn sizes(&self, cx: &Cx<'_>, pool: &Pool) -> Result<Sizes>;
+
+    /// How full it is now, and where. It fails nothing: a change that was made is made.
+    fn room(&self, cx: &Cx<'_>, pool: &Pool) -> Room {
+        Room { sizes: self.sizes(cx, pool).ok(), free: Vec::new() }
+    }
 
     /// Path and key of a volume of this name.
     fn place(&self, pool: &Pool, name: &str) -> Result<(String, String)>;

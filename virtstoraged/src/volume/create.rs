@@ -102,17 +102,18 @@ async fn make(job: &Job, mut wanted: Document, how: How, from: Option<Source>) -
         .call(move |backend, pool, cx| {
             let create = Create { wanted: &wanted, how, from: from.as_ref() };
             let volume = backend.create(cx, pool, &create)?;
-            // It is there, whatever the pool's sizes are.
-            Ok((volume, backend.sizes(cx, pool).ok()))
+            Ok((volume, backend.room(cx, pool)))
         })
         .await;
-    let (volume, error, sizes) = match made {
-        Ok((volume, sizes)) => (Some(volume), None, sizes),
+    let (volume, error, room) = match made {
+        Ok((volume, room)) => (Some(volume), None, Some(room)),
         Err(error) => (None, Some(error), None),
     };
     let done = job
         .step("created", move |step| {
-            *step.sizes = sizes.unwrap_or(*step.sizes);
+            if let Some(room) = room {
+                step.has_room(room);
+            }
             match volume {
                 Some(volume) => step.volumes.put(volume),
                 None => step.volumes.remove(&name),

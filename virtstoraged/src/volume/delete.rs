@@ -19,13 +19,13 @@ pub async fn delete(driver: &Arc<Driver>, pool: &Arc<Pool>, name: String, flags:
         let deleted = job
             .call(move |backend, pool, cx| {
                 backend.delete_volume(cx, pool, &volume, flags)?;
-                Ok(backend.sizes(cx, pool).ok())
+                Ok(backend.room(cx, pool))
             })
             .await;
         match deleted {
-            Ok(sizes) => {
+            Ok(room) => {
                 job.step("deleted", move |step| {
-                    *step.sizes = sizes.unwrap_or(*step.sizes);
+                    step.has_room(room);
                     step.volumes.remove(&name);
                     Ok(())
                 })

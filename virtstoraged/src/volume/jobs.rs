@@ -5,10 +5,11 @@ use std::sync::Arc;
 use virt_error::{Domain, Error, Result};
 use virt_host::tool::Cancel;
 use virt_model::storage::Pool as Document;
+use virt_model::storage::source::Extent;
 use virt_object::owner::{Class, Spec};
 
 use super::{Busy, Volume};
-use crate::backend::{Backend, Cx};
+use crate::backend::{Backend, Cx, Room};
 use crate::driver::Driver;
 use crate::pool::{Pool, Sizes};
 
@@ -85,10 +86,15 @@ impl Job {
                     before.value.active()?;
                     let mut volumes = (*before.value.volumes).clone();
                     let mut sizes = before.value.sizes;
-                    let done = change(&mut Step { volumes: &mut volumes, sizes: &mut sizes })?;
+                    let mut free = None;
+                    let mut step = Step { volumes: &mut volumes, sizes: &mut sizes, free: &mut free };
+                    let done = change(&mut step)?;
                     work.publish(|p| {
                         p.volumes = Arc::new(volumes);
                         p.sizes = sizes;
+                        if let Some(free) = free {
+                            p.set_free(free);
+                        }
                     });
                     Ok(done)
                 })
@@ -173,4 +179,14 @@ pub struct Step<'a> {
     pub volumes: &'a mut super::Volumes,
     /// The pool's sizes.
     pub sizes: &'a mut Sizes,
+    /// What is free of its first device, when that was looked at.
+    pub free: &'a mut Option<Vec<Extent>>,
+}
+
+impl Step<'_> {
+    /// Takes in how full the pool is after a change of a volume.
+    pub fn has_room(&mut self, room: Room) {
+        *self.sizes = room.sizes.unwrap_or(*self.sizes);
+        *self.free = Some(room.free);
+    }
 }
