@@ -7,8 +7,10 @@
 
 mod access;
 mod activation;
+mod agent;
 mod conformance;
 mod console;
+mod dump;
 mod files;
 mod grpc;
 mod hostile;

@@ -186,7 +186,10 @@ fn make_folders(folders: &Folders, owner: Option<Owner>) -> Result<()> {
             })?;
         }
     }
-    [&folders.log, &folders.config, &folders.cache].into_iter().try_for_each(|d| make_folder(d))
+    [&folders.log, &folders.config, &folders.cache]
+        .into_iter()
+        .chain(&folders.locks)
+        .try_for_each(|d| make_folder(d))
 }
 
 fn make_folder(dir: &Path) -> Result<()> {

@@ -4,9 +4,11 @@ use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use virt_api::domain::v1alpha1::domain_block_service_server::DomainBlockServiceServer;
 use virt_api::domain::v1alpha1::domain_console_service_server::DomainConsoleServiceServer;
 use virt_api::domain::v1alpha1::domain_device_service_server::DomainDeviceServiceServer;
 use virt_api::domain::v1alpha1::domain_interface_service_server::DomainInterfaceServiceServer;
+use virt_api::domain::v1alpha1::domain_job_service_server::DomainJobServiceServer;
 use virt_api::domain::v1alpha1::domain_service_server::DomainServiceServer;
 use virt_api::domain::v1alpha1::domain_stats_service_server::DomainStatsServiceServer;
 use virt_api::domain::v1alpha1::domain_tuning_service_server::DomainTuningServiceServer;
@@ -21,11 +23,14 @@ use virt_object::events::{Journal, Limits};
 use virt_rpc::server::Services;
 use virt_rpc::service;
 
+use crate::api::block::BlockApi;
 use crate::api::device::DeviceApi;
 use crate::api::domain::DomainApi;
 use crate::api::events::JournalSink;
+use crate::api::guest_agent::AgentApi;
 use crate::api::host::HostApi;
 use crate::api::interface::InterfaceApi;
+use crate::api::job::JobApi;
 use crate::api::stats::StatsApi;
 use crate::api::tuning::TuningApi;
 use crate::command;
@@ -79,7 +84,9 @@ pub async fn start(context: Context) -> Result<Running> {
     let services = Services::new()
         .add(service!(DomainServiceServer, domains.clone()))
         .add(service!(DomainConsoleServiceServer, domains.clone()))
-        .add(service!(GuestAgentServiceServer, domains.clone()))
+        .add(service!(GuestAgentServiceServer, AgentApi::new(driver.clone())))
+        .add(service!(DomainJobServiceServer, JobApi::new(driver.clone())))
+        .add(service!(DomainBlockServiceServer, BlockApi::new(driver.clone())))
         .add(service!(MonitorServiceServer, domains))
         .add(service!(DomainDeviceServiceServer, DeviceApi::new(definitions.clone())))
         .add(service!(DomainInterfaceServiceServer, InterfaceApi::new(definitions.clone())))
@@ -102,6 +109,8 @@ fn folders(paths: &Paths) -> Folders {
             lib: paths.lib.join("qemu"),
             log: paths.log.join("qemu"),
             cache: paths.cache.join("qemu"),
+            // /var/lock, beside /var/lib.
+            locks: paths.lib.ancestors().nth(2).map(|var| var.join("lock")),
         },
         Mode::Session => Folders::session(&paths.etc, &paths.run, &paths.cache),
     }

@@ -25,6 +25,8 @@ pub struct Settings {
     pub vnc_listen: String,
     /// TCP ports of displays.
     pub display_ports: (u16, u16),
+    /// Folder of dumps of guests that crashed; `None`: "dump" beside the guests' own folders.
+    pub auto_dump_path: Option<String>,
     /// A root guest loses all capabilities.
     pub clear_capabilities: bool,
     /// Limits of the process; 0 leaves the system's.
@@ -65,6 +67,7 @@ impl Settings {
             remember_owner: conf.bool("remember_owner")?.unwrap_or(true),
             vnc_listen: conf.string("vnc_listen")?.unwrap_or("127.0.0.1").into(),
             display_ports: (port("remote_display_port_min", 5900)?, port("remote_display_port_max", 65535)?),
+            auto_dump_path: conf.string("auto_dump_path")?.filter(|t| !t.is_empty()).map(str::to_string),
             clear_capabilities: conf.bool("clear_emulator_capabilities")?.unwrap_or(true),
             max_processes: conf.uint("max_processes")?.unwrap_or(0),
             max_files: conf.uint("max_files")?.unwrap_or(0),

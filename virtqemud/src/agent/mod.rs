@@ -4,7 +4,14 @@
 //! has its own connection, begins with a synchronisation (a random number behind a byte that no JSON text holds), and
 //! has a deadline. One command at a time per guest.
 
+pub mod filesystems;
+pub mod info;
+pub mod interfaces;
 mod link;
+pub mod login;
+pub mod suspend;
+pub mod time;
+pub mod vcpus;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,11 +89,27 @@ pub async fn power(guest: &Arc<Guest>, power: Power) -> Result<()> {
     };
     let object = json!({"execute": "guest-shutdown", "arguments": {"mode": mode}});
     match ask(guest, &object, Patience::Default).await {
-        Err(e) if e.code() == Code::AgentUnresponsive && e.context().iter().any(|(k, _)| *k == "sent") => {
-            Ok(())
-        }
+        Err(e) if was_sent(&e) => Ok(()),
         done => done.map(drop),
     }
+}
+
+/// Whether the command left and its answer did not come: a guest that ends or suspends itself gives none.
+fn was_sent(error: &Error) -> bool {
+    error.code() == Code::AgentUnresponsive && error.context().iter().any(|(k, _)| *k == "sent")
+}
+
+/// Whether the agent does not know the command, or may not run it.
+pub fn is_unsupported(error: &Error) -> bool {
+    let class = |(key, value): &(&str, String)| {
+        *key == "class" && matches!(value.as_str(), "CommandNotFound" | "CommandDisabled")
+    };
+    error.code() == Code::AgentCommandFailed && error.context().iter().any(class)
+}
+
+/// An answer whose form is not what the command promises.
+fn malformed(command: &str, what: &str) -> Error {
+    Error::internal(Domain::Qemu, format!("'{what}' missing in reply of {command}"))
 }
 
 /// One command's `return`.
@@ -96,16 +119,25 @@ pub async fn call(guest: &Arc<Guest>, name: &str, arguments: Value) -> Result<Va
     } else {
         json!({"execute": name, "arguments": arguments})
     };
-    let answer = ask(guest, &object, Patience::Default).await?;
+    let answer = ask(guest, &object, waited(guest)).await?;
     answer.and_then(|mut a| a.get_mut("return").map(Value::take)).ok_or_else(|| {
         Error::internal(Domain::Qemu, format!("unexpected answer of guest agent command '{name}'"))
     })
+}
+
+/// The guest's own time limit; a call whose answer is wanted waits for it even when told not to.
+fn waited(guest: &Guest) -> Patience {
+    match guest.shared().agent_patience() {
+        Patience::NoWait => Patience::Seconds(DEFAULT.as_secs() as u32),
+        patience => patience,
+    }
 }
 
 async fn ask(guest: &Arc<Guest>, object: &Value, patience: Patience) -> Result<Option<Value>> {
     let path = socket(guest)?;
     let shared = guest.shared().clone();
     let _turn = shared.agent_turn().lock().await;
+    let patience = if patience == Patience::Default { shared.agent_patience() } else { patience };
     let limit = match patience {
         Patience::Default => DEFAULT,
         Patience::Block => BLOCK,
@@ -124,7 +156,8 @@ async fn ask(guest: &Arc<Guest>, object: &Value, patience: Patience) -> Result<O
         Some(error) => {
             let desc = error.get("desc").and_then(Value::as_str).unwrap_or("unknown QEMU command error");
             let text = format!("unable to execute QEMU agent command '{name}': {desc}");
-            Err(Error::new(Code::AgentCommandFailed, Domain::Qemu, text))
+            let class = error.get("class").and_then(Value::as_str).unwrap_or_default();
+            Err(Error::new(Code::AgentCommandFailed, Domain::Qemu, text).with("class", class))
         }
     }
 }

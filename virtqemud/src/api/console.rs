@@ -47,7 +47,8 @@ pub async fn open(
         }
     };
     let guest = running(driver, request.domain.as_ref())?;
-    let end = console::open(&guest, what, request.device.as_deref(), force).await?;
+    let (device, locks) = (request.device.as_deref(), driver.folders.locks.as_deref());
+    let end = console::open(&guest, what, device, force, locks).await?;
     ticket(descriptors, caller, end)
 }
 

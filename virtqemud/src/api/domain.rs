@@ -1,4 +1,4 @@
-//! `DomainService`, `DomainConsoleService`, `GuestAgentService` and `MonitorService`: requests are passed on to the
+//! `DomainService`, `DomainConsoleService` and `MonitorService`: requests are passed on to the
 //! functions of each concern.
 
 use std::sync::Arc;
@@ -7,7 +7,6 @@ use tonic::{Request, Response, Status};
 use virt_api::common::v1alpha1::Ticket;
 use virt_api::domain::v1alpha1::domain_console_service_server::DomainConsoleService;
 use virt_api::domain::v1alpha1::domain_service_server::DomainService;
-use virt_api::domain::v1alpha1::guest_agent_service_server::GuestAgentService;
 use virt_api::domain::v1alpha1::monitor_service_server::MonitorService;
 use virt_api::domain::v1alpha1::*;
 use virt_error::{Domain as From, Error};
@@ -16,7 +15,7 @@ use virt_rpc::descriptor::Descriptors;
 use virt_rpc::{Caller, IntoStatus, answer};
 
 use super::events::Watched;
-use super::{agent, console, define, events, lifecycle, lookup, metadata};
+use super::{agent, console, define, events, guest_agent, job, lifecycle, lookup, metadata};
 use crate::console::What;
 use crate::definitions::Definitions;
 use crate::driver::Driver;
@@ -125,6 +124,22 @@ impl DomainService for DomainApi {
         answer(lifecycle::destroy(self.driver(), request.into_inner())).await
     }
 
+    async fn get_interface_addresses(
+        &self,
+        request: Request<InterfaceAddressesRequest>,
+    ) -> Answer<InterfaceAddressesResponse> {
+        let read_only = Caller::of(&request)?.read_only();
+        answer(guest_agent::interface_addresses(self.driver(), request.into_inner(), read_only)).await
+    }
+
+    async fn wakeup(&self, request: Request<WakeupRequest>) -> Answer<Empty> {
+        answer(lifecycle::wakeup(self.driver(), request.into_inner())).await
+    }
+
+    async fn core_dump(&self, request: Request<CoreDumpRequest>) -> Answer<Empty> {
+        answer(job::core_dump(self.driver(), request.into_inner())).await
+    }
+
     async fn set_autostart(&self, request: Request<SetAutostartRequest>) -> Answer<Empty> {
         answer(define::set_autostart(&self.definitions, request.into_inner())).await
     }
@@ -191,13 +206,6 @@ impl DomainConsoleService for DomainApi {
 
     async fn inject_nmi(&self, request: Request<InjectNmiRequest>) -> Answer<Empty> {
         answer(console::inject_nmi(self.driver(), request.into_inner())).await
-    }
-}
-
-#[tonic::async_trait]
-impl GuestAgentService for DomainApi {
-    async fn command(&self, request: Request<AgentCommandRequest>) -> Answer<AgentCommandResponse> {
-        answer(agent::command(self.driver(), request.into_inner())).await
     }
 }
 

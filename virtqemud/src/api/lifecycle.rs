@@ -181,6 +181,17 @@ pub async fn reset(driver: &Driver, request: ResetRequest) -> Result<Empty> {
     Ok(Empty {})
 }
 
+/// `DomainService.Wakeup`.
+///
+/// # Errors
+/// Code 42; code 55 when it does not run; code 1 with QEMU's text when it does not sleep.
+pub async fn wakeup(driver: &Driver, request: WakeupRequest) -> Result<Empty> {
+    flags(request.flags, 0, "qemuDomainPMWakeup")?;
+    let guest = running(driver, request.domain.as_ref())?;
+    guest.work(Spec::new("wakeup", Class::Lifecycle), |w| Box::pin(w.wake_up())).await?;
+    Ok(Empty {})
+}
+
 /// `DomainService.Shutdown`: by the guest agent when it is there and not ruled out, else by the power button.
 ///
 /// # Errors

@@ -4,14 +4,17 @@
 //! `metadata` ...), and the implementation only passes requests on.
 
 pub mod agent;
+pub mod block;
 pub mod check;
 pub mod console;
 pub mod define;
 pub mod device;
 pub mod domain;
 pub mod events;
+pub mod guest_agent;
 pub mod host;
 pub mod interface;
+pub mod job;
 pub mod lifecycle;
 pub mod lookup;
 pub mod metadata;

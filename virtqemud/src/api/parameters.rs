@@ -191,7 +191,8 @@ fn set_in(d: &mut Document, family: ParameterFamily, device: &str, rows: &[Param
     }
 }
 
-pub(super) fn to_message(param: Param) -> TypedParam {
+/// A parameter as a message.
+pub fn to_message(param: Param) -> TypedParam {
     use typed_param::Value as V;
     let value = match param.value {
         Value::Int(v) => V::I(v),

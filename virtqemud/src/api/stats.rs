@@ -8,6 +8,7 @@ use virt_consts::*;
 use virt_error::{Code, Domain as From, Error, Result};
 use virt_model::domain::disk::Disk;
 use virt_object::blocking;
+use virt_object::owner::{Class, Spec};
 use virt_rpc::answer;
 
 use super::check::{flags, flags_of};
@@ -74,9 +75,11 @@ impl StatsApi {
         flags(r.flags, 0, "qemuDomainGetBlockInfo")?;
         let guest = self.definitions.driver().find(r.domain.as_ref())?;
         let published = guest.published();
-        let disk =
-            find(&published.value.document().map(|d| d.devices.disks.clone()).unwrap_or_default(), &r.device)
-                .ok_or_else(|| invalid(format!("invalid path {} not assigned to domain", r.device)))?;
+        let disk = block::find(
+            &published.value.document().map(|d| d.devices.disks.clone()).unwrap_or_default(),
+            &r.device,
+        )
+        .ok_or_else(|| invalid(format!("invalid path {} not assigned to domain", r.device)))?;
         let Some(path) = disk.source.path().map(str::to_string) else {
             return Err(invalid(format!("disk '{}' does not currently have a source assigned", r.device)));
         };
@@ -103,7 +106,7 @@ impl StatsApi {
             live.devices.disks.clone()
         } else {
             vec![
-                find(&live.devices.disks, &r.device)
+                block::find(&live.devices.disks, &r.device)
                     .ok_or_else(|| invalid(format!("invalid path: {}", r.device)))?,
             ]
         };
@@ -126,6 +129,53 @@ impl StatsApi {
             row(VIR_DOMAIN_BLOCK_STATS_FLUSH_TOTAL_TIMES, sum(|t| t.fl_times)),
         ];
         Ok(StatsResponse { params: rows.into_iter().map(parameters::to_message).collect() })
+    }
+
+    async fn disk_errors(&self, r: FlagsStatsRequest) -> Result<DiskErrorsResponse> {
+        flags(r.flags, 0, "qemuDomainGetDiskErrors")?;
+        let guest = self.definitions.driver().find(r.domain.as_ref())?;
+        let published = guest.published();
+        let (Some(_), Some(live)) = (guest.shared().monitor(), &published.value.live) else {
+            return Err(not_running());
+        };
+        let monitor = guest.shared().answering_monitor().ok_or_else(late)?;
+        let blocks = monitor.run_untyped("query-block", &serde_json::Value::Null);
+        let blocks = tokio::time::timeout(stats::DEADLINE, blocks).await.map_err(|_| late())??;
+        let disks = &live.devices.disks;
+        let count = u32::try_from(disks.len()).unwrap_or(u32::MAX);
+        Ok(DiskErrorsResponse { errors: block::errors(&blocks, disks), disks: count })
+    }
+
+    async fn dirty_rate(&self, r: StartDirtyRateRequest) -> Result<Empty> {
+        let modes = VIR_DOMAIN_DIRTYRATE_MODE_DIRTY_BITMAP | VIR_DOMAIN_DIRTYRATE_MODE_DIRTY_RING;
+        flags(r.flags, modes, "qemuDomainStartDirtyRateCalc")?;
+        if !(1..=60).contains(&r.seconds) {
+            let text = format!("seconds={} is invalid, please choose value within [1, 60].", r.seconds);
+            return Err(invalid(text));
+        }
+        let mode = match r.flags {
+            VIR_DOMAIN_DIRTYRATE_MODE_PAGE_SAMPLING => "page-sampling",
+            VIR_DOMAIN_DIRTYRATE_MODE_DIRTY_BITMAP => "dirty-bitmap",
+            VIR_DOMAIN_DIRTYRATE_MODE_DIRTY_RING => "dirty-ring",
+            _ => {
+                let text = "Flags 'VIR_DOMAIN_DIRTYRATE_MODE_DIRTY_BITMAP' and \
+                            'VIR_DOMAIN_DIRTYRATE_MODE_DIRTY_RING' are mutually exclusive";
+                return Err(Error::invalid_arg(From::Domain, "virDomainStartDirtyRateCalc", "ctl", text));
+            }
+        };
+        let guest = self.definitions.driver().find(r.domain.as_ref())?;
+        if !guest.published().value.is_active() {
+            return Err(not_running());
+        }
+        let command = serde_json::json!({"calc-time": r.seconds, "mode": mode});
+        guest
+            .work(Spec::new("dirty rate", Class::Modify), move |work| {
+                Box::pin(async move {
+                    work.monitor()?.run_untyped("calc-dirty-rate", &command).await?;
+                    Ok(Empty {})
+                })
+            })
+            .await
     }
 
     async fn memory_stats(&self, r: FlagsStatsRequest) -> Result<MemoryStatsResponse> {
@@ -153,12 +203,6 @@ fn late() -> Error {
     Error::new(Code::OperationTimeout, From::Qemu, "the guest's monitor does not answer")
 }
 
-/// A disk by target name or source.
-fn find(disks: &[Disk], device: &str) -> Option<Disk> {
-    let by_target = disks.iter().find(|d| d.target.dev.as_deref() == Some(device));
-    by_target.or_else(|| disks.iter().find(|d| d.source.path() == Some(device))).cloned()
-}
-
 fn invalid(text: String) -> Error {
     Error::new(Code::InvalidArg, From::Qemu, text)
 }
@@ -184,6 +228,20 @@ impl DomainStatsService for StatsApi {
         request: Request<DeviceStatsRequest>,
     ) -> Result<Response<StatsResponse>, Status> {
         answer(self.block_stats(request.into_inner())).await
+    }
+
+    async fn get_disk_errors(
+        &self,
+        request: Request<FlagsStatsRequest>,
+    ) -> Result<Response<DiskErrorsResponse>, Status> {
+        answer(self.disk_errors(request.into_inner())).await
+    }
+
+    async fn start_dirty_rate(
+        &self,
+        request: Request<StartDirtyRateRequest>,
+    ) -> Result<Response<Empty>, Status> {
+        answer(self.dirty_rate(request.into_inner())).await
     }
 
     async fn get_memory_stats(

@@ -16,6 +16,7 @@ use virt_rpc::answer;
 
 use super::check::{affect, affect_flags, flags, live_unsupported, reads, zero};
 use super::parameters;
+use crate::agent;
 use crate::config::{
     affect::{Affect, exclusive},
     iothreads, memory, pins, vcpus,
@@ -129,8 +130,17 @@ impl TuningApi {
         if given(VIR_DOMAIN_VCPU_GUEST) && !published.value.is_active() {
             return Err(crate::guest::not_running_qemu());
         }
+        if given(VIR_DOMAIN_VCPU_GUEST) {
+            agent::vcpus::set_count(&guest, r.count).await?;
+            return Ok(Empty {});
+        }
         if affect.live {
-            return Err(live_unsupported(function));
+            let set = guest
+                .work(Spec::new("vcpus", Class::Modify), move |w| Box::pin(live::vcpus::set(w, r.count)));
+            set.await?;
+        }
+        if !affect.config {
+            return Ok(Empty {});
         }
         let (maximum, hotpluggable) = (given(VIR_DOMAIN_VCPU_MAXIMUM), given(VIR_DOMAIN_VCPU_HOTPLUGGABLE));
         let edit = move |d: &mut Document| match maximum {

@@ -3,10 +3,12 @@
 //! The client gets one end of a socket pair; a task moves bytes between the other end and the port until either side
 //! closes, another client takes the port by force, or the guest ends. A slow side holds the other up, nothing is lost.
 
+mod lock;
 mod pty;
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::io::copy_bidirectional;
@@ -15,6 +17,7 @@ use tokio::sync::oneshot;
 use virt_error::{Code, Domain as From, Error, Result};
 use virt_model::domain::Domain;
 use virt_model::domain::chardev::{ChannelTarget, CharBackend};
+use virt_object::blocking;
 
 use crate::guest::{Guest, not_running};
 
@@ -105,8 +108,14 @@ fn channel(live: &Domain, wanted: Option<&str>) -> Result<Port> {
 /// Opens a port and returns the client's end.
 ///
 /// Errors: code 55 when the guest does not run; code 9 when somebody has the port and `force` is off; code 38 when it
-/// cannot be opened.
-pub async fn open(guest: &Arc<Guest>, what: What, wanted: Option<&str>, force: bool) -> Result<OwnedFd> {
+/// cannot be opened. `locks` is the folder of terminals' lock files; a session daemon may not write there.
+pub async fn open(
+    guest: &Arc<Guest>,
+    what: What,
+    wanted: Option<&str>,
+    force: bool,
+    locks: Option<&Path>,
+) -> Result<OwnedFd> {
     let snapshot = guest.published();
     let live = snapshot.value.live.as_ref().ok_or_else(not_running)?;
     let port = find(live, what, wanted)?;
@@ -123,8 +132,18 @@ pub async fn open(guest: &Arc<Guest>, what: What, wanted: Option<&str>, force: b
     let ours = UnixStream::from_std(ours).map_err(failed)?;
     match port.way {
         Way::Pty(path) => {
+            let lock = match locks.map(Path::to_path_buf) {
+                Some(folder) => {
+                    let terminal = path.clone();
+                    Some(blocking::run(move || lock::take(&folder, &terminal)).await?)
+                }
+                None => None,
+            };
             let pty = pty::open(&path)?;
-            tokio::spawn(until_taken(taken, async move { pty::bridge(pty, ours).await }));
+            tokio::spawn(async move {
+                until_taken(taken, pty::bridge(pty, ours)).await;
+                drop(lock);
+            });
         }
         Way::Unix(path) => {
             let far = UnixStream::connect(&path)

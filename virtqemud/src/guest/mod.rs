@@ -10,6 +10,8 @@
 //! ```
 
 pub mod adopt;
+pub mod dump;
+pub mod job;
 pub mod lifecycle;
 pub mod plan;
 pub mod shared;

@@ -7,6 +7,8 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use virt_host::process::Process;
 
+use super::job::Job;
+use crate::agent::Patience;
 use crate::config::params::Param;
 use crate::process::kill::Ended;
 use crate::qmp::Client;
@@ -17,8 +19,12 @@ pub struct Shared {
     alive: Mutex<Alive>,
     /// One agent command at a time.
     agent: tokio::sync::Mutex<()>,
+    /// How long calls wait for the agent of this run; `None` is the usual time.
+    agent_patience: Mutex<Option<Patience>>,
     /// Open consoles by alias: dropping a sender closes the console.
     consoles: Mutex<HashMap<String, oneshot::Sender<()>>>,
+    /// Long work on the guest, for those who ask how far it is.
+    job: Job,
     /// The newest statistics of each group, for when QEMU does not answer.
     statistics: Mutex<HashMap<u32, Vec<Param>>>,
 }
@@ -95,6 +101,21 @@ impl Shared {
         &self.agent
     }
 
+    /// Long work on the guest.
+    pub fn job(&self) -> &Job {
+        &self.job
+    }
+
+    /// How long calls wait for the agent.
+    pub fn agent_patience(&self) -> Patience {
+        self.agent_patience.lock().unwrap_or(Patience::Default)
+    }
+
+    /// Sets how long later calls of this run wait for the agent.
+    pub fn set_agent_patience(&self, patience: Patience) {
+        *self.agent_patience.lock() = Some(patience);
+    }
+
     /// Takes the console `alias`; the receiver ends when it is taken away. `None`: somebody has it and `force` is off.
     pub fn open_console(&self, alias: &str, force: bool) -> Option<oneshot::Receiver<()>> {
         let mut consoles = self.consoles.lock();
@@ -112,5 +133,6 @@ impl Shared {
         *self.alive.lock() = Alive::default();
         self.consoles.lock().clear();
         self.statistics.lock().clear();
+        *self.agent_patience.lock() = None;
     }
 }

@@ -245,7 +245,11 @@ impl Work {
             self.save_status()?;
         }
         self.emit_lifecycle(VIR_DOMAIN_EVENT_CRASHED, VIR_DOMAIN_EVENT_CRASHED_PANICKED);
-        match self.document_action(|d| d.on_crash) {
+        let action = self.document_action(|d| d.on_crash);
+        if matches!(action, LifecycleAction::CoredumpDestroy | LifecycleAction::CoredumpRestart) {
+            Box::pin(self.auto_dump()).await;
+        }
+        match action {
             LifecycleAction::Preserve => Ok(()),
             LifecycleAction::Restart | LifecycleAction::RenameRestart | LifecycleAction::CoredumpRestart => {
                 self.fake_reboot().await

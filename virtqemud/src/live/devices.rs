@@ -172,7 +172,8 @@ pub async fn detach(work: &mut Work, xml: &str) -> Result<()> {
     Ok(())
 }
 
-async fn wait_gone(work: &Work, id: &str) -> Result<()> {
+/// Waits until the guest has let a device go.
+pub(super) async fn wait_gone(work: &Work, id: &str) -> Result<()> {
     let end = tokio::time::Instant::now() + UNPLUG;
     loop {
         let list = ask(work, "qom-list", json!({"path": "/machine/peripheral"})).await?;

@@ -10,7 +10,9 @@ pub mod limits;
 pub mod line;
 pub mod link;
 pub mod memory;
+pub mod resize;
 pub mod throttle;
+pub mod vcpus;
 
 use serde_json::Value;
 use virt_error::{Code, Domain as From, Error, Result};

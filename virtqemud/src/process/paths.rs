@@ -22,6 +22,8 @@ pub struct Folders {
     pub log: PathBuf,
     /// What can be made again: /var/cache/libvirt/qemu.
     pub cache: PathBuf,
+    /// Lock files of terminals: /var/lock. A session daemon has none, for only root may write there.
+    pub locks: Option<PathBuf>,
 }
 
 impl Folders {
@@ -33,6 +35,7 @@ impl Folders {
             lib: root.join("var/lib/libvirt/qemu"),
             log: root.join("var/log/libvirt/qemu"),
             cache: root.join("var/cache/libvirt/qemu"),
+            locks: Some(root.join("var/lock")),
         }
     }
 
@@ -44,6 +47,7 @@ impl Folders {
             lib: config.join("qemu/lib"),
             log: cache.join("qemu/log"),
             cache: cache.join("qemu/cache"),
+            locks: None,
         }
     }
 

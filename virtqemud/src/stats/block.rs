@@ -5,6 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use serde_json::Value as Json;
+use virt_api::domain::v1alpha1::DiskError;
+use virt_consts::{VIR_DOMAIN_DISK_ERROR_NO_SPACE, VIR_DOMAIN_DISK_ERROR_UNSPEC};
 use virt_error::{Domain as From, Error, Result};
 use virt_model::domain::disk::Disk;
 use virt_model::domain::source::ImageFormat;
@@ -40,6 +42,27 @@ pub struct Sizes {
     pub allocation: u64,
     /// How long the file or device is.
     pub physical: u64,
+}
+
+/// A disk by target name or source.
+pub fn find(disks: &[Disk], device: &str) -> Option<Disk> {
+    let by_target = disks.iter().find(|d| d.target.dev.as_deref() == Some(device));
+    by_target.or_else(|| disks.iter().find(|d| d.source.path() == Some(device))).cloned()
+}
+
+/// Disks that QEMU has stopped for an I/O error, from an answer of `query-block`.
+pub fn errors(blocks: &Json, disks: &[Disk]) -> Vec<DiskError> {
+    let error = |disk: &Disk| {
+        let alias = disk.info.alias.as_deref()?;
+        let is = |e: &&Json| e["qdev"].as_str().is_some_and(|q| q.split('/').any(|part| part == alias));
+        let error = match blocks.as_array()?.iter().find(is)?["io-status"].as_str()? {
+            "ok" => return None,
+            "nospace" => VIR_DOMAIN_DISK_ERROR_NO_SPACE,
+            _ => VIR_DOMAIN_DISK_ERROR_UNSPEC,
+        };
+        Some(DiskError { disk: disk.target.dev.clone().unwrap_or_default(), error })
+    };
+    disks.iter().filter_map(error).collect()
 }
 
 /// One answer of `query-blockstats`.
@@ -188,6 +211,23 @@ mod tests {
         assert_eq!((traffic.rd_reqs, traffic.fl_times, traffic.highest), (7, 4, Some(512)));
         disk.info.alias = Some("ide0-1-0".into());
         assert_eq!(counters.of(&disk).unwrap().rd_reqs, 9);
+    }
+
+    #[test]
+    fn only_disks_in_trouble_are_told() {
+        let mut disk = Disk::default();
+        disk.info.alias = Some("a".into());
+        disk.target.dev = Some("vda".into());
+        let told = |status: &str| {
+            let blocks = json!([{"qdev": "/machine/peripheral/a/virtio-backend", "io-status": status}]);
+            errors(&blocks, std::slice::from_ref(&disk))
+                .into_iter()
+                .map(|e| (e.disk, e.error))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(told("ok"), []);
+        assert_eq!(told("nospace"), [("vda".to_string(), VIR_DOMAIN_DISK_ERROR_NO_SPACE)]);
+        assert_eq!(told("failed"), [("vda".to_string(), VIR_DOMAIN_DISK_ERROR_UNSPEC)]);
     }
 
     #[test]

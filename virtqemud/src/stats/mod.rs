@@ -6,6 +6,7 @@
 pub mod balloon;
 pub mod block;
 pub mod cpu;
+mod dirty;
 pub mod net;
 
 use std::time::Duration;
@@ -30,7 +31,8 @@ pub const GROUPS: u32 = VIR_DOMAIN_STATS_STATE
     | VIR_DOMAIN_STATS_BALLOON
     | VIR_DOMAIN_STATS_VCPU
     | VIR_DOMAIN_STATS_INTERFACE
-    | VIR_DOMAIN_STATS_BLOCK;
+    | VIR_DOMAIN_STATS_BLOCK
+    | VIR_DOMAIN_STATS_DIRTYRATE;
 
 /// What was collected of one guest.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -70,6 +72,9 @@ pub async fn of(guest: &Guest, groups: u32, nowait: bool) -> Sample {
     }
     if wanted(VIR_DOMAIN_STATS_BLOCK) {
         sample.live(end, shared, VIR_DOMAIN_STATS_BLOCK, block::rows(p, monitor.as_ref())).await;
+    }
+    if wanted(VIR_DOMAIN_STATS_DIRTYRATE) {
+        sample.live(end, shared, VIR_DOMAIN_STATS_DIRTYRATE, dirty::rows(p, monitor.as_ref())).await;
     }
     sample
 }

@@ -168,6 +168,166 @@ pub struct AgentCommandResponse {
     pub result: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AgentRequest {
+    #[prost(message, optional, tag = "1")]
+    pub domain: ::core::option::Option<DomainRef>,
+    #[prost(uint32, tag = "2")]
+    pub flags: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AgentTimeoutRequest {
+    #[prost(message, optional, tag = "1")]
+    pub domain: ::core::option::Option<DomainRef>,
+    /// Seconds; virDomainAgentResponseTimeoutValues: -2 for ever, -1 the default, 0 not at all.
+    #[prost(sint32, tag = "2")]
+    pub timeout: i32,
+    #[prost(uint32, tag = "3")]
+    pub flags: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Filesystem {
+    #[prost(string, tag = "1")]
+    pub mountpoint: ::prost::alloc::string::String,
+    /// The device's name in the guest: "vda1".
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub fstype: ::prost::alloc::string::String,
+    /// Target names of the domain's disks under it: "vda".
+    #[prost(string, repeated, tag = "4")]
+    pub disks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FilesystemsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub filesystems: ::prost::alloc::vec::Vec<Filesystem>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FreezeRequest {
+    #[prost(message, optional, tag = "1")]
+    pub domain: ::core::option::Option<DomainRef>,
+    /// Empty for all.
+    #[prost(string, repeated, tag = "2")]
+    pub mountpoints: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(uint32, tag = "3")]
+    pub flags: u32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FreezeResponse {
+    #[prost(int32, tag = "1")]
+    pub filesystems: i32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TrimRequest {
+    #[prost(message, optional, tag = "1")]
+    pub domain: ::core::option::Option<DomainRef>,
+    #[prost(string, optional, tag = "2")]
+    pub mountpoint: ::core::option::Option<::prost::alloc::string::String>,
+    /// Bytes: shorter unused ranges are left alone.
+    #[prost(uint64, tag = "3")]
+    pub minimum: u64,
+    #[prost(uint32, tag = "4")]
+    pub flags: u32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetTimeResponse {
+    /// Since 1970.
+    #[prost(int64, tag = "1")]
+    pub seconds: i64,
+    #[prost(uint32, tag = "2")]
+    pub nanoseconds: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetTimeRequest {
+    #[prost(message, optional, tag = "1")]
+    pub domain: ::core::option::Option<DomainRef>,
+    #[prost(int64, tag = "2")]
+    pub seconds: i64,
+    #[prost(uint32, tag = "3")]
+    pub nanoseconds: u32,
+    /// virDomainSetTimeFlags.
+    #[prost(uint32, tag = "4")]
+    pub flags: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AgentParametersResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub params: ::prost::alloc::vec::Vec<super::super::common::v1alpha1::TypedParam>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetGuestVcpusRequest {
+    #[prost(message, optional, tag = "1")]
+    pub domain: ::core::option::Option<DomainRef>,
+    /// "0-2,^1"
+    #[prost(string, tag = "2")]
+    pub cpumap: ::prost::alloc::string::String,
+    #[prost(bool, tag = "3")]
+    pub online: bool,
+    #[prost(uint32, tag = "4")]
+    pub flags: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GuestInfoRequest {
+    #[prost(message, optional, tag = "1")]
+    pub domain: ::core::option::Option<DomainRef>,
+    /// virDomainGuestInfoTypes; 0 for all that the agent can tell.
+    #[prost(uint32, tag = "2")]
+    pub types: u32,
+    #[prost(uint32, tag = "3")]
+    pub flags: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetUserPasswordRequest {
+    #[prost(message, optional, tag = "1")]
+    pub domain: ::core::option::Option<DomainRef>,
+    #[prost(string, tag = "2")]
+    pub user: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub password: ::prost::alloc::string::String,
+    /// virDomainSetUserPasswordFlags.
+    #[prost(uint32, tag = "4")]
+    pub flags: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SshKeysRequest {
+    #[prost(message, optional, tag = "1")]
+    pub domain: ::core::option::Option<DomainRef>,
+    #[prost(string, tag = "2")]
+    pub user: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "3")]
+    pub flags: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SshKeysResponse {
+    #[prost(string, repeated, tag = "1")]
+    pub keys: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetSshKeysRequest {
+    #[prost(message, optional, tag = "1")]
+    pub domain: ::core::option::Option<DomainRef>,
+    #[prost(string, tag = "2")]
+    pub user: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "3")]
+    pub keys: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// virDomainAuthorizedSSHKeysSetFlags.
+    #[prost(uint32, tag = "4")]
+    pub flags: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PmSuspendRequest {
+    #[prost(message, optional, tag = "1")]
+    pub domain: ::core::option::Option<DomainRef>,
+    /// virNodeSuspendTarget.
+    #[prost(uint32, tag = "2")]
+    pub target: u32,
+    /// Seconds; only 0.
+    #[prost(uint64, tag = "3")]
+    pub duration: u64,
+    #[prost(uint32, tag = "4")]
+    pub flags: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MonitorCommandRequest {
     #[prost(message, optional, tag = "1")]
     pub domain: ::core::option::Option<DomainRef>,
@@ -301,6 +461,376 @@ pub mod guest_agent_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// How long later calls wait for the agent of this run.
+        pub async fn set_response_timeout(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AgentTimeoutRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.GuestAgentService/SetResponseTimeout",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.domain.v1alpha1.GuestAgentService",
+                        "SetResponseTimeout",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Mounted file systems with the disks they are on.
+        pub async fn get_filesystems(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AgentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::FilesystemsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.GuestAgentService/GetFilesystems",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.domain.v1alpha1.GuestAgentService",
+                        "GetFilesystems",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Stops writing to file systems; answers how many.
+        pub async fn freeze_filesystems(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FreezeRequest>,
+        ) -> std::result::Result<tonic::Response<super::FreezeResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.GuestAgentService/FreezeFilesystems",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.domain.v1alpha1.GuestAgentService",
+                        "FreezeFilesystems",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes all freezing back.
+        pub async fn thaw_filesystems(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FreezeRequest>,
+        ) -> std::result::Result<tonic::Response<super::FreezeResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.GuestAgentService/ThawFilesystems",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.domain.v1alpha1.GuestAgentService",
+                        "ThawFilesystems",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Gives unused blocks back to the host.
+        pub async fn trim_filesystems(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TrimRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.GuestAgentService/TrimFilesystems",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.domain.v1alpha1.GuestAgentService",
+                        "TrimFilesystems",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn get_time(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AgentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetTimeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.GuestAgentService/GetTime",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("virt.domain.v1alpha1.GuestAgentService", "GetTime"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn set_time(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetTimeRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.GuestAgentService/SetTime",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("virt.domain.v1alpha1.GuestAgentService", "SetTime"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Processors as the guest's system sees them.
+        pub async fn get_vcpus(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AgentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AgentParametersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.GuestAgentService/GetVcpus",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("virt.domain.v1alpha1.GuestAgentService", "GetVcpus"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Switches processors on or off in the guest's system.
+        pub async fn set_vcpus(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetGuestVcpusRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.GuestAgentService/SetVcpus",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("virt.domain.v1alpha1.GuestAgentService", "SetVcpus"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Users, system, time zone, host name, file systems, disks, interfaces, load.
+        pub async fn get_info(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GuestInfoRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AgentParametersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.GuestAgentService/GetInfo",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("virt.domain.v1alpha1.GuestAgentService", "GetInfo"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn set_user_password(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetUserPasswordRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.GuestAgentService/SetUserPassword",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.domain.v1alpha1.GuestAgentService",
+                        "SetUserPassword",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn get_ssh_keys(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SshKeysRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SshKeysResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.GuestAgentService/GetSshKeys",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.domain.v1alpha1.GuestAgentService",
+                        "GetSshKeys",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn set_ssh_keys(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetSshKeysRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.GuestAgentService/SetSshKeys",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.domain.v1alpha1.GuestAgentService",
+                        "SetSshKeys",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Suspends the guest to memory or to disk by its own system.
+        pub async fn suspend(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PmSuspendRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.GuestAgentService/Suspend",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("virt.domain.v1alpha1.GuestAgentService", "Suspend"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -324,6 +854,80 @@ pub mod guest_agent_service_server {
             tonic::Response<super::AgentCommandResponse>,
             tonic::Status,
         >;
+        /// How long later calls wait for the agent of this run.
+        async fn set_response_timeout(
+            &self,
+            request: tonic::Request<super::AgentTimeoutRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
+        /// Mounted file systems with the disks they are on.
+        async fn get_filesystems(
+            &self,
+            request: tonic::Request<super::AgentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::FilesystemsResponse>,
+            tonic::Status,
+        >;
+        /// Stops writing to file systems; answers how many.
+        async fn freeze_filesystems(
+            &self,
+            request: tonic::Request<super::FreezeRequest>,
+        ) -> std::result::Result<tonic::Response<super::FreezeResponse>, tonic::Status>;
+        /// Takes all freezing back.
+        async fn thaw_filesystems(
+            &self,
+            request: tonic::Request<super::FreezeRequest>,
+        ) -> std::result::Result<tonic::Response<super::FreezeResponse>, tonic::Status>;
+        /// Gives unused blocks back to the host.
+        async fn trim_filesystems(
+            &self,
+            request: tonic::Request<super::TrimRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
+        async fn get_time(
+            &self,
+            request: tonic::Request<super::AgentRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetTimeResponse>, tonic::Status>;
+        async fn set_time(
+            &self,
+            request: tonic::Request<super::SetTimeRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
+        /// Processors as the guest's system sees them.
+        async fn get_vcpus(
+            &self,
+            request: tonic::Request<super::AgentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AgentParametersResponse>,
+            tonic::Status,
+        >;
+        /// Switches processors on or off in the guest's system.
+        async fn set_vcpus(
+            &self,
+            request: tonic::Request<super::SetGuestVcpusRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
+        /// Users, system, time zone, host name, file systems, disks, interfaces, load.
+        async fn get_info(
+            &self,
+            request: tonic::Request<super::GuestInfoRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AgentParametersResponse>,
+            tonic::Status,
+        >;
+        async fn set_user_password(
+            &self,
+            request: tonic::Request<super::SetUserPasswordRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
+        async fn get_ssh_keys(
+            &self,
+            request: tonic::Request<super::SshKeysRequest>,
+        ) -> std::result::Result<tonic::Response<super::SshKeysResponse>, tonic::Status>;
+        async fn set_ssh_keys(
+            &self,
+            request: tonic::Request<super::SetSshKeysRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
+        /// Suspends the guest to memory or to disk by its own system.
+        async fn suspend(
+            &self,
+            request: tonic::Request<super::PmSuspendRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
     }
     /// Every call has a deadline: a silent agent fails it with libvirt's code 86, and never blocks other calls.
     #[derive(Debug)]
@@ -432,6 +1036,650 @@ pub mod guest_agent_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CommandSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.GuestAgentService/SetResponseTimeout" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetResponseTimeoutSvc<T: GuestAgentService>(pub Arc<T>);
+                    impl<
+                        T: GuestAgentService,
+                    > tonic::server::UnaryService<super::AgentTimeoutRequest>
+                    for SetResponseTimeoutSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AgentTimeoutRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GuestAgentService>::set_response_timeout(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetResponseTimeoutSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.GuestAgentService/GetFilesystems" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetFilesystemsSvc<T: GuestAgentService>(pub Arc<T>);
+                    impl<
+                        T: GuestAgentService,
+                    > tonic::server::UnaryService<super::AgentRequest>
+                    for GetFilesystemsSvc<T> {
+                        type Response = super::FilesystemsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AgentRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GuestAgentService>::get_filesystems(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetFilesystemsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.GuestAgentService/FreezeFilesystems" => {
+                    #[allow(non_camel_case_types)]
+                    struct FreezeFilesystemsSvc<T: GuestAgentService>(pub Arc<T>);
+                    impl<
+                        T: GuestAgentService,
+                    > tonic::server::UnaryService<super::FreezeRequest>
+                    for FreezeFilesystemsSvc<T> {
+                        type Response = super::FreezeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FreezeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GuestAgentService>::freeze_filesystems(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FreezeFilesystemsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.GuestAgentService/ThawFilesystems" => {
+                    #[allow(non_camel_case_types)]
+                    struct ThawFilesystemsSvc<T: GuestAgentService>(pub Arc<T>);
+                    impl<
+                        T: GuestAgentService,
+                    > tonic::server::UnaryService<super::FreezeRequest>
+                    for ThawFilesystemsSvc<T> {
+                        type Response = super::FreezeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FreezeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GuestAgentService>::thaw_filesystems(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ThawFilesystemsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.GuestAgentService/TrimFilesystems" => {
+                    #[allow(non_camel_case_types)]
+                    struct TrimFilesystemsSvc<T: GuestAgentService>(pub Arc<T>);
+                    impl<
+                        T: GuestAgentService,
+                    > tonic::server::UnaryService<super::TrimRequest>
+                    for TrimFilesystemsSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TrimRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GuestAgentService>::trim_filesystems(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TrimFilesystemsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.GuestAgentService/GetTime" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetTimeSvc<T: GuestAgentService>(pub Arc<T>);
+                    impl<
+                        T: GuestAgentService,
+                    > tonic::server::UnaryService<super::AgentRequest>
+                    for GetTimeSvc<T> {
+                        type Response = super::GetTimeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AgentRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GuestAgentService>::get_time(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetTimeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.GuestAgentService/SetTime" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetTimeSvc<T: GuestAgentService>(pub Arc<T>);
+                    impl<
+                        T: GuestAgentService,
+                    > tonic::server::UnaryService<super::SetTimeRequest>
+                    for SetTimeSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetTimeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GuestAgentService>::set_time(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetTimeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.GuestAgentService/GetVcpus" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetVcpusSvc<T: GuestAgentService>(pub Arc<T>);
+                    impl<
+                        T: GuestAgentService,
+                    > tonic::server::UnaryService<super::AgentRequest>
+                    for GetVcpusSvc<T> {
+                        type Response = super::AgentParametersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AgentRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GuestAgentService>::get_vcpus(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetVcpusSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.GuestAgentService/SetVcpus" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetVcpusSvc<T: GuestAgentService>(pub Arc<T>);
+                    impl<
+                        T: GuestAgentService,
+                    > tonic::server::UnaryService<super::SetGuestVcpusRequest>
+                    for SetVcpusSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetGuestVcpusRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GuestAgentService>::set_vcpus(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetVcpusSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.GuestAgentService/GetInfo" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetInfoSvc<T: GuestAgentService>(pub Arc<T>);
+                    impl<
+                        T: GuestAgentService,
+                    > tonic::server::UnaryService<super::GuestInfoRequest>
+                    for GetInfoSvc<T> {
+                        type Response = super::AgentParametersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GuestInfoRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GuestAgentService>::get_info(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetInfoSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.GuestAgentService/SetUserPassword" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetUserPasswordSvc<T: GuestAgentService>(pub Arc<T>);
+                    impl<
+                        T: GuestAgentService,
+                    > tonic::server::UnaryService<super::SetUserPasswordRequest>
+                    for SetUserPasswordSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetUserPasswordRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GuestAgentService>::set_user_password(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetUserPasswordSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.GuestAgentService/GetSshKeys" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetSshKeysSvc<T: GuestAgentService>(pub Arc<T>);
+                    impl<
+                        T: GuestAgentService,
+                    > tonic::server::UnaryService<super::SshKeysRequest>
+                    for GetSshKeysSvc<T> {
+                        type Response = super::SshKeysResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SshKeysRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GuestAgentService>::get_ssh_keys(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetSshKeysSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.GuestAgentService/SetSshKeys" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetSshKeysSvc<T: GuestAgentService>(pub Arc<T>);
+                    impl<
+                        T: GuestAgentService,
+                    > tonic::server::UnaryService<super::SetSshKeysRequest>
+                    for SetSshKeysSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetSshKeysRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GuestAgentService>::set_ssh_keys(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetSshKeysSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.GuestAgentService/Suspend" => {
+                    #[allow(non_camel_case_types)]
+                    struct SuspendSvc<T: GuestAgentService>(pub Arc<T>);
+                    impl<
+                        T: GuestAgentService,
+                    > tonic::server::UnaryService<super::PmSuspendRequest>
+                    for SuspendSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PmSuspendRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GuestAgentService>::suspend(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SuspendSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -787,6 +2035,317 @@ pub mod monitor_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "virt.domain.v1alpha1.MonitorService";
     impl<T> tonic::server::NamedService for MonitorServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BlockResizeRequest {
+    #[prost(message, optional, tag = "1")]
+    pub domain: ::core::option::Option<DomainRef>,
+    /// Target name or source path.
+    #[prost(string, tag = "2")]
+    pub disk: ::prost::alloc::string::String,
+    /// KiB, or bytes with VIR_DOMAIN_BLOCK_RESIZE_BYTES.
+    #[prost(uint64, tag = "3")]
+    pub size: u64,
+    /// virDomainBlockResizeFlags.
+    #[prost(uint32, tag = "4")]
+    pub flags: u32,
+}
+/// Generated client implementations.
+pub mod domain_block_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    #[derive(Debug, Clone)]
+    pub struct DomainBlockServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl DomainBlockServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> DomainBlockServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> DomainBlockServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            DomainBlockServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Changes the size that the guest sees.
+        pub async fn resize(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BlockResizeRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.DomainBlockService/Resize",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("virt.domain.v1alpha1.DomainBlockService", "Resize"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod domain_block_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with DomainBlockServiceServer.
+    #[async_trait]
+    pub trait DomainBlockService: std::marker::Send + std::marker::Sync + 'static {
+        /// Changes the size that the guest sees.
+        async fn resize(
+            &self,
+            request: tonic::Request<super::BlockResizeRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
+    }
+    #[derive(Debug)]
+    pub struct DomainBlockServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> DomainBlockServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for DomainBlockServiceServer<T>
+    where
+        T: DomainBlockService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/virt.domain.v1alpha1.DomainBlockService/Resize" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResizeSvc<T: DomainBlockService>(pub Arc<T>);
+                    impl<
+                        T: DomainBlockService,
+                    > tonic::server::UnaryService<super::BlockResizeRequest>
+                    for ResizeSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BlockResizeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DomainBlockService>::resize(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResizeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for DomainBlockServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "virt.domain.v1alpha1.DomainBlockService";
+    impl<T> tonic::server::NamedService for DomainBlockServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
@@ -2244,6 +3803,61 @@ pub struct GetMessagesResponse {
     pub messages: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InterfaceAddressesRequest {
+    #[prost(message, optional, tag = "1")]
+    pub domain: ::core::option::Option<DomainRef>,
+    /// virDomainInterfaceAddressesSource. The agent's is not for read-only callers.
+    #[prost(uint32, tag = "2")]
+    pub source: u32,
+    #[prost(uint32, tag = "3")]
+    pub flags: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IpAddress {
+    /// virIPAddrType.
+    #[prost(int32, tag = "1")]
+    pub r#type: i32,
+    #[prost(string, tag = "2")]
+    pub address: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "3")]
+    pub prefix: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GuestInterface {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, optional, tag = "2")]
+    pub mac: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(message, repeated, tag = "3")]
+    pub addresses: ::prost::alloc::vec::Vec<IpAddress>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct InterfaceAddressesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub interfaces: ::prost::alloc::vec::Vec<GuestInterface>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WakeupRequest {
+    #[prost(message, optional, tag = "1")]
+    pub domain: ::core::option::Option<DomainRef>,
+    #[prost(uint32, tag = "2")]
+    pub flags: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CoreDumpRequest {
+    #[prost(message, optional, tag = "1")]
+    pub domain: ::core::option::Option<DomainRef>,
+    /// A path of the host.
+    #[prost(string, tag = "2")]
+    pub to: ::prost::alloc::string::String,
+    /// virDomainCoreDumpFormat.
+    #[prost(uint32, tag = "3")]
+    pub format: u32,
+    /// virDomainCoreDumpFlags.
+    #[prost(uint32, tag = "4")]
+    pub flags: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct XmlToNativeRequest {
     /// "qemu-argv".
     #[prost(string, tag = "1")]
@@ -3222,6 +4836,82 @@ pub mod domain_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Interfaces of the guest with their addresses, from one of libvirt's sources.
+        pub async fn get_interface_addresses(
+            &mut self,
+            request: impl tonic::IntoRequest<super::InterfaceAddressesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::InterfaceAddressesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.DomainService/GetInterfaceAddresses",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.domain.v1alpha1.DomainService",
+                        "GetInterfaceAddresses",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Wakes a guest that suspended itself.
+        pub async fn wakeup(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WakeupRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.DomainService/Wakeup",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("virt.domain.v1alpha1.DomainService", "Wakeup"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Writes the guest's memory into a file of the host.
+        pub async fn core_dump(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CoreDumpRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.DomainService/CoreDump",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("virt.domain.v1alpha1.DomainService", "CoreDump"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// The command line that a document would be started with ("qemu-argv").
         pub async fn xml_to_native(
             &mut self,
@@ -3418,6 +5108,24 @@ pub mod domain_service_server {
             tonic::Response<super::GetMessagesResponse>,
             tonic::Status,
         >;
+        /// Interfaces of the guest with their addresses, from one of libvirt's sources.
+        async fn get_interface_addresses(
+            &self,
+            request: tonic::Request<super::InterfaceAddressesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::InterfaceAddressesResponse>,
+            tonic::Status,
+        >;
+        /// Wakes a guest that suspended itself.
+        async fn wakeup(
+            &self,
+            request: tonic::Request<super::WakeupRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
+        /// Writes the guest's memory into a file of the host.
+        async fn core_dump(
+            &self,
+            request: tonic::Request<super::CoreDumpRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
         /// The command line that a document would be started with ("qemu-argv").
         async fn xml_to_native(
             &self,
@@ -4640,6 +6348,145 @@ pub mod domain_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/virt.domain.v1alpha1.DomainService/GetInterfaceAddresses" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetInterfaceAddressesSvc<T: DomainService>(pub Arc<T>);
+                    impl<
+                        T: DomainService,
+                    > tonic::server::UnaryService<super::InterfaceAddressesRequest>
+                    for GetInterfaceAddressesSvc<T> {
+                        type Response = super::InterfaceAddressesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::InterfaceAddressesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DomainService>::get_interface_addresses(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetInterfaceAddressesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.DomainService/Wakeup" => {
+                    #[allow(non_camel_case_types)]
+                    struct WakeupSvc<T: DomainService>(pub Arc<T>);
+                    impl<
+                        T: DomainService,
+                    > tonic::server::UnaryService<super::WakeupRequest>
+                    for WakeupSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WakeupRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DomainService>::wakeup(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WakeupSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.DomainService/CoreDump" => {
+                    #[allow(non_camel_case_types)]
+                    struct CoreDumpSvc<T: DomainService>(pub Arc<T>);
+                    impl<
+                        T: DomainService,
+                    > tonic::server::UnaryService<super::CoreDumpRequest>
+                    for CoreDumpSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CoreDumpRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DomainService>::core_dump(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CoreDumpSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/virt.domain.v1alpha1.DomainService/XmlToNative" => {
                     #[allow(non_camel_case_types)]
                     struct XmlToNativeSvc<T: DomainService>(pub Arc<T>);
@@ -5109,6 +6956,405 @@ pub mod domain_interface_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JobInfoRequest {
+    #[prost(message, optional, tag = "1")]
+    pub domain: ::core::option::Option<DomainRef>,
+    /// virDomainGetJobStatsFlags.
+    #[prost(uint32, tag = "2")]
+    pub flags: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct JobInfoResponse {
+    /// virDomainJobType.
+    #[prost(sint32, tag = "1")]
+    pub r#type: i32,
+    /// libvirt's names: "operation", "time_elapsed", "memory_total" ...
+    #[prost(message, repeated, tag = "2")]
+    pub params: ::prost::alloc::vec::Vec<super::super::common::v1alpha1::TypedParam>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AbortJobRequest {
+    #[prost(message, optional, tag = "1")]
+    pub domain: ::core::option::Option<DomainRef>,
+    /// virDomainAbortJobFlagsValues.
+    #[prost(uint32, tag = "2")]
+    pub flags: u32,
+}
+/// Generated client implementations.
+pub mod domain_job_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    #[derive(Debug, Clone)]
+    pub struct DomainJobServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl DomainJobServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> DomainJobServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> DomainJobServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            DomainJobServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// The job that runs, or the one that ended last.
+        pub async fn get_info(
+            &mut self,
+            request: impl tonic::IntoRequest<super::JobInfoRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::JobInfoResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.DomainJobService/GetInfo",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("virt.domain.v1alpha1.DomainJobService", "GetInfo"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Stops the job that runs.
+        pub async fn abort(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AbortJobRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.DomainJobService/Abort",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("virt.domain.v1alpha1.DomainJobService", "Abort"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod domain_job_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with DomainJobServiceServer.
+    #[async_trait]
+    pub trait DomainJobService: std::marker::Send + std::marker::Sync + 'static {
+        /// The job that runs, or the one that ended last.
+        async fn get_info(
+            &self,
+            request: tonic::Request<super::JobInfoRequest>,
+        ) -> std::result::Result<tonic::Response<super::JobInfoResponse>, tonic::Status>;
+        /// Stops the job that runs.
+        async fn abort(
+            &self,
+            request: tonic::Request<super::AbortJobRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
+    }
+    #[derive(Debug)]
+    pub struct DomainJobServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> DomainJobServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for DomainJobServiceServer<T>
+    where
+        T: DomainJobService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/virt.domain.v1alpha1.DomainJobService/GetInfo" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetInfoSvc<T: DomainJobService>(pub Arc<T>);
+                    impl<
+                        T: DomainJobService,
+                    > tonic::server::UnaryService<super::JobInfoRequest>
+                    for GetInfoSvc<T> {
+                        type Response = super::JobInfoResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::JobInfoRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DomainJobService>::get_info(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetInfoSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.DomainJobService/Abort" => {
+                    #[allow(non_camel_case_types)]
+                    struct AbortSvc<T: DomainJobService>(pub Arc<T>);
+                    impl<
+                        T: DomainJobService,
+                    > tonic::server::UnaryService<super::AbortJobRequest>
+                    for AbortSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AbortJobRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DomainJobService>::abort(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AbortSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for DomainJobServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "virt.domain.v1alpha1.DomainJobService";
+    impl<T> tonic::server::NamedService for DomainJobServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetAllStatsRequest {
     #[prost(message, repeated, tag = "1")]
@@ -5181,6 +7427,34 @@ pub struct MemoryStat {
 pub struct MemoryStatsResponse {
     #[prost(message, repeated, tag = "1")]
     pub stats: ::prost::alloc::vec::Vec<MemoryStat>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DiskError {
+    /// Target name.
+    #[prost(string, tag = "1")]
+    pub disk: ::prost::alloc::string::String,
+    /// virDomainDiskErrorCode.
+    #[prost(int32, tag = "2")]
+    pub error: i32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DiskErrorsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub errors: ::prost::alloc::vec::Vec<DiskError>,
+    /// How many disks the domain has.
+    #[prost(uint32, tag = "2")]
+    pub disks: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StartDirtyRateRequest {
+    #[prost(message, optional, tag = "1")]
+    pub domain: ::core::option::Option<DomainRef>,
+    /// Seconds to measure.
+    #[prost(int32, tag = "2")]
+    pub seconds: i32,
+    /// virDomainDirtyRateCalcFlags.
+    #[prost(uint32, tag = "3")]
+    pub flags: u32,
 }
 /// Generated client implementations.
 pub mod domain_stats_service_client {
@@ -5355,6 +7629,63 @@ pub mod domain_stats_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Disks with an I/O error that stopped the guest.
+        pub async fn get_disk_errors(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FlagsStatsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DiskErrorsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.DomainStatsService/GetDiskErrors",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.domain.v1alpha1.DomainStatsService",
+                        "GetDiskErrors",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Begins to measure how fast the guest dirties its memory.
+        pub async fn start_dirty_rate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StartDirtyRateRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.DomainStatsService/StartDirtyRate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.domain.v1alpha1.DomainStatsService",
+                        "StartDirtyRate",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn get_memory_stats(
             &mut self,
             request: impl tonic::IntoRequest<super::FlagsStatsRequest>,
@@ -5418,6 +7749,19 @@ pub mod domain_stats_service_server {
             &self,
             request: tonic::Request<super::DeviceStatsRequest>,
         ) -> std::result::Result<tonic::Response<super::StatsResponse>, tonic::Status>;
+        /// Disks with an I/O error that stopped the guest.
+        async fn get_disk_errors(
+            &self,
+            request: tonic::Request<super::FlagsStatsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DiskErrorsResponse>,
+            tonic::Status,
+        >;
+        /// Begins to measure how fast the guest dirties its memory.
+        async fn start_dirty_rate(
+            &self,
+            request: tonic::Request<super::StartDirtyRateRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
         async fn get_memory_stats(
             &self,
             request: tonic::Request<super::FlagsStatsRequest>,
@@ -5624,6 +7968,98 @@ pub mod domain_stats_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetBlockStatsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.DomainStatsService/GetDiskErrors" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetDiskErrorsSvc<T: DomainStatsService>(pub Arc<T>);
+                    impl<
+                        T: DomainStatsService,
+                    > tonic::server::UnaryService<super::FlagsStatsRequest>
+                    for GetDiskErrorsSvc<T> {
+                        type Response = super::DiskErrorsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FlagsStatsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DomainStatsService>::get_disk_errors(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetDiskErrorsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.DomainStatsService/StartDirtyRate" => {
+                    #[allow(non_camel_case_types)]
+                    struct StartDirtyRateSvc<T: DomainStatsService>(pub Arc<T>);
+                    impl<
+                        T: DomainStatsService,
+                    > tonic::server::UnaryService<super::StartDirtyRateRequest>
+                    for StartDirtyRateSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StartDirtyRateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DomainStatsService>::start_dirty_rate(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StartDirtyRateSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -233,6 +233,17 @@ impl DomainStatsService for Tester {
         Err(Status::unimplemented(""))
     }
 
+    async fn get_disk_errors(
+        &self,
+        _: Request<FlagsStatsRequest>,
+    ) -> Result<Response<DiskErrorsResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn start_dirty_rate(&self, _: Request<StartDirtyRateRequest>) -> Result<Response<Empty>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn get_memory_stats(
         &self,
         _: Request<FlagsStatsRequest>,

@@ -5,6 +5,7 @@ mod console;
 mod device;
 mod document;
 mod interface;
+mod job;
 mod lifecycle;
 mod lookup;
 mod metadata;
@@ -16,9 +17,11 @@ mod tuning;
 
 use bytes::Bytes;
 use virt_api::domain::v1alpha1 as api;
+use virt_api::domain::v1alpha1::domain_block_service_client::DomainBlockServiceClient as Blocks;
 use virt_api::domain::v1alpha1::domain_console_service_client::DomainConsoleServiceClient as Consoles;
 use virt_api::domain::v1alpha1::domain_device_service_client::DomainDeviceServiceClient as Devices;
 use virt_api::domain::v1alpha1::domain_interface_service_client::DomainInterfaceServiceClient as Interfaces;
+use virt_api::domain::v1alpha1::domain_job_service_client::DomainJobServiceClient as Jobs;
 use virt_api::domain::v1alpha1::domain_service_client::DomainServiceClient as Domains;
 use virt_api::domain::v1alpha1::domain_stats_service_client::DomainStatsServiceClient as Stats;
 use virt_api::domain::v1alpha1::domain_tuning_service_client::DomainTuningServiceClient as Tuning;
@@ -37,6 +40,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static [Call]> {
         device::CALLS,
         document::CALLS,
         interface::CALLS,
+        job::CALLS,
         lifecycle::CALLS,
         lookup::CALLS,
         metadata::CALLS,

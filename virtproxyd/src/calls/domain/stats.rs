@@ -1,7 +1,9 @@
 //! Statistics.
 
 use virt_api::common::v1alpha1::typed_param::Value;
-use virt_api::domain::v1alpha1::{self as api, DeviceStatsRequest, FlagsStatsRequest, GetAllStatsRequest};
+use virt_api::domain::v1alpha1::{
+    self as api, DeviceStatsRequest, FlagsStatsRequest, GetAllStatsRequest, StartDirtyRateRequest,
+};
 use virt_error::Result;
 use virt_wire::remote::{procs, *};
 
@@ -15,6 +17,8 @@ pub(super) const CALLS: &[Call] = calls! {
     ask procs::DomainBlockStats => block_stats;
     ask procs::DomainBlockStatsFlags => block_stats_flags;
     ask procs::DomainMemoryStats => memory_stats;
+    ask procs::DomainGetDiskErrors => disk_errors;
+    ask procs::DomainStartDirtyRateCalc => dirty_rate;
 };
 
 async fn all(c: Ctx, a: ConnectGetAllDomainStatsArgs) -> Result<ConnectGetAllDomainStatsRet> {
@@ -73,4 +77,31 @@ async fn memory_stats(c: Ctx, a: DomainMemoryStatsArgs) -> Result<DomainMemorySt
     let stats = rpc!(c, Stats.get_memory_stats(request)).await?.stats.into_iter();
     let stats = stats.take(a.max_stats as usize).map(|s| DomainMemoryStat { tag: s.tag, val: s.value });
     Ok(DomainMemoryStatsRet { stats: stats.collect() })
+}
+
+/// A client that only wants to know how many there could be names no room.
+async fn disk_errors(c: Ctx, a: DomainGetDiskErrorsArgs) -> Result<DomainGetDiskErrorsRet> {
+    if a.maxerrors > DOMAIN_DISK_ERRORS_MAX {
+        return Err(refusal::internal("maxerrors too large"));
+    }
+    let request = FlagsStatsRequest { domain: to_ref(a.dom), flags: a.flags };
+    let found = rpc!(c, Stats.get_disk_errors(request)).await?;
+    if a.maxerrors == 0 {
+        let disks = i32::try_from(found.disks).unwrap_or(i32::MAX);
+        return Ok(DomainGetDiskErrorsRet { errors: Vec::new(), nerrors: disks });
+    }
+    let errors: Vec<_> = found
+        .errors
+        .into_iter()
+        .take(a.maxerrors as usize)
+        .map(|e| DomainDiskError { disk: e.disk, error: e.error })
+        .collect();
+    let nerrors = super::super::count(errors.len());
+    Ok(DomainGetDiskErrorsRet { errors, nerrors })
+}
+
+async fn dirty_rate(c: Ctx, a: DomainStartDirtyRateCalcArgs) -> Result<()> {
+    let request = StartDirtyRateRequest { domain: to_ref(a.dom), seconds: a.seconds, flags: a.flags };
+    rpc!(c, Stats.start_dirty_rate(request)).await?;
+    Ok(())
 }

@@ -96,6 +96,18 @@ impl DomainService for Handlers {
         Ok(Response::new(domain::Empty {}))
     }
 
+    async fn get_interface_addresses(
+        &self,
+        _: Request<domain::InterfaceAddressesRequest>,
+    ) -> Answer<domain::InterfaceAddressesResponse> {
+        Err(lacking())
+    }
+    async fn wakeup(&self, _: Request<domain::WakeupRequest>) -> Answer<domain::Empty> {
+        Err(lacking())
+    }
+    async fn core_dump(&self, _: Request<domain::CoreDumpRequest>) -> Answer<domain::Empty> {
+        Err(lacking())
+    }
     async fn destroy(&self, request: Request<domain::DestroyRequest>) -> Answer<domain::Empty> {
         let row = self.state.find(request.into_inner().domain).status()?;
         let name = row.domain.unwrap_or_default().name;
