@@ -26,6 +26,8 @@ pub struct Folders {
     pub run: PathBuf,
     /// The servers' files: /var/lib/libvirt/dnsmasq.
     pub dnsmasq: PathBuf,
+    /// The administrator's program: /etc/libvirt/hooks/network.
+    pub hook: PathBuf,
 }
 
 /// The driver.

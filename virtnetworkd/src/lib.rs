@@ -9,6 +9,7 @@ pub mod definitions;
 pub mod dnsmasq;
 pub mod driver;
 pub mod firewall;
+pub mod hooks;
 pub mod keeper;
 pub mod lifecycle;
 pub mod metadata;

@@ -22,6 +22,7 @@ use virt_object::undo::Undo;
 use crate::definitions::complete;
 use crate::dnsmasq::{conf, process};
 use crate::driver::Driver;
+use crate::hooks::{self, Moment};
 use crate::network::{Network, Published, Work, WorkExt, invalid};
 use crate::{dnsmasq, status};
 use virt_host::link::{self, Bridge};
@@ -84,7 +85,14 @@ async fn run(work: &mut Work, config: Arc<Document>) -> Result<()> {
     }
     let live = Arc::new(live);
     let mut undo = Undo::new(format!("start of network {}", live.name()));
+    let hook = work.driver.folders.hook.clone();
+    hooks::run(&hook, Moment::Start, &live, None).await?;
     let result = bring_up(work, &live, &mut undo).await;
+    // As in the reference, a program that does not like what has started takes it down again.
+    let result = match result {
+        Ok(()) => hooks::run(&hook, Moment::Started, &live, None).await,
+        Err(error) => Err(error),
+    };
     undo.guard(result).await?;
     work.publish(|p| p.live = Some(live));
     work.emit_lifecycle(VIR_NETWORK_EVENT_STARTED);
@@ -234,6 +242,7 @@ async fn take_down(work: &mut Work) -> Result<()> {
         work.driver.sync_firewall(None, Some(&work.uuid)).await?;
     }
     status::remove(work);
+    hooks::tell(&work.driver.folders.hook, Moment::Stopped, &live, None).await;
     work.publish(|p| {
         p.live = None;
         p.ports = Arc::default();

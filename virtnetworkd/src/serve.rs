@@ -30,6 +30,7 @@ pub async fn start(context: Context) -> Result<Running> {
         config: paths.etc.join("qemu/networks"),
         run: paths.run.join("network"),
         dnsmasq: paths.lib.join("dnsmasq"),
+        hook: paths.etc.join("hooks/network"),
     };
     let kind = Kind::new(Domain::Network, context.work.clone(), context.busy.clone());
     std::fs::create_dir_all(&folders.run).map_err(|e| {

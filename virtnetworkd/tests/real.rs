@@ -31,7 +31,12 @@ fn alone<F: Future<Output = ()>>(test: impl FnOnce(tempfile::TempDir) -> F + Sen
 }
 
 fn driver(root: &Path) -> Arc<Driver> {
-    let folders = Folders { config: root.join("etc"), run: root.join("run"), dnsmasq: root.join("dnsmasq") };
+    let folders = Folders {
+        config: root.join("etc"),
+        run: root.join("run"),
+        dnsmasq: root.join("dnsmasq"),
+        hook: root.join("hook"),
+    };
     std::fs::create_dir_all(&folders.run).unwrap();
     // dnsmasq reads its host files without rights of its own.
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -100,6 +105,9 @@ fn a_network_comes_and_goes_without_a_trace() {
 fn what_a_running_network_lost_is_made_again() {
     alone(|root| async move {
         let driver = driver(root.path());
+        std::fs::write(&driver.folders.hook, "#!/bin/sh\necho \"$@\" >>$0.log\n").unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&driver.folders.hook, mode).unwrap();
         let network = lifecycle::create(&driver, nat("one", 1)).await.unwrap();
         let files = driver.files("one");
         let pid = dnsmasq::process::running(&files).expect("a server");
@@ -116,6 +124,8 @@ fn what_a_running_network_lost_is_made_again() {
         lifecycle::destroy(&network).await.unwrap();
         keeper::look(&driver).await.unwrap();
         nothing_left(&driver);
+        let told = std::fs::read_to_string(driver.folders.hook.with_extension("log")).unwrap();
+        assert_eq!(told, "one start begin -\none started begin -\none stopped end -\n");
     });
 }
 

@@ -17,6 +17,7 @@ use virt_xml::Value;
 
 use crate::definitions::{self, Affect};
 use crate::driver::Driver;
+use crate::hooks::{self, Moment};
 use crate::network::{Network as Handle, NetworkExt, WorkExt};
 use crate::update::{Command, Update};
 use crate::{lifecycle, metadata, pool};
@@ -131,6 +132,8 @@ impl NetworkService for NetworkApi {
                         let live = definitions::change(work, affect, |net| update.apply(net)).await?;
                         if let (Some(old), Some(new)) = (&before.value.live, live) {
                             lifecycle::refresh(work, old, &new).await?;
+                            let hook = work.driver.folders.hook.clone();
+                            hooks::tell(&hook, Moment::Updated, &new, None).await;
                         }
                         Ok(Empty {})
                     })

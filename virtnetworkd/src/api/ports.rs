@@ -11,6 +11,7 @@ use virt_model::network::forward::ForwardMode;
 use virt_model::network::port::{BridgePlug, NetworkPort, Plug};
 use virt_object::owner::{Class, Spec};
 
+use crate::hooks::{self, Moment};
 use crate::network::{Network, NetworkExt, invalid};
 use crate::{pool, status};
 use virt_host::link;
@@ -82,6 +83,7 @@ pub(super) async fn create(network: &Network, xml: &str, reclaim: bool) -> Resul
                     return Err(Error::new(Code::NetworkPortExist, Domain::Network, text));
                 }
                 inherit(&mut port, live, &published.value.ports)?;
+                hooks::run(&work.driver.folders.hook, Moment::PortCreated, live, Some(&port)).await?;
                 status::save_port(work, &port)?;
                 let stored = port.clone();
                 work.publish(|p| {
@@ -119,14 +121,17 @@ pub(super) async fn delete(network: &Network, uuid: &[u8]) -> Result<()> {
     network
         .work(Spec::new("port", Class::Modify), move |work| {
             Box::pin(async move {
-                if !work.published().value.ports.iter().any(|p| p.uuid == Some(uuid)) {
-                    return Err(missing(&uuid));
-                }
+                let before = work.published();
+                let port = before.value.ports.iter().find(|p| p.uuid == Some(uuid));
+                let port = port.ok_or_else(|| missing(&uuid))?;
                 status::remove_port(work, &uuid);
                 work.publish(|p| {
                     let rest = p.ports.iter().filter(|p| p.uuid != Some(uuid)).cloned().collect();
                     p.ports = Arc::new(rest);
                 });
+                if let Some(live) = &before.value.live {
+                    hooks::tell(&work.driver.folders.hook, Moment::PortDeleted, live, Some(port)).await;
+                }
                 Ok(())
             })
         })
