@@ -81,12 +81,17 @@ fn network(host: &Host, stem: &str, forward: &str, subnet: u8) -> String {
 
 /// The tiny Linux in a network; `last` makes its hardware address.
 fn guest(host: &Host, image: &Image, network: &str, last: u8) -> String {
+    guest_with(host, image, network, last, "")
+}
+
+/// The same with more in its card.
+fn guest_with(host: &Host, image: &Image, network: &str, last: u8, more: &str) -> String {
     let name = host.name("guest");
     let xml = format!(
         "<domain type='qemu'><name>{name}</name><memory unit='MiB'>128</memory><vcpu>1</vcpu>\
          <os><type arch='x86_64' machine='pc'>hvm</type><kernel>{}</kernel><initrd>{}</initrd>\
          <cmdline>console=ttyS0 quiet</cmdline></os><features><acpi/></features><devices>\
-         <interface type='network'><source network='{network}'/><mac address='{}'/><model type='virtio'/></interface>\
+         <interface type='network'><source network='{network}'/><mac address='{}'/><model type='virtio'/>{more}</interface>\
          <serial type='pty'/><console type='pty'/><memballoon model='none'/></devices></domain>",
         image.kernel.display(),
         image.initrd.display(),
@@ -170,5 +175,37 @@ fn guests_stay_connected_when_daemons_die_and_networks_restart() {
         host.virsh(&["destroy", &one]);
         assert_eq!(host.virsh(&["net-port-list", &nat]).lines().count(), 0);
         host.virsh(&["net-destroy", &nat]);
+    });
+}
+
+#[test]
+fn a_guests_filter_learns_its_lease_and_drops_what_it_says() {
+    alone(|host| {
+        let image = host.image();
+        let nat = network(host, "nat", "<forward mode='nat'/>", 63);
+        let filter = host.name("filter");
+        let define = |rule: &str| {
+            let xml = format!(
+                "<filter name='{filter}'><uuid>01a992d2-f8c8-7c27-f69b-ab0a9d377001</uuid>\
+                 <filterref filter='clean-traffic'/>{rule}</filter>"
+            );
+            host.virsh(&["nwfilter-define", &host.document(&filter, &xml)]);
+        };
+        define("");
+        let learn = "<parameter name='CTRL_IP_LEARNING' value='dhcp'/>";
+        let reference = format!("<filterref filter='{filter}'>{learn}</filterref>");
+        let one = guest_with(host, &image, &nat, 1, &reference);
+        address(host, &nat, 1);
+        wait::until("the lease was learned", || reaches(host, &one, "10.63.0.1"));
+        define(
+            "<rule action='drop' direction='out' priority='-900'><ip dstipaddr='10.63.0.1' protocol='icmp'/></rule>",
+        );
+        assert!(!reaches(host, &one, "10.63.0.1"), "the new rule reaches a running card");
+        assert!(reaches(host, &one, OUTSIDE), "and drops nothing else");
+        host.virsh(&["destroy", &one]);
+        wait::until("the filter is off", || !host.virsh(&["nwfilter-binding-list"]).contains(&filter));
+        host.virsh(&["nwfilter-undefine", &filter]);
+        host.virsh(&["net-destroy", &nat]);
+        assert!(!run("nft", &["list", "tables"]).contains("virt_nwfilter"));
     });
 }
