@@ -21,3 +21,4 @@ mod python;
 mod secret;
 mod storage;
 mod stuck;
+mod transfer;

@@ -262,3 +262,46 @@ for i in range(400):
         assert_eq!(host.virsh(&["secret-get-value", &uuid(8), "--plain"]), "value-that-stays");
     }
 }
+
+#[test]
+fn a_guest_opens_its_encrypted_disk_and_no_command_line_shows_why() {
+    let Some(host) = Host::ours(Options::default()) else { return };
+    let password = host.files().join("password");
+    fs::write(&password, MARK).unwrap();
+    let image = host.files().join("luks.img");
+    let object = format!("secret,id=s,file={}", password.display());
+    let made = std::process::Command::new("qemu-img")
+        .args(["create", "-q", "-f", "luks", "--object", &object, "-o", "key-secret=s,iter-time=10"])
+        .args([image.to_str().unwrap(), "4M"])
+        .status()
+        .unwrap();
+    assert!(made.success());
+    fs::remove_file(&password).unwrap();
+    let secret = make(&host, 9, "private='yes'", MARK);
+    let name = host.name("luks");
+    let disk = format!(
+        "<devices><disk type='file'><driver name='qemu' type='raw'/><source file='{}'><encryption format='luks'>\
+         <secret type='passphrase' uuid='{secret}'/></encryption></source><target dev='vda' bus='virtio'/></disk>",
+        image.display()
+    );
+    let xml = virt_testkit::host::bare_xml(&name).replace("<devices>", &disk);
+    assert!(xml.contains(&secret), "{xml}");
+    host.virsh(&["create", &host.document(&name, &xml)]);
+    let nodes = r#"{"execute":"query-named-block-nodes","arguments":{"flat":true}}"#;
+    let nodes = host.virsh(&["qemu-monitor-command", &name, nodes]);
+    assert!(nodes.contains(r#""drv":"luks""#), "{nodes}");
+    let emulator = host.emulators();
+    let line = fs::read(format!("/proc/{}/cmdline", emulator[0])).unwrap();
+    let base64 = Value::new(MARK.into()).to_base64();
+    assert!(contains(&line, b"keyid") && !contains(&line, MARK.as_bytes()));
+    assert!(!contains(&line, &base64.as_bytes()[..20]));
+    assert!(!host.log("virtqemud").contains(MARK));
+    let document = host.virsh(&["dumpxml", "--security-info", &name]);
+    assert!(!document.contains(MARK) && document.contains(&secret));
+    host.virsh(&["destroy", &name]);
+    host.virsh(&["secret-undefine", &secret]);
+    // Without the secret nothing is started, and nothing is left.
+    let refused = host.try_virsh(&["create", &host.document(&name, &xml)]);
+    assert!(refused.err.contains("Secret not found: no secret with matching uuid"), "{refused}");
+    assert!(host.emulators().is_empty());
+}

@@ -197,8 +197,8 @@ async fn deliver(stalled: &mut Option<Stalled>) {
 async fn settle(link: Arc<Link>, header: Header, work: BoxFuture<'static, Outcome>) {
     let Outcome { reply, stream } = work.await;
     ignore(link.outbox().send(reply).await);
-    if let Some(descriptor) = stream
-        && let Err(error) = link.streams.open(&link, header, descriptor)
+    if let Some(source) = stream
+        && let Err(error) = link.streams.open(&link, header, source)
     {
         ignore(link.outbox().send(OutFrame::stream_error(header, &error)).await);
     }

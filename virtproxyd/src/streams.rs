@@ -11,6 +11,11 @@
 //! ```
 //!
 //! Both ways wait when the other side does not take data. Frames for a stream that is gone are ignored.
+//!
+//! Volumes come and go as records ([`virt_rpc::bulk`]), which have holes and say how it ended: the client's finish of an
+//! upload is answered when the daemon has everything in its place.
+
+mod records;
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -47,6 +52,7 @@ fn key(header: &Header) -> Key {
 }
 
 struct Handle {
+    way: Way,
     queue: UnboundedSender<Part>,
     room: Arc<Semaphore>,
     abort: Arc<Notify>,
@@ -61,7 +67,37 @@ impl Drop for Handle {
 
 enum Part {
     Data(Bytes, OwnedSemaphorePermit),
+    /// Zeros, only for a volume.
+    Hole(u64),
     Finish,
+}
+
+/// Where a stream's data comes from or goes to.
+pub(crate) enum Source {
+    /// Bytes as they are, both ways.
+    Raw(OwnedFd),
+    /// Records to a volume.
+    Upload(OwnedFd),
+    /// Records from a volume.
+    Download(OwnedFd),
+}
+
+/// The kind of a [`Source`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Raw,
+    Upload,
+    Download,
+}
+
+impl Source {
+    fn split(self) -> (Way, OwnedFd) {
+        match self {
+            Self::Raw(fd) => (Way::Raw, fd),
+            Self::Upload(fd) => (Way::Upload, fd),
+            Self::Download(fd) => (Way::Download, fd),
+        }
+    }
 }
 
 /// A frame that found no room; the connection reads no more frames until it is delivered.
@@ -86,7 +122,8 @@ fn permits(data: &Bytes) -> u32 {
 
 impl Streams {
     /// Starts to carry a stream whose call was just answered.
-    pub fn open(&self, link: &Arc<Link>, call: Header, descriptor: OwnedFd) -> Result<()> {
+    pub fn open(&self, link: &Arc<Link>, call: Header, source: Source) -> Result<()> {
+        let (way, descriptor) = source.split();
         let socket = to_socket(descriptor)?;
         let mut streams = self.0.lock();
         if streams.len() >= PER_CLIENT || streams.contains_key(&key(&call)) {
@@ -95,8 +132,8 @@ impl Streams {
         let (queue, parts) = unbounded_channel();
         let (room, abort) = (Arc::new(Semaphore::new(QUEUE)), Arc::new(Notify::new()));
         let carrier = Carrier { link: Arc::downgrade(link), outbox: link.outbox().clone(), call };
-        let task = tokio::spawn(carrier.run(socket, parts, abort.clone())).abort_handle();
-        streams.insert(key(&call), Handle { queue, room, abort, task });
+        let task = tokio::spawn(carrier.run(way, socket, parts, abort.clone())).abort_handle();
+        streams.insert(key(&call), Handle { way, queue, room, abort, task });
         Ok(())
     }
 
@@ -112,8 +149,12 @@ impl Streams {
                     Err(_) => return Some(Stalled { queue, room, data: frame.payload }),
                 }
             }
+            Status::CONTINUE if handle.way == Way::Upload => match hole(&frame.payload) {
+                Some(length) => drop(handle.queue.send(Part::Hole(length))),
+                None => handle.abort.notify_one(),
+            },
             Status::OK => drop(handle.queue.send(Part::Finish)),
-            // An abort must not wait behind data; holes do not exist in these streams.
+            // An abort must not wait behind data; holes do not exist in other streams.
             _ => handle.abort.notify_one(),
         }
         None
@@ -128,6 +169,11 @@ impl Streams {
     pub fn clear(&self) {
         self.0.lock().clear();
     }
+}
+
+/// The length of a STREAM_HOLE.
+fn hole(payload: &[u8]) -> Option<u64> {
+    u64::try_from(i64::from_be_bytes(*payload.first_chunk()?)).ok()
 }
 
 fn to_socket(descriptor: OwnedFd) -> Result<UnixStream> {
@@ -172,13 +218,26 @@ enum End {
 }
 
 impl Carrier {
-    async fn run(self, socket: UnixStream, parts: UnboundedReceiver<Part>, abort: Arc<Notify>) {
+    async fn run(self, way: Way, socket: UnixStream, parts: UnboundedReceiver<Part>, abort: Arc<Notify>) {
         let (read, write) = socket.into_split();
+        let carry = async {
+            if way == Way::Raw {
+                return tokio::select! {
+                    biased;
+                    end = upload(write, parts) => end,
+                    end = self.download(read) => end,
+                };
+            }
+            tokio::select! {
+                biased;
+                end = records::to_client(self.call, &self.outbox, read) => end,
+                end = records::to_daemon(way, write, parts) => end,
+            }
+        };
         let end = tokio::select! {
             biased;
             () = abort.notified() => End::Confirm,
-            end = upload(write, parts) => end,
-            end = self.download(read) => end,
+            end = carry => end,
         };
         let last = match &end {
             End::Confirm => Some(OutFrame::stream_finish(self.call)),
@@ -225,6 +284,7 @@ async fn upload(mut write: OwnedWriteHalf, mut parts: UnboundedReceiver<Part>) -
                 }
                 drop(room);
             }
+            Part::Hole(_) => {}
             Part::Finish => return End::Confirm,
         }
     }

@@ -19,6 +19,7 @@ use crate::net::{Names, Networks};
 use crate::process::dac::{Dac, Owner};
 use crate::process::paths::Folders;
 use crate::process::ports::Ports;
+use crate::sealing::Secrets;
 use crate::settings::Settings;
 use crate::volumes::Volumes;
 
@@ -82,6 +83,8 @@ pub struct Driver {
     pub networks: Arc<Networks>,
     /// virtstoraged.
     pub volumes: Volumes,
+    /// Where images' secrets come from.
+    pub secrets: Secrets,
     /// Names of taps.
     pub names: Names,
     /// Whether virtnetworkd's events are followed.
@@ -132,6 +135,7 @@ impl Driver {
             launcher,
             cgroups,
             partition,
+            secrets: Secrets::new(sockets.clone()),
             networks: Arc::new(Networks::new(sockets.clone())),
             volumes: Volumes::new(sockets),
             names: Names::default(),

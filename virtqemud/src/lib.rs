@@ -16,6 +16,7 @@ pub mod live;
 pub mod net;
 pub mod process;
 pub mod qmp;
+pub mod sealing;
 pub mod serve;
 pub mod settings;
 pub mod stats;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use virt_api::storage::v1alpha1::storage_data_service_server::StorageDataServiceServer;
 use virt_api::storage::v1alpha1::storage_pool_service_server::StoragePoolServiceServer;
 use virt_api::storage::v1alpha1::storage_volume_service_server::StorageVolumeServiceServer;
 use virt_daemon::{Context, Running};
@@ -13,7 +14,7 @@ use virt_object::owner::Kind;
 use virt_rpc::server::Services;
 use virt_rpc::service;
 
-use crate::api::StorageApi;
+use crate::api::{DataApi, StorageApi};
 use crate::driver::{Driver, Folders};
 use crate::{definitions, lifecycle};
 
@@ -45,6 +46,7 @@ pub async fn start(context: Context) -> Result<Running> {
     }
     let api = StorageApi::new(driver);
     let services = Services::new()
+        .add(service!(StorageDataServiceServer, DataApi::new(api.clone(), context.descriptors.clone())))
         .add(service!(StoragePoolServiceServer, api.clone()))
         .add(service!(StorageVolumeServiceServer, api));
     Ok(Running::new(services).epoch(journal.epoch()))

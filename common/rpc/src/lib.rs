@@ -9,6 +9,7 @@
 
 pub mod access;
 pub mod broken;
+pub mod bulk;
 pub mod caller;
 pub mod check;
 pub mod client;

@@ -40,6 +40,7 @@ use virt_wire::{Procedure, lxc, qemu, remote};
 use crate::link::Link;
 use crate::refusal;
 use crate::route::Object;
+use crate::streams::Source;
 
 /// What a handler knows of the call it serves.
 #[derive(Clone)]
@@ -63,7 +64,7 @@ pub(crate) struct Outcome {
     /// What to send.
     pub reply: OutFrame,
     /// The stream that the call has opened.
-    pub stream: Option<OwnedFd>,
+    pub stream: Option<Source>,
 }
 
 type Run = fn(Ctx, Header, &[u8]) -> Result<Answer>;
@@ -143,13 +144,13 @@ fn stream<P, F, W>(ctx: Ctx, header: Header, payload: &[u8], handler: F) -> Resu
 where
     P: Procedure,
     F: Fn(Ctx, P::Args) -> W,
-    W: Future<Output = Result<(P::Ret, OwnedFd)>> + Send + 'static,
+    W: Future<Output = Result<(P::Ret, Source)>> + Send + 'static,
 {
     let args = args::<P>(&ctx, payload)?;
     let work = handler(ctx, args);
     Ok(Answer::Later(Box::pin(async move {
         match work.await {
-            Ok((ret, fd)) => Outcome { reply: OutFrame::reply(header, Ok(ret)), stream: Some(fd) },
+            Ok((ret, source)) => Outcome { reply: OutFrame::reply(header, Ok(ret)), stream: Some(source) },
             Err(error) => Outcome { reply: OutFrame::error(header, &error), stream: None },
         }
     })))

@@ -6,6 +6,7 @@ use crate::document::types::{
 };
 use serde_json::{Value, json};
 use virt_error::Result;
+use zeroize::Zeroizing;
 
 use super::Builder;
 use super::address::virtio;
@@ -267,14 +268,14 @@ impl Builder<'_> {
         let node = format!("libvirt-{}", disk.source.common().index.unwrap_or(0));
         let common = disk.source.common();
         if let Some(auth) = &common.auth {
-            let data = (self.launch.secrets)(&auth.secret)?;
+            let data = Zeroizing::new((self.launch.secrets)(&auth.secret)?);
             let encoded = matches!(&disk.source, DiskSource::Network(n) if n.protocol.as_str() == "rbd");
-            let data = if encoded { super::secret::base64(&data).into_bytes() } else { data };
+            let data = if encoded { Zeroizing::new(super::secret::base64(&data).into_bytes()) } else { data };
             self.secret_object(&format!("{node}-storage-auth-secret0"), &data);
         }
         if let Some(encryption) = &common.encryption {
             for (i, secret) in encryption.secrets.iter().enumerate() {
-                let data = (self.launch.secrets)(secret)?;
+                let data = Zeroizing::new((self.launch.secrets)(secret)?);
                 self.secret_object(&format!("{node}-format-encryption-secret{i}"), &data);
             }
         }

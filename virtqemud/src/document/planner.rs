@@ -60,6 +60,8 @@ impl Planner for DocumentPlanner {
     fn command(&self, live: &Domain, place: &Place) -> Result<Command> {
         let emulator = self.emulator(live)?;
         let settings = Settings { vnc_listen: place.vnc_listen.clone(), ..self.settings.clone() };
+        let sealing =
+            || place.sealing.as_ref().ok_or_else(|| Error::no_support(From::Qemu, "virSecretGetValue"));
         let launch = LaunchContext {
             native: false,
             private_dir: place.paths.lib.display().to_string(),
@@ -78,8 +80,11 @@ impl Planner for DocumentPlanner {
             local_offset: 0,
             host_smbios: None,
             settings,
-            secrets: &|_| Err(Error::no_support(From::Qemu, "virSecretGetValue")),
-            seal: &|_| Sealed { data: String::new(), iv: None },
+            secrets: &|wanted| sealing()?.value(wanted),
+            seal: &|data| match &place.sealing {
+                Some(sealing) => sealing.seal(data),
+                None => Sealed { data: String::new(), iv: None },
+            },
             find_scsi: &|_| None,
         };
         let line = command::build(live, &emulator, &launch)?;

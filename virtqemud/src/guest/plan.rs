@@ -10,6 +10,7 @@ use virt_model::domain::Domain;
 use crate::command::NetFds;
 use crate::process::dac::Owner;
 use crate::process::paths::RunPaths;
+use crate::sealing::Sealing;
 
 /// Where one run of a guest takes place.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ pub struct Place {
     pub vnc_listen: String,
     /// Descriptors of network cards in the process, by alias.
     pub cards: HashMap<String, NetFds>,
+    /// Key and values of images' secrets; without it such an image is refused.
+    pub sealing: Option<Arc<Sealing>>,
 }
 
 /// A process to start.

@@ -50,7 +50,16 @@ pub async fn difference(
     let run = work.run()?;
     let (id, paths) = (run.id, run.held.paths.clone());
     let cards = net::named(&run.live);
-    let mut place = Place { id, paths, monitor: 0, sockets: HashMap::new(), owner: None, vnc_listen, cards };
+    let mut place = Place {
+        id,
+        paths,
+        monitor: 0,
+        sockets: HashMap::new(),
+        owner: None,
+        vnc_listen,
+        cards,
+        sealing: None,
+    };
     let (old, new) = (run.live.clone(), new.clone());
     blocking::run(move || {
         let old = planner.command(&old, &place)?.argv;

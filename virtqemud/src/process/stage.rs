@@ -29,6 +29,7 @@ use crate::driver::Driver;
 use crate::guest::plan::{Command, Place, files, output_files};
 use crate::guest::status::Status;
 use crate::net::{self, Holding};
+use crate::sealing::Sealing;
 
 /// The monitor's listening socket in the process.
 pub const MONITOR_FD: i32 = 30;
@@ -77,6 +78,7 @@ pub fn stage(
         owner,
         vnc_listen: driver.settings.vnc_listen.clone(),
         cards: HashMap::new(),
+        sealing: None,
     };
     let mut live = driver.planner.prepare(config, &place)?;
     live.id = Some(id);
@@ -90,6 +92,10 @@ pub fn stage(
     undo_file(undo, "status file", paths.status.clone());
     let mut card_fds = Vec::new();
     place.cards = connect_cards(driver, &mut live, undo, &note, 1 + sockets.len(), &mut card_fds)?;
+    // Before anything else is made: a secret that is missing stops the start here.
+    let sealing = tokio::runtime::Handle::current().block_on(Sealing::begin(&driver.secrets, &live))?;
+    let sealing = Arc::new(sealing);
+    place.sealing = Some(sealing.clone());
     let command = driver.planner.command(&live, &place)?;
     let group = control_group(driver, id, &name, undo)?;
     for dir in [&paths.lib, &paths.channels] {
@@ -97,7 +103,7 @@ pub fn stage(
         undo_folder(undo, dir.clone());
     }
     undo_folder(undo, paths.memory.clone());
-    master_key(&paths.master_key, owner)?;
+    master_key(&paths.master_key, sealing.key(), owner)?;
     let given = give_files(driver, &live, owner, undo)?;
     let mut inherited: Vec<(i32, OwnedFd)> = vec![(MONITOR_FD, listen(&paths.monitor)?.into())];
     for path in &sockets {
@@ -241,16 +247,10 @@ fn private_folder(dir: &Path, owner: Option<Owner>) -> Result<()> {
         .map_err(|e| system(format!("Cannot create directory '{}'", dir.display()), e))
 }
 
-fn master_key(path: &Path, owner: Option<Owner>) -> Result<()> {
-    let mut key = [0u8; 32];
-    let mut filled = 0;
-    while filled < key.len() {
-        filled += rustix::rand::getrandom(&mut key[filled..], rustix::rand::GetRandomFlags::empty())
-            .map_err(|e| system("cannot make a key", e.into()))?;
-    }
+fn master_key(path: &Path, key: &[u8], owner: Option<Owner>) -> Result<()> {
     let write = || -> io::Result<()> {
         let mut file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
-        file.write_all(&key)?;
+        file.write_all(key)?;
         owner.map_or(Ok(()), |o| chown(path, Some(o.uid), Some(o.gid)))
     };
     write().map_err(|e| system(format!("failed to write master key file '{}'", path.display()), e))

@@ -1,7 +1,10 @@
 //! The services: check, convert, ask, convert.
 
+mod data;
 mod pool;
 mod volume;
+
+pub use data::DataApi;
 
 use std::sync::Arc;
 

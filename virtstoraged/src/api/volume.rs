@@ -39,7 +39,7 @@ fn row(pool: &Handle, volume: &Vol) -> Volume {
 
 impl StorageApi {
     /// The pool and the volume that a client's volume object names.
-    fn find_volume(&self, wanted: &Option<VolumeRef>) -> Result<(Arc<Handle>, Arc<Vol>)> {
+    pub(super) fn find_volume(&self, wanted: &Option<VolumeRef>) -> Result<(Arc<Handle>, Arc<Vol>)> {
         let none = || Error::new(Code::InvalidArg, Domain::Storage, "no storage volume is named");
         let wanted = wanted.as_ref().ok_or_else(none)?;
         let pool = self.driver.by_name(&wanted.pool)?;

@@ -13,6 +13,8 @@ pub mod create;
 pub mod delete;
 pub mod jobs;
 pub mod resize;
+pub mod transfer;
+pub mod wipe;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

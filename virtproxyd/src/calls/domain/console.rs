@@ -1,12 +1,11 @@
 //! Consoles, screens and keys.
 
-use std::os::fd::OwnedFd;
-
 use virt_api::domain::v1alpha1::{InjectNmiRequest, OpenConsoleRequest, ScreenshotRequest, SendKeyRequest};
 use virt_error::Result;
 use virt_wire::remote::{procs, *};
 
 use crate::route::Object;
+use crate::streams::Source;
 
 use super::super::{Call, Ctx, calls, malformed, rpc};
 use super::{Consoles, to_ref};
@@ -19,24 +18,24 @@ pub(super) const CALLS: &[Call] = calls! {
     ask procs::DomainInjectNmi => inject_nmi;
 };
 
-async fn open_console(c: Ctx, a: DomainOpenConsoleArgs) -> Result<((), OwnedFd)> {
+async fn open_console(c: Ctx, a: DomainOpenConsoleArgs) -> Result<((), Source)> {
     let request = OpenConsoleRequest { domain: to_ref(a.dom), device: a.dev_name, flags: a.flags };
     let ticket = rpc!(c, Consoles.open_console(request)).await?;
-    Ok(((), c.claim(Object::Domain, &ticket.token).await?))
+    Ok(((), Source::Raw(c.claim(Object::Domain, &ticket.token).await?)))
 }
 
-async fn open_channel(c: Ctx, a: DomainOpenChannelArgs) -> Result<((), OwnedFd)> {
+async fn open_channel(c: Ctx, a: DomainOpenChannelArgs) -> Result<((), Source)> {
     let request = OpenConsoleRequest { domain: to_ref(a.dom), device: a.name, flags: a.flags };
     let ticket = rpc!(c, Consoles.open_channel(request)).await?;
-    Ok(((), c.claim(Object::Domain, &ticket.token).await?))
+    Ok(((), Source::Raw(c.claim(Object::Domain, &ticket.token).await?)))
 }
 
-async fn screenshot(c: Ctx, a: DomainScreenshotArgs) -> Result<(DomainScreenshotRet, OwnedFd)> {
+async fn screenshot(c: Ctx, a: DomainScreenshotArgs) -> Result<(DomainScreenshotRet, Source)> {
     let request = ScreenshotRequest { domain: to_ref(a.dom), screen: a.screen, flags: a.flags };
     let picture = rpc!(c, Consoles.screenshot(request)).await?;
     let ticket = picture.ticket.ok_or_else(|| malformed("ticket"))?;
     let mime = Some(picture.mime).filter(|m| !m.is_empty());
-    Ok((DomainScreenshotRet { mime }, c.claim(Object::Domain, &ticket.token).await?))
+    Ok((DomainScreenshotRet { mime }, Source::Raw(c.claim(Object::Domain, &ticket.token).await?)))
 }
 
 async fn send_key(c: Ctx, a: DomainSendKeyArgs) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Calls about storage pools and volumes.
 
 mod change;
+mod data;
 mod lookup;
 mod volume;
 
@@ -15,7 +16,7 @@ use super::{Call, malformed};
 
 /// All tables of the concern.
 pub(super) fn all() -> impl Iterator<Item = &'static [Call]> {
-    [change::CALLS, lookup::CALLS, volume::CALLS].into_iter()
+    [change::CALLS, data::CALLS, lookup::CALLS, volume::CALLS].into_iter()
 }
 
 /// A client's pool object in a request: the UUID decides, the name helps the error text.
