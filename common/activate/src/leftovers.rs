@@ -95,6 +95,10 @@ fn remove_groups(groups: &[(String, String)]) {
     for (partition, name) in groups {
         let _ = layout.locate(partition, name).remove();
     }
+    // A root's own partition goes with its last guest; the host's shared one stays.
+    for (partition, _) in groups.iter().filter(|(partition, _)| partition.ends_with(".partition")) {
+        layout.remove_partition(partition);
+    }
 }
 
 #[cfg(test)]
