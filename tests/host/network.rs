@@ -135,6 +135,12 @@ fn guests_get_addresses_reach_each_other_and_leave_only_where_they_may() {
         address(host, &nat, 1);
         let second = address(host, &nat, 2);
         address(host, &isolated, 3);
+        let card = format!("{} ipv4 {second}/24", mac(2));
+        let leased = host.virsh(&["domifaddr", &two]);
+        assert!(leased.split_whitespace().collect::<Vec<_>>().join(" ").ends_with(&card), "{leased}");
+        assert!(host.virsh(&["domifaddr", &two, "--source", "arp"]).contains(&second));
+        let through = host.virsh(&["domifstat", &two, &mac(2)]);
+        assert!(through.contains("rx_packets") && !through.contains("rx_packets 0"), "{through}");
         assert!(reaches(host, &one, &second), "two guests of one network");
         assert!(reaches(host, &one, OUTSIDE), "a guest behind NAT reaches the outside");
         assert!(!reaches(host, &shut, OUTSIDE), "an isolated network leaks");

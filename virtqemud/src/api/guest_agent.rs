@@ -8,6 +8,7 @@ use virt_api::domain::v1alpha1::*;
 use virt_consts::*;
 use virt_error::{Code, Domain as From, Error, Result};
 use virt_model::Bitmap;
+use virt_model::domain::Domain as Document;
 use virt_rpc::answer;
 use virt_xml::Value as _;
 
@@ -15,7 +16,8 @@ use super::check::flags;
 use super::parameters::to_message;
 use crate::agent::{self, Patience, filesystems, info, login, suspend, time, vcpus};
 use crate::driver::Driver;
-use crate::guest::Guest;
+use crate::guest::{Guest, not_running};
+use crate::net::addresses;
 use crate::qmp;
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -238,10 +240,29 @@ impl GuestAgentService for AgentApi {
     }
 }
 
-/// `DomainService.GetInterfaceAddresses`, from the agent. Other sources are the network's.
+fn running(guest: &Guest) -> Result<Arc<Document>> {
+    guest.published().value.live.clone().ok_or_else(not_running)
+}
+
+/// What the host knows of a guest's cards.
+fn told(found: Vec<addresses::Found>) -> InterfaceAddressesResponse {
+    let kind = |v6| if v6 { VIR_IP_ADDR_TYPE_IPV6 } else { VIR_IP_ADDR_TYPE_IPV4 };
+    let interfaces = found.into_iter().map(|card| GuestInterface {
+        name: card.name,
+        mac: Some(card.mac),
+        addresses: card
+            .addresses
+            .into_iter()
+            .map(|a| IpAddress { r#type: kind(a.is_v6), address: a.address, prefix: a.prefix })
+            .collect(),
+    });
+    InterfaceAddressesResponse { interfaces: interfaces.collect() }
+}
+
+/// `DomainService.GetInterfaceAddresses`: from the agent, the leases of the guest's networks, or the host's neighbours.
 ///
 /// # Errors
-/// As [`agent::call`]; code 29 for a read-only caller; code 3 for another source.
+/// As [`agent::call`]; code 29 for a read-only caller of the agent; code 55 when the guest does not run.
 pub async fn interface_addresses(
     driver: &Driver,
     r: InterfaceAddressesRequest,
@@ -255,8 +276,13 @@ pub async fn interface_addresses(
             return Err(Error::new(Code::OperationDenied, From::Domain, text));
         }
         Ok(VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT) => {}
-        Ok(VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE | VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP) => {
-            return Err(Error::no_support(From::Domain, "virDomainInterfaceAddresses"));
+        Ok(VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE) => {
+            let live = running(&guest)?;
+            return Ok(told(addresses::leases(&driver.networks, &live).await?));
+        }
+        Ok(VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP) => {
+            let live = running(&guest)?;
+            return Ok(told(addresses::neighbours(&live).await?));
         }
         _ => {
             let text = format!("Unknown IP address data source {}", r.source);
