@@ -22,3 +22,4 @@ mod secret;
 mod storage;
 mod stuck;
 mod transfer;
+mod tuning;

@@ -156,6 +156,18 @@ impl Group {
         self.dirs.get(at).map(PathBuf::as_path)
     }
 
+    /// Writes a controller's value: to the first file in version 1, to the second in version 2.
+    ///
+    /// Errors: NotFound when the host has no such controller; what the kernel says of the value.
+    pub fn set(&self, controller: &str, files: [&str; 2], value: u64) -> io::Result<()> {
+        let dir = self.dir(controller).ok_or(io::ErrorKind::NotFound)?;
+        let file = files.iter().map(|f| dir.join(f)).find(|f| f.exists());
+        fs::OpenOptions::new()
+            .write(true)
+            .open(file.ok_or(io::ErrorKind::NotFound)?)
+            .and_then(|mut file| io::Write::write_all(&mut file, value.to_string().as_bytes()))
+    }
+
     /// The processes inside, each once.
     pub fn members(&self) -> Vec<i32> {
         let mut pids: Vec<i32> = self

@@ -44,6 +44,10 @@ impl Planner for DocumentPlanner {
             listen_default(graphics, &place.vnc_listen);
         }
         for disk in &mut live.devices.disks {
+            // The older place beside the source means the same.
+            if let Some(encryption) = disk.encryption.take() {
+                disk.source.common_mut().encryption.get_or_insert(encryption);
+            }
             // A drive without a medium has no image to have a format.
             if disk.source.is_empty() {
                 disk.driver.format = None;

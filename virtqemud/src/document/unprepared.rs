@@ -3,6 +3,8 @@
 
 use virt_error::{Code, Domain as From, Error, Result};
 
+use virt_model::domain::seclabel::SeclabelKind;
+
 use super::types::{
     Domain, Filesystem, FsDriverType, FsSource, Graphics, HostdevSource, Interface, NetBackendKind,
     NetSource, TpmBackend,
@@ -51,6 +53,62 @@ pub fn refuse(live: &Domain) -> Result<()> {
     }
     if live.memory_backing.hugepages.is_some() {
         return refuse("a guest with huge pages");
+    }
+    if live.launch_security.is_some() {
+        return refuse("a guest with launch security");
+    }
+    if devices.disks.iter().any(|d| d.transient.is_some()) {
+        return refuse("a guest with a transient disk");
+    }
+    if !devices.leases.is_empty() {
+        return refuse("a guest with a lease, which needs a lock manager,");
+    }
+    match host_resource(live) {
+        Some(what) => refuse(&format!("a guest with {what}")),
+        None => labels(live),
+    }
+}
+
+/// A resource of the host that the document limits or shares out, and nothing here does yet.
+fn host_resource(live: &Domain) -> Option<&'static str> {
+    let tune = &live.cputune;
+    let periods = [tune.period, tune.global_period, tune.emulator_period, tune.iothread_period];
+    let quotas = [tune.quota, tune.global_quota, tune.emulator_quota, tune.iothread_quota];
+    let limited = periods.iter().any(Option::is_some) || quotas.iter().any(Option::is_some);
+    let scheduled =
+        tune.emulatorsched.is_some() || !tune.vcpuscheds.is_empty() || !tune.iothreadscheds.is_empty();
+    let cached = !tune.cachetunes.is_empty() || !tune.memorytunes.is_empty();
+    let blocks = live.blkiotune.weight.is_some() || !live.blkiotune.devices.is_empty();
+    let elsewhere = live.resource.partition.as_deref().is_some_and(|p| p != "/machine");
+    let checks = [
+        (limited, "processor periods or quotas"),
+        (scheduled, "a scheduler for its threads"),
+        (cached, "cache or memory bandwidth allocation"),
+        (!tune.iothreadpins.is_empty(), "host CPUs for I/O threads"),
+        (blocks, "block I/O weights"),
+        (live.memtune.swap_hard_limit.is_some(), "a limit for memory and swap"),
+        (elsewhere, "a resource partition of its own"),
+    ];
+    checks.iter().find(|(asked, _)| *asked).map(|(_, what)| *what)
+}
+
+/// Errors with code 67 for a label that no security driver here can give.
+fn labels(live: &Domain) -> Result<()> {
+    let unsupported = |text: String| Err(Error::new(Code::ConfigUnsupported, From::Security, text));
+    for label in &live.seclabels {
+        match (label.model.as_deref(), label.kind) {
+            // No driver but "dac" is there; none is what the document wants of the others.
+            (Some("dac"), None | Some(SeclabelKind::Dynamic)) | (None, _) => {}
+            (Some("dac"), _) => {
+                return unsupported(
+                    "a guest with an owner of its own cannot be started yet by this driver".into(),
+                );
+            }
+            (Some(_), Some(SeclabelKind::None)) => {}
+            (Some(model), _) => {
+                return unsupported(format!("Unable to find security driver for model {model}"));
+            }
+        }
     }
     Ok(())
 }

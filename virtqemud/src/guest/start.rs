@@ -70,6 +70,7 @@ impl Work {
         self.shared.set_monitor(monitor.clone());
         watch::spawn(self.driver.clone(), self.uuid, id, staged.process.clone(), events);
         self.learn(staged, monitor.clone()).await?;
+        crate::live::begin::begin(self).await?;
         if !how.paused {
             monitor.run(&Cont {}).await?;
         }

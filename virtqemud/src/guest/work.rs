@@ -43,7 +43,8 @@ pub struct Work {
 pub struct Held {
     /// The run's files.
     pub paths: RunPaths,
-    pub(super) group: Group,
+    /// Its control group.
+    pub group: Group,
     pub(super) given: Given,
     /// Sockets that its ports listen on.
     pub(super) sockets: Vec<PathBuf>,

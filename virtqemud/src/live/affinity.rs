@@ -7,10 +7,12 @@ use virt_api::domain::v1alpha1::TunableEvent;
 use virt_api::domain::v1alpha1::watch_response::Event;
 use virt_error::{Domain as From, Error, Result};
 use virt_model::Bitmap;
+use virt_model::domain::Domain;
 
 use super::invalid;
 use crate::config::pins;
 use crate::guest::Work;
+use crate::guest::status::Vcpu;
 
 /// Pins the thread of a vCPU.
 ///
@@ -43,6 +45,24 @@ pub fn pin_emulator(work: &mut Work, cpus: &Bitmap) -> Result<()> {
     run.live = live;
     work.publish_live()?;
     tell(work, "cputune.emulatorpin".to_string(), cpus);
+    Ok(())
+}
+
+/// Host CPUs that the document gives to the threads of a guest that is being started.
+///
+/// # Errors
+/// Code 38 when the kernel refuses, as for CPUs that the host does not have.
+pub fn begin(live: &Domain, process: i32, vcpus: &[Vcpu]) -> Result<()> {
+    let everywhere = live.vcpu.as_ref().and_then(|v| v.cpuset.as_ref());
+    if let Some(cpus) = live.cputune.emulatorpin.as_ref().or(everywhere) {
+        set(process, cpus)?;
+    }
+    for vcpu in vcpus {
+        let own = live.cputune.vcpupins.iter().find(|p| p.vcpu == vcpu.id).map(|p| &p.cpuset);
+        if let Some(cpus) = own.or(everywhere) {
+            set(vcpu.pid, cpus)?;
+        }
+    }
     Ok(())
 }
 

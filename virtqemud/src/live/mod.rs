@@ -3,6 +3,7 @@
 //! Everything here runs inside a job of the guest ([`Work`]); the caller has checked that it runs.
 
 pub mod affinity;
+pub mod begin;
 mod cards;
 pub mod devices;
 pub mod iothreads;

@@ -5,9 +5,9 @@ use virt_api::common::v1alpha1::{TypedParam, typed_param};
 use virt_api::domain::v1alpha1::TunableEvent;
 use virt_api::domain::v1alpha1::watch_response::Event;
 use virt_error::Result;
+use virt_model::domain::Domain;
 use virt_model::domain::disk::{Disk, IoTune};
 
-use super::ask;
 use crate::config::params::{Param, Value, block};
 use crate::guest::Work;
 use crate::qmp::Client;
@@ -45,13 +45,30 @@ pub async fn set(work: &mut Work, device: String, params: Vec<Param>) -> Result<
     let disk = live.devices.disks[at].clone();
     let mut tune = disk.iotune.clone();
     block::set(&mut tune, &params)?;
-    let blocks = ask(work, "query-block", Json::Null).await?;
-    let place = find(&blocks, &disk).and_then(|e| e["qdev"].as_str());
-    let Some(place) = place else { return Err(super::invalid(format!("missing drive for disk '{device}'"))) };
-    ask(work, "block_set_io_throttle", Json::Object(arguments(place, &tune))).await?;
+    apply(&work.monitor()?, &disk, &tune).await?;
     work.run()?.live.devices.disks[at].iotune = tune;
     work.publish_live()?;
     tell(work, &disk, &params);
+    Ok(())
+}
+
+/// Sets the limits that the document of a guest being started has.
+///
+/// # Errors
+/// What QEMU refuses.
+pub async fn begin(live: &Domain, monitor: &Client) -> Result<()> {
+    for disk in live.devices.disks.iter().filter(|d| d.iotune != IoTune::default()) {
+        apply(monitor, disk, &disk.iotune).await?;
+    }
+    Ok(())
+}
+
+async fn apply(monitor: &Client, disk: &Disk, tune: &IoTune) -> Result<()> {
+    let blocks = monitor.run_untyped("query-block", &Json::Null).await?;
+    let place = find(&blocks, disk).and_then(|e| e["qdev"].as_str());
+    let name = disk.target.dev.as_deref().unwrap_or_default();
+    let Some(place) = place else { return Err(super::invalid(format!("missing drive for disk '{name}'"))) };
+    monitor.run_untyped("block_set_io_throttle", &Json::Object(arguments(place, tune))).await?;
     Ok(())
 }
 
