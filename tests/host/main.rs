@@ -8,6 +8,7 @@
 mod access;
 mod activation;
 mod agent;
+mod autostart;
 mod conformance;
 mod console;
 mod dump;

@@ -10,7 +10,7 @@ use virt_testkit::wait;
 const OUTSIDE: &str = "198.51.100.2";
 
 /// Runs `test` with all it starts in a new network namespace.
-fn alone(test: fn(&Host)) {
+pub fn alone(test: fn(&Host)) {
     if !nix::unistd::geteuid().is_root() {
         println!("skipped: needs root");
         return;
@@ -67,7 +67,7 @@ fn run(program: &str, args: &[&str]) -> String {
 }
 
 /// A network of addresses 10.SUBNET.0.0/24.
-fn network(host: &Host, stem: &str, forward: &str, subnet: u8) -> String {
+pub fn network(host: &Host, stem: &str, forward: &str, subnet: u8) -> String {
     let name = host.name(stem);
     let xml = format!(
         "<network><name>{name}</name>{forward}<bridge name='vtb{subnet}' stp='off'/>\

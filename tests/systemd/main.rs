@@ -80,6 +80,25 @@ fn units_keep_guests_and_sockets_alive() {
     }
 }
 
+/// Guests that start with the host need networks and pools; README's line enables these three.
+#[test]
+fn what_starts_with_the_host_is_ordered_and_enabled() {
+    let readme = fs::read_to_string(top().join("README.md")).unwrap();
+    let line = readme.lines().find(|l| l.contains("systemctl enable virt")).unwrap();
+    for service in ["virtnetworkd.service", "virtstoraged.service", "virtqemud.service"] {
+        let text = fs::read_to_string(top().join("systemd").join(service)).unwrap();
+        assert!(text.lines().any(|l| l == "WantedBy=multi-user.target"), "{service}");
+        assert!(line.contains(service), "{service} is not in README's line: {line}");
+        let after = text.lines().find(|l| l.starts_with("After=")).unwrap();
+        let first = ["virtnetworkd.service", "virtstoraged.service"];
+        assert_eq!(
+            first.iter().all(|f| after.contains(f)),
+            service == "virtqemud.service",
+            "{service}: {after}"
+        );
+    }
+}
+
 #[test]
 fn install_puts_everything_under_destdir() {
     let dir = tempfile::tempdir().unwrap();

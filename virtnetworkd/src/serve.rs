@@ -6,9 +6,9 @@ use std::sync::Arc;
 use virt_api::network::v1alpha1::network_service_server::NetworkServiceServer;
 use virt_daemon::{Context, Running};
 use virt_error::{Code, Domain, Error, Result};
-use virt_object::blocking;
 use virt_object::events::{Journal, Limits};
 use virt_object::owner::Kind;
+use virt_object::{autostart, blocking};
 use virt_rpc::server::Services;
 use virt_rpc::service;
 
@@ -20,8 +20,6 @@ use crate::{definitions, keeper, lifecycle};
 const HELPER: &str = "virt-leaseshelper";
 /// Where packages put it.
 const HELPER_FOLDERS: [&str; 2] = ["/usr/libexec/virtd", "/usr/lib/virtd"];
-/// Made when the networks that start with the host were started; it lives until the next boot, as the reference's.
-const AUTOSTARTED: &str = "autostarted";
 
 /// Reads all definitions, finds running networks again, and offers the service.
 pub async fn start(context: Context) -> Result<Running> {
@@ -43,14 +41,10 @@ pub async fn start(context: Context) -> Result<Running> {
     let known = blocking::run(move || definitions::load(&loader)).await?;
     let active = lifecycle::adopt(&driver).await?;
     tracing::info!(known, active, "networks");
-    let marker = folders.run.join(AUTOSTARTED);
-    if !marker.exists() {
-        let mark = |e| Error::system(Domain::Network, format!("cannot create '{}'", marker.display()), e);
-        std::fs::write(&marker, b"").map_err(mark)?;
-        let driver = driver.clone();
-        // Beside the service: a network that hangs must not keep the others from being seen.
-        context.work.spawn(async move { lifecycle::autostart(&driver).await });
-    }
+    // Waited for, so that a guest that starts with the host finds its networks.
+    let starter = driver.clone();
+    let job = async move { lifecycle::autostart(&starter).await };
+    autostart::once_per_boot(&context.work, &folders.run, Domain::Network, autostart::PATIENCE, job).await?;
     context.work.spawn(keeper::keep(driver.clone()));
     let services = Services::new().add(service!(NetworkServiceServer, NetworkApi::new(driver)));
     Ok(Running::new(services).epoch(journal.epoch()))

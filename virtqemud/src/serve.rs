@@ -3,6 +3,7 @@
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use virt_api::domain::v1alpha1::domain_block_service_server::DomainBlockServiceServer;
 use virt_api::domain::v1alpha1::domain_console_service_server::DomainConsoleServiceServer;
@@ -18,6 +19,7 @@ use virt_api::host::v1alpha1::host_service_server::HostServiceServer;
 use virt_daemon::{Conf, Context, Mode, Paths, Running};
 use virt_error::{Code, Domain, Error, Result};
 use virt_host::node::Node;
+use virt_object::autostart::once_per_boot;
 use virt_object::blocking;
 use virt_object::events::{Journal, Limits};
 use virt_rpc::server::Services;
@@ -38,7 +40,7 @@ use crate::definitions::Definitions;
 use crate::document::planner::DocumentPlanner;
 use crate::driver::{Driver, Parts};
 use crate::emulator::Emulators;
-use crate::guest::adopt;
+use crate::guest::{adopt, autostart};
 use crate::host::HostFacts;
 use crate::process::paths::Folders;
 use crate::settings::Settings;
@@ -79,6 +81,9 @@ pub async fn start(context: Context) -> Result<Running> {
     let known = blocking::run(move || loader.load()).await?;
     let running = adopt::all(&driver).await?;
     tracing::info!(known, running, "guests");
+    // Beside the service: a guest may take minutes.
+    let starts = autostart::all(driver.clone());
+    once_per_boot(&context.work, &folders.state, Domain::Qemu, Duration::ZERO, starts).await?;
     let facts = Arc::new(HostFacts::new(Node::real(), emulators, Some(folders.cache.clone()), "/"));
     let domains = DomainApi::new(definitions.clone(), journal.clone(), context.descriptors.clone());
     let services = Services::new()

@@ -343,16 +343,21 @@ async fn adopt_one(work: &mut Work) -> Result<()> {
 
 /// Starts every pool that is to start with the host; a failure is logged.
 pub async fn autostart(driver: &Arc<Driver>) {
+    let mut starts = Vec::new();
     for pool in driver.pools.list().iter() {
         let published = pool.published();
         if !published.value.autostart || published.value.is_active() {
             continue;
         }
         let (pool, name) = (pool.clone(), published.value.name.clone());
-        driver.kind.runtime.spawn(async move {
+        starts.push(driver.kind.runtime.spawn(async move {
             if let Err(error) = start(&pool, 0).await {
                 tracing::error!(?error, %name, "cannot start a storage pool with the host");
             }
-        });
+        }));
+    }
+    for start in starts {
+        // A panic was logged where it happened.
+        let _ = start.await;
     }
 }

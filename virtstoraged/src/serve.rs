@@ -8,18 +8,15 @@ use virt_api::storage::v1alpha1::storage_volume_service_server::StorageVolumeSer
 use virt_daemon::{Context, Running};
 use virt_error::{Domain, Error, Result};
 use virt_host::tool::HostTools;
-use virt_object::blocking;
 use virt_object::events::{Journal, Limits};
 use virt_object::owner::Kind;
+use virt_object::{autostart, blocking};
 use virt_rpc::server::Services;
 use virt_rpc::service;
 
 use crate::api::{DataApi, StorageApi};
 use crate::driver::{Driver, Folders};
 use crate::{definitions, lifecycle};
-
-/// Made when the pools that start with the host were started; it lives until the next boot, as the reference's.
-const AUTOSTARTED: &str = "autostarted";
 
 /// Reads all definitions, finds active pools again, and offers the services.
 pub async fn start(context: Context) -> Result<Running> {
@@ -36,14 +33,10 @@ pub async fn start(context: Context) -> Result<Running> {
     let known = blocking::run(move || definitions::load(&loader)).await?;
     let active = lifecycle::adopt(&driver).await?;
     tracing::info!(known, active, "storage pools");
-    let marker = folders.run.join(AUTOSTARTED);
-    if !marker.exists() {
-        let mark = |e| Error::system(Domain::Storage, format!("cannot create '{}'", marker.display()), e);
-        std::fs::write(&marker, b"").map_err(mark)?;
-        let driver = driver.clone();
-        // Beside the service: a pool that hangs must not keep the others from being seen.
-        context.work.spawn(async move { lifecycle::autostart(&driver).await });
-    }
+    // Waited for, so that a guest that starts with the host finds its pools.
+    let starter = driver.clone();
+    let job = async move { lifecycle::autostart(&starter).await };
+    autostart::once_per_boot(&context.work, &folders.run, Domain::Storage, autostart::PATIENCE, job).await?;
     let api = StorageApi::new(driver);
     let services = Services::new()
         .add(service!(StorageDataServiceServer, DataApi::new(api.clone(), context.descriptors.clone())))

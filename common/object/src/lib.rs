@@ -8,12 +8,14 @@
 //! - [`store`] keeps one file per object on disk, as libvirt does.
 //! - [`events`] is the bounded journal of what happened, numbered so that a client can resume.
 //! - [`owner`] runs the changes of one object, one after another.
+//! - [`autostart`] starts what starts with the host, once per boot.
 //! - [`undo`] takes back the finished steps of work that failed half-way.
 //! - [`blocking`] keeps file and other blocking work off the runtime's threads.
 //! - [`busy`] counts the reasons for a daemon not to exit when idle.
 //!
 //! Nothing here knows gRPC, XML or a hypervisor.
 
+pub mod autostart;
 pub mod blocking;
 pub mod busy;
 pub mod events;

@@ -10,6 +10,7 @@
 //! ```
 
 pub mod adopt;
+pub mod autostart;
 pub mod dump;
 pub mod job;
 pub mod lifecycle;
