@@ -160,22 +160,28 @@ impl Driver {
         if !wanted.uuid.is_empty() {
             let uuid = Uuid::from_slice(&wanted.uuid)
                 .map_err(|_| Error::new(Code::InvalidArg, Domain::Qemu, "a UUID has 16 bytes"))?;
-            return self.guests.by_uuid(&uuid).ok_or_else(|| match wanted.name.as_str() {
+            return visible(self.guests.by_uuid(&uuid)).ok_or_else(|| match wanted.name.as_str() {
                 "" => missing(format!("no domain with matching uuid '{uuid}'")),
                 name => missing(format!("no domain with matching uuid '{uuid}' ({name})")),
             });
         }
         if !wanted.name.is_empty() {
-            let found = self.guests.by_name(&wanted.name);
+            let found = visible(self.guests.by_name(&wanted.name));
             return found.ok_or_else(|| missing(format!("no domain with matching name '{}'", wanted.name)));
         }
         match wanted.id.and_then(|id| i32::try_from(id).ok()) {
             Some(id) => {
-                self.guests.by_id(id).ok_or_else(|| missing(format!("no domain with matching id {id}")))
+                let found = visible(self.guests.by_id(id));
+                found.ok_or_else(|| missing(format!("no domain with matching id {id}")))
             }
             None => Err(Error::new(Code::InvalidArg, Domain::Qemu, "no domain is named")),
         }
     }
+}
+
+/// A transient guest is nobody's business before its start has published a document.
+fn visible(found: Option<Arc<Guest>>) -> Option<Arc<Guest>> {
+    found.filter(|guest| guest.published().value.document().is_some())
 }
 
 /// The folders that guests' files go into, with the reference's owners.

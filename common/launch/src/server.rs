@@ -84,11 +84,11 @@ fn start(request: &Request, fds: Vec<OwnedFd>) -> Result<(Child, OwnedFd)> {
         .spawn()
         .map_err(|e| failure(Step::Exec, e, program))?;
     drop(kept);
-    after_start(child, pid_file)
+    after_start(child, pid_file, request.pid_file.as_deref())
 }
 
 /// Names the running child: pidfd and pid file. If that fails it must not go on running.
-fn after_start(child: Child, pid_file: Option<File>) -> Result<(Child, OwnedFd)> {
+fn after_start(child: Child, pid_file: Option<File>, path: Option<&Path>) -> Result<(Child, OwnedFd)> {
     let pidfd = i32::try_from(child.id())
         .ok()
         .and_then(rustix::process::Pid::from_raw)
@@ -97,9 +97,9 @@ fn after_start(child: Child, pid_file: Option<File>) -> Result<(Child, OwnedFd)>
             rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|e| failure(Step::Exec, e, "pidfd"))
         });
     let written = match pid_file {
-        Some(mut file) => {
-            file.write_all(child.id().to_string().as_bytes()).map_err(|e| failure(Step::PidFile, e, ""))
-        }
+        Some(mut file) => file.write_all(child.id().to_string().as_bytes()).map_err(|e| {
+            failure(Step::PidFile, e, path.map_or_else(String::new, |p| p.display().to_string()))
+        }),
         None => Ok(()),
     };
     match written.and(pidfd) {

@@ -54,8 +54,11 @@ fn bits(p: &Published) -> u32 {
         )
 }
 
-/// Whether a guest is among those a filter names; no bits name all.
+/// Whether a guest is among those a filter names; no bits name all. A transient guest without a document yet is not.
 pub(super) fn fits(p: &Published, filter: u32) -> bool {
+    if p.document().is_none() {
+        return false;
+    }
     if filter == 0 {
         return true;
     }
@@ -270,6 +273,11 @@ mod tests {
     fn filters_are_groups() {
         let off = Published::inactive("a", Some(Arc::new(Document::default())));
         let mut paused = Published::inactive("b", None);
+        assert!(
+            !fits(&paused, 0) && !fits(&paused, VIR_CONNECT_LIST_DOMAINS_INACTIVE),
+            "it has no document yet"
+        );
+        paused.live = Some(Arc::new(Document::default()));
         paused.state = State::Paused(Paused::User);
         paused.autostart = true;
         let both = |filter| (fits(&off, filter), fits(&paused, filter));

@@ -331,7 +331,8 @@ impl Work {
             (false, _, Kind::Running) => return self.resync().await,
             _ => return Ok(()),
         }
-        self.save_status()
+        self.note_status();
+        Ok(())
     }
 
     /// The process has ended while nobody watched, or the start had not got far.

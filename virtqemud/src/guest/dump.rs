@@ -72,7 +72,7 @@ impl Work {
         if was_running && !how.live {
             monitor.run(&Stop {}).await?;
             self.become_state(State::Paused(Paused::Dump))?;
-            self.save_status()?;
+            self.note_status();
             self.emit_lifecycle(VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_PAUSED);
         }
         let written = self.write(&monitor, how, file).await;
@@ -122,7 +122,7 @@ impl Work {
         if self.state().kind() != Kind::Running {
             self.become_state(State::Running(Running::Unpaused))?;
         }
-        self.save_status()?;
+        self.note_status();
         self.emit_lifecycle(VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_UNPAUSED);
         Ok(())
     }

@@ -16,63 +16,62 @@ fn invalid(text: &str) -> Error {
 impl Work {
     /// Stops the processors. A guest that stands still already is no fault.
     pub async fn suspend(&mut self) -> Result<()> {
-        let monitor = self.monitor()?;
+        self.run()?;
         match self.state().kind() {
             Kind::PmSuspended => return Err(invalid("domain is pmsuspended")),
             Kind::Paused => return Ok(()),
             Kind::Shutoff => return Err(not_running()),
             Kind::Running | Kind::Shutdown | Kind::Crashed => {}
         }
-        monitor.run(&Stop {}).await?;
+        self.tell(&Stop {}).await?;
         self.become_state(State::Paused(Paused::User))?;
-        self.save_status()?;
+        self.note_status();
         self.emit_lifecycle(VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_PAUSED);
         Ok(())
     }
 
     /// Starts the processors again.
     pub async fn resume(&mut self) -> Result<()> {
-        let monitor = self.monitor()?;
+        self.run()?;
         match self.state().kind() {
             Kind::PmSuspended => return Err(invalid("domain is pmsuspended")),
             Kind::Running => return Err(invalid("domain is already running")),
             Kind::Shutoff => return Err(not_running()),
             Kind::Paused | Kind::Shutdown | Kind::Crashed => {}
         }
-        monitor.run(&Cont {}).await?;
+        self.tell(&Cont {}).await?;
         self.become_state(State::Running(Running::Unpaused))?;
-        self.save_status()?;
+        self.note_status();
         self.emit_lifecycle(VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_UNPAUSED);
         Ok(())
     }
 
     /// The reset button.
     pub async fn reset(&mut self) -> Result<()> {
-        let monitor = self.monitor()?;
-        monitor.run(&SystemReset {}).await?;
-        self.set_fake_reboot(false)?;
+        self.tell(&SystemReset {}).await?;
+        self.forget_fake_reboot()?;
         if self.state().kind() == Kind::Crashed {
             self.become_state(State::Paused(Paused::Crashed))?;
-            self.save_status()?;
+            self.note_status();
         }
         Ok(())
     }
 
     /// Presses the power button; the guest decides what follows.
     pub async fn power_button(&mut self, reboot: bool) -> Result<()> {
-        let monitor = self.monitor().map_err(|e| if reboot { e } else { not_running_qemu() })?;
+        self.run().map_err(|e| if reboot { e } else { not_running_qemu() })?;
         if !reboot && self.state().kind() != Kind::Running {
             return Err(not_running_qemu());
         }
         let restart = self.document_action(|d| d.on_poweroff) == LifecycleAction::Restart;
         self.set_fake_reboot(reboot || restart)?;
-        monitor.run(&SystemPowerdown {}).await?;
+        self.tell(&SystemPowerdown {}).await?;
         Ok(())
     }
 
     /// Wakes a guest that suspended itself.
     pub async fn wake_up(&mut self) -> Result<()> {
-        self.monitor()?.run(&SystemWakeup {}).await?;
+        self.tell(&SystemWakeup {}).await?;
         Ok(())
     }
 
@@ -82,18 +81,30 @@ impl Work {
             return Ok(());
         }
         run.fake_reboot = on;
-        self.save_status()
+        let saved = self.save_status();
+        if saved.is_err() {
+            self.run()?.fake_reboot = !on;
+        }
+        saved
+    }
+
+    /// The reboot has happened, or another reset in its place; that stays true when it cannot be noted.
+    fn forget_fake_reboot(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.run()?.fake_reboot) {
+            self.note_status();
+        }
+        Ok(())
     }
 
     /// Resets the machine of a guest that has powered itself off, and lets it run again.
     pub(super) async fn fake_reboot(&mut self) -> Result<()> {
         let monitor = self.monitor()?;
-        self.set_fake_reboot(false)?;
+        self.forget_fake_reboot()?;
         monitor.run(&SystemReset {}).await?;
         monitor.run(&Cont {}).await?;
         if self.state().kind() != Kind::Running {
             self.become_state(State::Running(Running::Booted))?;
-            self.save_status()?;
+            self.note_status();
             self.emit_lifecycle(VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_UNPAUSED);
         }
         Ok(())

@@ -141,7 +141,7 @@ impl Work {
     fn announce(&mut self, how: Start) -> Result<()> {
         let next = if how.paused { State::Paused(Paused::User) } else { State::Running(Running::Booted) };
         self.become_state(next)?;
-        self.save_status()?;
+        self.note_status();
         if self.run.as_ref().is_some_and(|r| has_agent(&r.live)) {
             self.emit(Event::AgentLifecycle(AgentLifecycleEvent {
                 state: VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_DISCONNECTED,

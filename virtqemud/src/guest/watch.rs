@@ -8,7 +8,7 @@ use uuid::Uuid;
 use virt_api::domain::v1alpha1::watch_response::Event as Told;
 use virt_api::domain::v1alpha1::{BalloonChangeEvent, PmEvent};
 use virt_consts::*;
-use virt_error::Result;
+use virt_error::{Code, Error, Result};
 use virt_host::process::Process;
 use virt_model::domain::Domain;
 use virt_model::domain::chardev::{ChannelTarget, PortState};
@@ -100,8 +100,20 @@ where
         })
     });
     if let Err(error) = done.await {
+        let gone = error.code() == Code::NoDomain || is_closed(&error);
+        if gone {
+            // The guest ended while its last events waited: what follows from the end is told by the end.
+            tracing::debug!(?error, %uuid, job = name, "an event of a guest that has ended");
+            return;
+        }
         tracing::error!(?error, %uuid, job = name, "a monitor event could not be handled");
     }
+}
+
+/// Whether an error is the end of the monitor's connection.
+fn is_closed(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|s| s.downcast_ref::<crate::qmp::Error>());
+    matches!(cause, Some(crate::qmp::Error::Closed))
 }
 
 impl Work {
@@ -158,7 +170,7 @@ impl Work {
             return self.fake_reboot().await;
         }
         self.tell_shutdown(by_guest)?;
-        self.save_status()?;
+        self.note_status();
         self.after_shutdown(event.text("reason") == Some("guest-reset")).await
     }
 
@@ -198,7 +210,7 @@ impl Work {
         match (status.running, kind) {
             (true, Kind::Paused | Kind::PmSuspended) => {
                 self.become_state(State::Running(Running::Unpaused))?;
-                self.save_status()?;
+                self.note_status();
                 self.emit_lifecycle(VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_UNPAUSED);
             }
             (false, Kind::Running) => {
@@ -210,7 +222,7 @@ impl Work {
                     _ => (Paused::Unknown, VIR_DOMAIN_EVENT_SUSPENDED_PAUSED),
                 };
                 self.become_state(State::Paused(reason))?;
-                self.save_status()?;
+                self.note_status();
                 self.emit_lifecycle(VIR_DOMAIN_EVENT_SUSPENDED, detail);
             }
             _ => {}
@@ -221,7 +233,7 @@ impl Work {
     fn on_pm_suspend(&mut self, detail: i32, told: Told) -> Result<()> {
         if self.state().may_become(State::PmSuspended) {
             self.become_state(State::PmSuspended)?;
-            self.save_status()?;
+            self.note_status();
         }
         self.emit(told);
         self.emit_lifecycle(VIR_DOMAIN_EVENT_PMSUSPENDED, detail);
@@ -231,7 +243,7 @@ impl Work {
     fn on_wakeup(&mut self) -> Result<()> {
         if self.state() == State::PmSuspended {
             self.become_state(State::Running(Running::Wakeup))?;
-            self.save_status()?;
+            self.note_status();
             self.emit(Told::PmWakeup(PmEvent { reason: 0 }));
             self.emit_lifecycle(VIR_DOMAIN_EVENT_STARTED, VIR_DOMAIN_EVENT_STARTED_WAKEUP);
         }
@@ -242,7 +254,7 @@ impl Work {
         tracing::info!(uuid = %self.uuid, info = %event.data, "a guest panicked");
         if self.state().may_become(State::Crashed(Crashed::Panicked)) {
             self.become_state(State::Crashed(Crashed::Panicked))?;
-            self.save_status()?;
+            self.note_status();
         }
         self.emit_lifecycle(VIR_DOMAIN_EVENT_CRASHED, VIR_DOMAIN_EVENT_CRASHED_PANICKED);
         let action = self.document_action(|d| d.on_crash);
@@ -274,7 +286,7 @@ impl Work {
             && self.state().kind() == Kind::Running
         {
             self.become_state(State::Paused(reason))?;
-            self.save_status()?;
+            self.note_status();
             self.emit_lifecycle(VIR_DOMAIN_EVENT_SUSPENDED, detail);
         }
         Ok(())

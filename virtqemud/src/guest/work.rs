@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 use virt_api::domain::v1alpha1::LifecycleEvent;
@@ -15,15 +15,19 @@ use virt_model::domain::interface::Interface;
 use virt_object::registry::{Entry, Snapshot};
 
 use super::shared::Shared;
-use super::state::State;
+use super::state::{Paused, State};
 use super::status::{self, Status};
 use super::{Published, not_running};
 use crate::driver::Driver;
 use crate::net::Holding;
 use crate::process::dac::Given;
+use crate::process::ended::ends_within;
 use crate::process::paths::RunPaths;
 use crate::process::ports::Port;
-use crate::qmp::Client;
+use crate::qmp::{Client, Command};
+
+/// How long a process may take to end after it has closed its monitor.
+const ENDING: Duration = Duration::from_secs(2);
 
 /// One guest, as its jobs see it.
 pub struct Work {
@@ -161,11 +165,35 @@ impl Work {
     }
 
     /// Publishes the live document as it stands and writes the status file.
+    ///
+    /// Errors: the status file of a guest that is still being started. Later the change has happened already, and a
+    /// file that cannot be written is only logged.
     pub fn publish_live(&self) -> Result<()> {
         let Some(run) = &self.run else { return Ok(()) };
         let live = Arc::new(run.live.clone());
         self.publish(|p| p.live = Some(live));
-        self.save_status()
+        if self.state() == State::Paused(Paused::StartingUp) {
+            return self.save_status();
+        }
+        self.note_status();
+        Ok(())
+    }
+
+    /// Writes the status file after something has happened: that it happened stays true when the file cannot be written.
+    pub fn note_status(&self) {
+        if let Err(error) = self.save_status() {
+            tracing::warn!(?error, uuid = %self.uuid, "cannot write a status file");
+        }
+    }
+
+    /// Runs a monitor command for a client. Errors: "domain is not running" when the process ended meanwhile.
+    pub(super) async fn tell<C: Command>(&self, command: &C) -> Result<C::Answer> {
+        let run = self.run.as_ref().ok_or_else(not_running)?;
+        match run.monitor.run(command).await {
+            // The monitor closes a moment before the process is known to have ended.
+            Err(crate::qmp::Error::Closed) if ends_within(&run.process, ENDING).await => Err(not_running()),
+            answer => answer.map_err(Error::from),
+        }
     }
 
     /// Writes the status file of the run.
@@ -209,9 +237,7 @@ impl Work {
                 tracing::warn!(%error, "cannot write to a guest's log");
             }
         }
-        if let Err(error) = self.save_status() {
-            tracing::warn!(?error, "cannot write a status file");
-        }
+        self.note_status();
     }
 }
 

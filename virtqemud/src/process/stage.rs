@@ -350,6 +350,10 @@ fn launch_error(e: io::Error, launcher: &Path) -> Error {
             let cause = io::Error::from_raw_os_error(f.errno);
             system(format!("cannot execute binary {}", f.what), cause)
         }
+        Some(f) if f.step == Step::PidFile => {
+            let cause = io::Error::from_raw_os_error(f.errno);
+            system(format!("Failed to write pid file '{}'", f.what), cause)
+        }
         Some(f) => Error::new(Code::InternalError, From::Qemu, f.to_string()),
         None => system(format!("cannot run '{}'", launcher.display()), e),
     }

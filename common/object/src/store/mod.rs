@@ -126,8 +126,11 @@ impl Store {
             .map_err(|e| self.failed("Failed to create symlink", &marker, e))?;
         self.sync()?;
         if let Err(error) = self.save(new, document) {
-            self.remove_file(&self.path(new))?;
-            self.remove_file(&marker)?;
+            let cleaned = self.remove_file(&self.path(new)).and_then(|()| self.remove_file(&marker));
+            if let Err(left) = cleaned {
+                // The next load finishes by the marker; the caller learns why the rename failed.
+                tracing::warn!(error = ?left, "cannot undo a rename");
+            }
             return Err(error);
         }
         self.finish_rename(old, new)
@@ -230,7 +233,10 @@ impl Store {
 
     fn remove_file(&self, path: &Path) -> Result<()> {
         match file::remove(path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(self.failed("cannot remove", path, e)),
+            // A name too long for a file is no file.
+            Err(e) if !matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidFilename) => {
+                Err(self.failed("cannot remove", path, e))
+            }
             _ => Ok(()),
         }
     }

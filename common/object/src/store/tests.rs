@@ -80,6 +80,18 @@ fn a_rename_moves_file_and_link() {
 }
 
 #[test]
+fn a_rename_to_a_name_too_long_says_so_and_leaves_the_old_one() {
+    let (_dir, s) = store();
+    s.save("old", "<old/>").unwrap();
+    let error = s.rename("old", &"n".repeat(300), "<new/>").unwrap_err();
+    assert_eq!(error.code(), virt_error::Code::SystemError);
+    let text = error.to_string();
+    assert!(text.contains("Failed to create file '") && text.ends_with("File name too long"), "{text}");
+    assert_eq!(names(&s), ["old"]);
+    assert_eq!(fs::read_dir(&s.dir).unwrap().count(), 1, "no marker is left");
+}
+
+#[test]
 fn a_rename_cut_at_any_step_leaves_one_object() {
     // Step 1 only: the old object stands.
     let (_dir, s) = store();
