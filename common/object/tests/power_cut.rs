@@ -1,5 +1,7 @@
 //! A power cut on a real ext4: the disk as it is when `save` returns holds the object.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
