@@ -16,7 +16,7 @@ const GROUPS: [(&str, f64); 8] = [
     ("lifecycle", 93.0),
     ("monitoring", 100.0),
     ("live", 100.0),
-    // A guest that woke up stays "event wakeup" until `save` and `restore`, which are not there yet, start it anew.
+    // A guest that woke up stays "event wakeup" until a `snapshot-revert`, which is not there yet, starts it anew.
     ("stopping", 93.0),
     ("secrets", 100.0),
     ("storage", 97.0),
