@@ -9,7 +9,7 @@ use virt_error::{Domain, Error, Result};
 use virt_model::Mode;
 use virt_model::network::Network as Document;
 use virt_model::network::port::NetworkPort;
-use virt_object::store::write_whole;
+use virt_object::store::{load_whole, write_whole};
 use virt_xml::{El, Writer, Xml};
 
 use crate::driver::Driver;
@@ -101,20 +101,7 @@ pub fn remove_port(work: &Work, uuid: &Uuid) {
 /// # Errors
 /// Code 38 when the folder cannot be read.
 pub fn load(driver: &Arc<Driver>) -> Result<Vec<Arc<Network>>> {
-    let dir = &driver.folders.run;
-    let unreadable = |e| Error::system(Domain::Network, format!("cannot read '{}'", dir.display()), e);
-    let mut active = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        if path.extension().is_none_or(|e| e != "xml") {
-            continue;
-        }
-        match load_one(driver, &path) {
-            Ok(network) => active.push(network),
-            Err(error) => tracing::error!(?error, path = %path.display(), "a status file cannot be used"),
-        }
-    }
-    Ok(active)
+    load_whole(&driver.folders.run, Domain::Network, |path| load_one(driver, path))
 }
 
 fn load_one(driver: &Arc<Driver>, path: &Path) -> Result<Arc<Network>> {

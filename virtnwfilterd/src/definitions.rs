@@ -114,15 +114,7 @@ pub async fn undefine(driver: &Arc<Driver>, filter: Arc<Filter>) -> Result<()> {
 /// # Errors
 /// Code 38 when the folder cannot be read.
 pub fn load(driver: &Arc<Driver>) -> Result<usize> {
-    let mut count = 0;
-    for loaded in driver.store.load()? {
-        let name = loaded.name.clone();
-        match load_one(driver, loaded) {
-            Ok(()) => count += 1,
-            Err(error) => tracing::error!(?error, name, "a definition cannot be used"),
-        }
-    }
-    Ok(count)
+    driver.store.load_each(|loaded| load_one(driver, loaded))
 }
 
 fn load_one(driver: &Arc<Driver>, loaded: Loaded) -> Result<()> {

@@ -170,16 +170,11 @@ async fn remove(driver: &Driver, uuid: Uuid) -> Result<()> {
 /// Code 38 when the folder cannot be read.
 pub fn load(driver: &Arc<Driver>) -> Result<usize> {
     let mut found = Vec::new();
-    let mut count = 0;
-    for loaded in driver.store.load()? {
-        let name = loaded.name.clone();
+    let count = driver.store.load_each(|loaded| {
         // Also one that cannot be used keeps its value.
-        found.extend(Uuid::try_parse(&name).ok());
-        match load_one(driver, loaded) {
-            Ok(()) => count += 1,
-            Err(error) => tracing::error!(?error, name, "a definition cannot be used"),
-        }
-    }
+        found.extend(Uuid::try_parse(&loaded.name).ok());
+        load_one(driver, loaded)
+    })?;
     driver.vault.tidy(|uuid| found.contains(uuid))?;
     Ok(count)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use virt_error::{Domain, Error, Result};
 use virt_model::storage::Pool as Document;
 use virt_model::storage::pool::PoolState;
-use virt_object::store::write_whole;
+use virt_object::store::{load_whole, write_whole};
 
 use crate::driver::Driver;
 use crate::pool::{Pool, Published, Work, WorkExt};
@@ -36,20 +36,7 @@ pub fn remove(work: &Work) {
 /// # Errors
 /// Code 38 when the folder cannot be read.
 pub fn load(driver: &Arc<Driver>) -> Result<Vec<Arc<Pool>>> {
-    let dir = &driver.folders.run;
-    let unreadable = |e| Error::system(Domain::Storage, format!("cannot read '{}'", dir.display()), e);
-    let mut active = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        if path.extension().is_none_or(|e| e != "xml") {
-            continue;
-        }
-        match load_one(driver, &path) {
-            Ok(pool) => active.push(pool),
-            Err(error) => tracing::error!(?error, path = %path.display(), "a status file cannot be used"),
-        }
-    }
-    Ok(active)
+    load_whole(&driver.folders.run, Domain::Storage, |path| load_one(driver, path))
 }
 
 fn load_one(driver: &Arc<Driver>, path: &Path) -> Result<Arc<Pool>> {

@@ -15,15 +15,7 @@ impl Definitions {
     /// # Errors
     /// Code 38 when the folder cannot be read.
     pub fn load(&self) -> Result<usize> {
-        let mut count = 0;
-        for loaded in self.store.load()? {
-            let name = loaded.name.clone();
-            match self.load_one(loaded) {
-                Ok(()) => count += 1,
-                Err(error) => tracing::error!(?error, name, "a definition cannot be used"),
-            }
-        }
-        Ok(count)
+        self.store.load_each(|loaded| self.load_one(loaded))
     }
 
     fn load_one(&self, loaded: Loaded) -> Result<()> {

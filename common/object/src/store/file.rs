@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 
 use rustix::fs::{CWD, Mode, OFlags};
+use virt_error::{Domain, Error, Result};
 
 /// The longest document read back; the same as the longest message.
 const MAX_FILE: u64 = 32 * 1024 * 1024;
@@ -30,6 +31,27 @@ pub fn write_whole(path: &Path, parts: &[&[u8]], durable: bool) -> io::Result<()
         Some(dir) => File::open(dir)?.sync_all(),
         None => Ok(()),
     }
+}
+
+/// What `read` makes of every `.xml` file in `dir`: status files, at the start. One that cannot be used is logged and left
+/// alone. `domain` is for errors.
+///
+/// # Errors
+/// Code 38 when the folder cannot be read.
+pub fn load_whole<T>(dir: &Path, domain: Domain, mut read: impl FnMut(&Path) -> Result<T>) -> Result<Vec<T>> {
+    let unreadable = |e| Error::system(domain, format!("cannot read '{}'", dir.display()), e);
+    let mut all = Vec::new();
+    for entry in fs::read_dir(dir).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.extension().is_none_or(|e| e != "xml") {
+            continue;
+        }
+        match read(&path) {
+            Ok(one) => all.push(one),
+            Err(error) => tracing::error!(?error, path = %path.display(), "a status file cannot be used"),
+        }
+    }
+    Ok(all)
 }
 
 /// The name a file has until it is whole.

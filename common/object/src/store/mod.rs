@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use virt_error::{Domain, Error, Result};
 
-pub use file::write_whole;
+pub use file::{load_whole, write_whole};
 use sync::GroupSync;
 
 /// The files of one kind of object.
@@ -195,6 +195,23 @@ impl Store {
         names.sort_unstable();
         let objects = names.iter().filter_map(|n| n.strip_suffix(".xml")).filter(|n| self.path(n).exists());
         Ok(objects.map(|name| self.load_one(name)).collect())
+    }
+
+    /// Makes an object of every file with `make`; returns how many. A file that cannot be used is logged and left alone,
+    /// as it is.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    pub fn load_each(&self, mut make: impl FnMut(Loaded) -> Result<()>) -> Result<usize> {
+        let mut count = 0;
+        for loaded in self.load()? {
+            let name = loaded.name.clone();
+            match make(loaded) {
+                Ok(()) => count += 1,
+                Err(error) => tracing::error!(?error, name, "a definition cannot be used"),
+            }
+        }
+        Ok(count)
     }
 
     fn load_one(&self, name: &str) -> Loaded {
