@@ -4,111 +4,24 @@
 //! was skipped. `VIRT_TEST_SEED` repeats a run, `VIRT_TEST_COUNT` sets how many documents are tried. With
 //! `VIRT_CONFORMANCE` the recorded documents are varied too. Numbers stay small: the reference must survive the test.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
 use virt_model::Mode;
-use virt_model::domain::Domain;
 use virt_xml::{Element, Node};
+
 use virtqemud::document;
 use virtqemud::emulator::Emulators;
 
 mod documents;
+mod vary;
+
+use vary::{Random, Seen, tree, vary};
 
 /// Share of documents both sides must agree on.
 const AGREE: f64 = 0.9;
 /// The name of every guest that is defined meanwhile.
 const NAME: &str = "virt-differential";
-
-/// A small generator; its seed is printed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % n.max(1) as u64) as usize
-    }
-}
-
-/// Values seen for each attribute of each element, and children seen in each element.
-#[derive(Default)]
-struct Seen {
-    values: BTreeMap<(String, String), Vec<String>>,
-    children: BTreeMap<String, Vec<Element>>,
-}
-
-impl Seen {
-    fn learn(&mut self, e: &Element) {
-        for (name, value) in &e.attrs {
-            self.values.entry((e.name.clone(), name.clone())).or_default().push(value.clone());
-        }
-        for child in e.elements() {
-            self.children.entry(e.name.clone()).or_default().push(child.clone());
-            self.learn(child);
-        }
-    }
-
-    fn value(&self, element: &str, attribute: &str, random: &mut Random) -> String {
-        const ODD: &[&str] = &["", "0", "1", "2", "16", "on", "no", "bogus", "/x"];
-        let known = self.values.get(&(element.to_string(), attribute.to_string()));
-        match known.filter(|_| random.below(4) > 0) {
-            Some(values) => values[random.below(values.len())].clone(),
-            None => ODD[random.below(ODD.len())].to_string(),
-        }
-    }
-}
-
-fn tree(text: &str) -> Option<Element> {
-    let doc = virt_xml::Document::parse(text, Mode::LIVE, virt_error::Domain::Xml).ok()?;
-    Some(doc.root().to_element())
-}
-
-fn count(e: &Element) -> usize {
-    1 + e.elements().map(count).sum::<usize>()
-}
-
-/// The element with this number, in document order.
-fn nth<'e>(e: &'e mut Element, n: &mut usize) -> Option<&'e mut Element> {
-    if *n == 0 {
-        return Some(e);
-    }
-    *n -= 1;
-    e.children.iter_mut().find_map(|c| match c {
-        Node::Element(c) => nth(c, n),
-        Node::Text(_) => None,
-    })
-}
-
-/// One change somewhere.
-fn vary(root: &mut Element, seen: &Seen, random: &mut Random) {
-    let mut at = 1 + random.below(count(root).saturating_sub(1));
-    let Some(e) = nth(root, &mut at) else { return };
-    if matches!(e.name.as_str(), "name" | "uuid" | "memory" | "vcpu" | "iothreads") {
-        return;
-    }
-    match random.below(5) {
-        0 if !e.attrs.is_empty() => {
-            let i = random.below(e.attrs.len());
-            e.attrs.remove(i);
-        }
-        1 | 2 if !e.attrs.is_empty() => {
-            let i = random.below(e.attrs.len());
-            e.attrs[i].1 = seen.value(&e.name, &e.attrs[i].0.clone(), random);
-        }
-        3 if !e.children.is_empty() => {
-            let i = random.below(e.children.len());
-            e.children.remove(i);
-        }
-        _ => {
-            if let Some(children) = seen.children.get(&e.name) {
-                e.children.push(Node::Element(children[random.below(children.len())].clone()));
-            }
-        }
-    }
-}
 
 /// What the reference makes of a document: its own writing, or its refusal.
 fn ask(socket: &str, file: &Path) -> Result<String, String> {
@@ -130,8 +43,7 @@ fn ask(socket: &str, file: &Path) -> Result<String, String> {
 
 /// The document as this crate completes it.
 fn ours(text: &str, emulators: &Emulators) -> Result<String, String> {
-    let mut def = Domain::parse(text, Mode::CONFIG).map_err(|e| e.message())?;
-    document::complete(&mut def, emulators).map_err(|e| e.message())?;
+    let (def, _) = document::read(text, emulators).map_err(|e| e.message())?;
     Ok(def.format(Mode::CONFIG))
 }
 

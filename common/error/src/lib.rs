@@ -162,6 +162,18 @@ impl Error {
         &self.0.context
     }
 
+    /// The fact with this name.
+    pub fn fact(&self, key: &str) -> Option<&str> {
+        self.0.context.iter().find(|(k, _)| *k == key).map(|(_, v)| v.as_str())
+    }
+
+    /// Takes a fact away.
+    #[must_use]
+    pub fn without(mut self, key: &str) -> Self {
+        self.0.context.retain(|(k, _)| *k != key);
+        self
+    }
+
     /// The unfilled text (`str1` on the wire): "operation failed: %1$s".
     pub fn template(&self) -> &'static str {
         let (_, _, plain, with_info) = row(self.0.code);

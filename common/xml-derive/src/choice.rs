@@ -90,7 +90,7 @@ pub fn derive(input: &DeriveInput, data: &DataEnum) -> Result<TokenStream> {
             fn read(e: ::virt_xml::El<'_>) -> ::virt_xml::rt_error::Result<Self> {
                 Ok(match ::virt_xml::rt::tag(e, #tag_attr, #default, #say)? {
                     #(#reads)*
-                    other => return Err(::virt_xml::rt::bad_tag(e, #tag_attr, other, #say)),
+                    other => return Err(::virt_xml::rt::bad_tag(e, #tag_attr, other, #say, Self::TAGS)),
                 })
             }
             #[allow(unreachable_patterns)]

@@ -36,6 +36,10 @@ impl<'a> Document<'a> {
         crate::scan::scan(text, mode, domain)
     }
 
+    pub(crate) fn element(&self, id: u32) -> El<'_> {
+        El { doc: self, id }
+    }
+
     /// The root element (there always is one).
     pub fn root(&self) -> El<'_> {
         El { doc: self, id: 0 }
@@ -154,6 +158,11 @@ impl<'d> El<'d> {
         }
     }
 
+    /// Byte offset in the source.
+    pub(crate) fn offset(&self) -> u32 {
+        self.doc.nodes[self.id as usize].pos
+    }
+
     /// The line in the source, from 1.
     pub fn line(&self) -> usize {
         let pos = self.doc.nodes[self.id as usize].pos as usize;
@@ -217,19 +226,24 @@ impl<'d> El<'d> {
     /// "Invalid value for attribute ..." (code 27), as libvirt words it.
     pub fn bad_attr(&self, name: &str, value: &str, bad: Bad) -> Error {
         let start = format!("Invalid value for attribute '{name}' in element '{}'", self.name());
+        let expected = bad.expected();
         let text = match bad {
             Bad::Unknown | Bad::Missing => format!("{start}: '{value}'."),
             Bad::Expected(what) => format!("{start}: '{value}'. {what}"),
             Bad::Whole(what) => format!("{start}: {what}"),
             Bad::Own(say) => return self.say(say, value).with("attribute", name),
         };
-        self.error(Code::XmlError, Domain::Xml, text).with("attribute", name).with("value", value)
+        let e = self.error(Code::XmlError, Domain::Xml, text).with("attribute", name).with("value", value);
+        match expected {
+            Some(what) => e.with("expected", what),
+            None => e,
+        }
     }
 
     /// "Missing required attribute ..." (code 27).
     pub fn missing_attr(&self, name: &str) -> Error {
         let text = format!("Missing required attribute '{name}' in element '{}'", self.name());
-        self.error(Code::XmlError, Domain::Xml, text).with("attribute", name)
+        self.error(Code::XmlError, Domain::Xml, text).with("attribute", name).with("missing", name)
     }
 
     /// "Invalid value ... for element or attribute" (code 27) for an element's own text.
@@ -239,9 +253,9 @@ impl<'d> El<'d> {
         }
         let text = format!("Invalid value '{value}' for element or attribute './{}[1]'", self.name());
         let e = self.error(Code::XmlError, Domain::Xml, text).with("value", value);
-        match bad {
-            Bad::Unknown | Bad::Missing | Bad::Own(_) => e,
-            Bad::Expected(what) | Bad::Whole(what) => e.with("expected", what),
+        match bad.expected() {
+            Some(what) => e.with("expected", what),
+            None => e,
         }
     }
 }

@@ -40,6 +40,9 @@ macro_rules! names {
             fn put(&self, out: &mut String) {
                 out.push_str(self.as_str());
             }
+            fn expected() -> Option<String> {
+                Some(Self::ALL.iter().map(|(n, _)| *n).filter(|n| !n.is_empty()).collect::<Vec<_>>().join(", "))
+            }
         }
         impl ::std::fmt::Display for $name {
             fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {

@@ -10,6 +10,7 @@ mod element;
 mod enums;
 mod field;
 mod mode;
+mod place;
 mod scan;
 mod shape;
 mod value;
@@ -21,6 +22,7 @@ pub use document::{Document, El};
 pub use element::{Element, Node};
 pub use field::{Say, Xml};
 pub use mode::Mode;
+pub use place::{At, Place, locate, unlocated};
 pub use shape::Shape;
 pub use value::{
     Bad, Base0, Codec, Hex, HexPlain, HexUpper, Lenient, NonZero, OnOff, Plain, Value, Wrapping, YesElse,
@@ -31,7 +33,7 @@ pub use write::Writer;
 
 /// The error types derived code names.
 pub use virt_error as rt_error;
-use virt_error::{Code, Domain, Error, Result};
+use virt_error::{Code, Domain, Result};
 
 /// Reads a whole document whose root element must be `root`.
 ///
@@ -40,13 +42,13 @@ pub fn parse<T: Xml>(text: &str, root: &str, mode: Mode, domain: Domain) -> Resu
     let doc = Document::parse(text, mode, domain)?;
     let e = doc.root();
     if e.name() != root {
-        return Err(Error::new(
-            Code::XmlError,
-            Domain::Xml,
-            format!("expecting root element of '{root}', not '{}'", e.name()),
-        ));
+        let text = format!("expecting root element of '{root}', not '{}'", e.name());
+        return Err(e
+            .error(Code::XmlError, Domain::Xml, text)
+            .with("expected", root)
+            .with("value", e.name()));
     }
-    T::read(e)
+    T::read(e).map_err(|error| locate(error, text))
 }
 
 /// Writes `value` as a document with the root element `root`, ending in a newline.

@@ -5,18 +5,28 @@ use virt_error::{Error, Result};
 use crate::{Bad, Codec, El, Element, Say, Writer, Xml};
 
 #[cold]
-fn refused(e: El<'_>, name: &str, value: &str, bad: Bad, say: Option<&Say>) -> Error {
-    match say {
+fn refused(e: El<'_>, name: &str, value: &str, bad: Bad, say: Option<&Say>, set: Option<String>) -> Error {
+    let error = match say {
         None => e.bad_attr(name, value, bad),
         Some(say) => e.say(say, value).with("attribute", name),
-    }
+    };
+    with_set(error, set)
 }
 
 #[cold]
-fn refused_text(e: El<'_>, value: &str, bad: Bad, say: Option<&Say>) -> Error {
-    match say {
+fn refused_text(e: El<'_>, value: &str, bad: Bad, say: Option<&Say>, set: Option<String>) -> Error {
+    let error = match say {
         None => e.bad_text(value, bad),
         Some(say) => e.say(say, value),
+    };
+    with_set(error, set)
+}
+
+/// Names what may stand there, unless the error says so already.
+fn with_set(error: Error, set: Option<String>) -> Error {
+    match set {
+        Some(set) if error.fact("expected").is_none() => error.with("expected", set),
+        _ => error,
     }
 }
 
@@ -28,7 +38,7 @@ pub fn attr<C: Codec<T>, T>(e: Option<El<'_>>, name: &str, say: Option<&Say>) ->
         Some(text) => match C::parse(text) {
             Ok(value) => Ok(Some(value)),
             Err(Bad::Missing) => Ok(None),
-            Err(bad) => Err(refused(e, name, text, bad, say)),
+            Err(bad) => Err(refused(e, name, text, bad, say, C::expected())),
         },
     }
 }
@@ -112,7 +122,7 @@ pub fn text<C: Codec<T>, T>(e: El<'_>, say: Option<&Say>) -> Result<Option<T>> {
     match C::parse(&text) {
         Ok(value) => Ok(Some(value)),
         Err(Bad::Missing) => Ok(None),
-        Err(bad) => Err(refused_text(e, &text, bad, say)),
+        Err(bad) => Err(refused_text(e, &text, bad, say, C::expected())),
     }
 }
 
@@ -159,8 +169,8 @@ pub fn tag<'d>(e: El<'d>, name: &str, default: Option<&'static str>, say: Option
 
 /// No variant has this name.
 #[cold]
-pub fn bad_tag(e: El<'_>, name: &str, value: &str, say: Option<&Say>) -> Error {
-    refused(e, name, value, Bad::Unknown, say)
+pub fn bad_tag(e: El<'_>, name: &str, value: &str, say: Option<&Say>, tags: &[&str]) -> Error {
+    refused(e, name, value, Bad::Unknown, say, Some(tags.join(", ")))
 }
 
 /// The content of an enum's variant that stands in a child element; missing reads like empty.

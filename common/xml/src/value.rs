@@ -19,12 +19,26 @@ pub enum Bad {
     Own(&'static Say),
 }
 
+impl Bad {
+    /// What would have been right, where the refusal says so.
+    pub(crate) fn expected(self) -> Option<&'static str> {
+        match self {
+            Self::Expected(what) | Self::Whole(what) => Some(what),
+            Self::Unknown | Self::Missing | Self::Own(_) => None,
+        }
+    }
+}
+
 /// A type with one obvious spelling.
 pub trait Value: Sized {
     /// From the document.
     fn parse(text: &str) -> Result<Self, Bad>;
     /// To the document, escaped where it can hold special characters.
     fn put(&self, out: &mut String);
+    /// What may stand there, of a closed set.
+    fn expected() -> Option<String> {
+        None
+    }
 }
 
 /// A spelling of `T`; chosen per field with `with = ...`.
@@ -33,6 +47,10 @@ pub trait Codec<T> {
     fn parse(text: &str) -> Result<T, Bad>;
     /// To the document.
     fn put(value: &T, out: &mut String);
+    /// What may stand there, of a closed set.
+    fn expected() -> Option<String> {
+        None
+    }
 }
 
 /// The type's own spelling.
@@ -44,6 +62,9 @@ impl<T: Value> Codec<T> for Plain {
     }
     fn put(value: &T, out: &mut String) {
         value.put(out);
+    }
+    fn expected() -> Option<String> {
+        T::expected()
     }
 }
 
@@ -213,6 +234,9 @@ impl Codec<bool> for OnOff {
     fn put(value: &bool, out: &mut String) {
         out.push_str(if *value { "on" } else { "off" });
     }
+    fn expected() -> Option<String> {
+        Some("on, off".into())
+    }
 }
 
 /// `yes` is true and anything else false: fields the reference reads without a look at the word.
@@ -237,5 +261,8 @@ impl Codec<bool> for YesNo {
     }
     fn put(value: &bool, out: &mut String) {
         out.push_str(if *value { "yes" } else { "no" });
+    }
+    fn expected() -> Option<String> {
+        Some("yes, no".into())
     }
 }

@@ -10,7 +10,6 @@ use virt_error::{Code, Domain as From, Error, Result};
 use virt_model::Mode;
 use virt_model::domain::Domain;
 use virt_object::blocking;
-use virt_object::names;
 use virt_object::owner::{Class, Spec};
 use virt_object::registry::Claim;
 
@@ -73,12 +72,12 @@ impl Definitions {
     pub async fn command_line(&self, xml: String) -> Result<String> {
         let this = self.clone();
         blocking::run(move || {
-            let mut domain = Domain::parse(&xml, Mode::CONFIG)?;
+            let (mut domain, emulator) = document::read(&xml, &this.emulators)?;
             domain.uuid.get_or_insert_with(Uuid::new_v4);
-            let emulator = document::complete(&mut domain, &this.emulators)?;
             let vnc_listen = this.driver.settings.vnc_listen.clone();
             let settings = command::Settings { vnc_listen, ..command::Settings::default() };
-            let mut text = command::native(domain, &emulator, settings)?.to_shell();
+            let line = command::native(domain, &emulator, settings).map_err(|e| virt_xml::locate(e, &xml))?;
+            let mut text = line.to_shell();
             text.push('\n');
             Ok(text)
         })
@@ -91,10 +90,8 @@ impl Definitions {
     /// # Errors
     /// What the document's own rules refuse, and what its emulator cannot do.
     pub fn prepare(&self, xml: &str) -> Result<Domain> {
-        let mut domain = Domain::parse(xml, Mode::CONFIG)?;
-        names::DOMAIN.check(domain.name.as_deref().unwrap_or_default())?;
+        let (mut domain, _) = document::read(xml, &self.emulators)?;
         domain.uuid.get_or_insert_with(Uuid::new_v4);
-        document::complete(&mut domain, &self.emulators)?;
         Ok(domain)
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use virt_error::{Code, Domain as From, Error, Result};
 use virt_model::{Mac, Uuid};
+use virt_xml::At;
 
 use super::types::{
     BalloonModel, Controller, ControllerKind, Domain, Memballoon, Panic, PanicModel, VirtType, Watchdog,
@@ -227,13 +228,15 @@ fn check_root(def: &Domain, root: &str) -> Result<()> {
             && c.index.unwrap_or(0) != 0
             && !super::machine::is_pseries(def.os.kind.machine.as_deref().unwrap_or_default())
         {
-            return Err(super::xml_error("pci-root and pcie-root controllers should have index 0"));
+            return Err(super::xml_error("pci-root and pcie-root controllers should have index 0"))
+                .at(c.info.place);
         }
         if c.index == Some(0) && model != root && !model.is_empty() {
             return Err(super::xml_error(format!(
                 "The PCI controller with index='0' must be model='{root}' for this machine type, but model='{model}' \
                  was found instead"
-            )));
+            )))
+            .at(c.info.place);
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Defaults of single devices.
 
 use virt_error::Result;
+use virt_xml::At;
 
 use super::types::{
     AccessMode, Address, AudioKind, BalloonModel, CharBackend, ControllerKind, Domain, Graphics,
@@ -190,7 +191,8 @@ pub fn complete_controllers(def: &mut Domain, emulator: &Emulator) -> Result<()>
             && let Some(model @ ("nec-xhci" | "qemu-xhci")) = c.model.as_deref()
             && ports > 15
         {
-            return Err(unsupported(format!("'{model}' controller only supports up to '15' ports")));
+            let text = format!("'{model}' controller only supports up to '15' ports");
+            return Err(unsupported(text)).at(c.info.place);
         }
     }
     Ok(())

@@ -31,10 +31,27 @@ use virt_error::{Code, Domain as From, Error, Result};
 
 use crate::emulator::{Emulator, Emulators};
 use types::Domain;
+use virt_model::Mode;
 use virt_model::domain::defaults as model;
+use virt_xml::{At, locate, unlocated};
 
 pub use live::{Live, prepare_live};
 pub use planner::DocumentPlanner;
+
+/// Reads a document, makes it whole and checks it; returns the facts about its emulator too.
+///
+/// # Errors
+/// libvirt's own codes and texts. The context tells what only a log or a gRPC caller sees: the element's path, its line
+/// in `text`, what stands there and, of a closed set, what may.
+pub fn read(text: &str, emulators: &Emulators) -> Result<(Domain, Arc<Emulator>)> {
+    let mut def = Domain::parse(text, Mode::CONFIG)?;
+    let name = def.name.as_deref().unwrap_or_default();
+    virt_object::names::DOMAIN.check(name).within("/domain/name").map_err(|e| locate(e, text))?;
+    match made_whole(&mut def, emulators) {
+        Ok(emulator) => Ok((def, emulator)),
+        Err(error) => Err(locate(error, text)),
+    }
+}
 
 /// Makes a configuration whole and checks it; returns the facts about its emulator.
 ///
@@ -42,18 +59,22 @@ pub use planner::DocumentPlanner;
 /// libvirt's own codes: 67 for what cannot be done, 27 for a document that contradicts itself, 38 for an emulator that
 /// cannot be run.
 pub fn complete(def: &mut Domain, emulators: &Emulators) -> Result<Arc<Emulator>> {
-    let emulator = defaults::choose_emulator(def, emulators)?;
+    made_whole(def, emulators).map_err(unlocated)
+}
+
+fn made_whole(def: &mut Domain, emulators: &Emulators) -> Result<Arc<Emulator>> {
+    let emulator = defaults::choose_emulator(def, emulators).within("/domain/devices/emulator")?;
     complete_with(def, &emulator)?;
     Ok(emulator)
 }
 
-/// The same for an emulator whose facts are at hand.
+/// The same for an emulator whose facts are at hand. Errors may hold places in the text that was read.
 ///
 /// # Errors
 /// As [`complete`], but for those of running the emulator.
 pub fn complete_with(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     let mut fresh = defaults::Host;
-    let unfit = defaults::choose_machine(def, emulator)?;
+    let unfit = defaults::choose_machine(def, emulator).within(TYPE)?;
     let foreign;
     let emulator = match unfit {
         None => emulator,
@@ -64,27 +85,31 @@ pub fn complete_with(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     };
     validate::own_sockets(def)?;
     model::guest(def, &mut fresh)?;
-    firmware::choose(def, emulator, Path::new("/"))?;
+    firmware::choose(def, emulator, Path::new("/")).within("/domain/os")?;
     model::number_controllers(def);
     implicit::place_scsi_hostdevs(def);
     defaults::default_devices(def, emulator)?;
-    cpu::complete(def, emulator)?;
-    memory::complete(def)?;
+    cpu::complete(def, emulator).within("/domain/cpu")?;
+    memory::complete(def).within("/domain/memory")?;
     devices::before(def, emulator)?;
-    model::devices(def, &mut fresh)?;
+    model::devices(def, &mut fresh).within(DEVICES)?;
     implicit::inputs(def, &emulator.arch);
-    devices::complete(def, emulator)?;
-    model::controllers(def)?;
-    devices::complete_controllers(def, emulator)?;
-    implicit::add(def, emulator)?;
-    validate::before_addresses(def, emulator)?;
-    address::assign(def, emulator)?;
+    devices::complete(def, emulator).within(DEVICES)?;
+    model::controllers(def).within(DEVICES)?;
+    devices::complete_controllers(def, emulator).within(DEVICES)?;
+    implicit::add(def, emulator).within(DEVICES)?;
+    validate::before_addresses(def, emulator).within(DEVICES)?;
+    address::assign(def, emulator).within(DEVICES)?;
     ports::twin_address(def);
     match unfit {
-        Some(reason) => Err(reason),
+        Some(reason) => Err(reason).within(TYPE),
         None => validate::check(def, emulator),
     }
 }
+
+/// Where errors stand that know no nearer place.
+const DEVICES: &str = "/domain/devices";
+const TYPE: &str = "/domain/os/type";
 
 /// "unsupported configuration: ..."
 pub(crate) fn unsupported(text: impl Into<String>) -> Error {

@@ -72,9 +72,7 @@ fn define(
     text: &str,
     emulators: &Emulators,
 ) -> virt_error::Result<(Domain, std::sync::Arc<virtqemud::emulator::Emulator>)> {
-    let mut def = Domain::parse(text, Mode::CONFIG)?;
-    let emulator = document::complete(&mut def, emulators)?;
-    Ok((def, emulator))
+    document::read(text, emulators)
 }
 
 /// A document completed and its command line, or the error.

@@ -1,7 +1,7 @@
 //! What every device has: alias, boot place, option ROM, ACPI index and address.
 
 use virt_xml::rt_error::Result;
-use virt_xml::{El, Hex, Mode, NonZero, OnOff, Xml, YesNo};
+use virt_xml::{At, El, Hex, Mode, NonZero, OnOff, Place, Xml, YesNo};
 
 use super::address::Address;
 
@@ -23,6 +23,71 @@ pub struct DeviceInfo {
     pub acpi_index: Option<u32>,
     #[xml(child)]
     pub address: Option<Address>,
+    /// Where the device stands in the text it was read from, for errors that are found later.
+    #[xml(skip)]
+    pub place: Place,
+}
+
+/// A device that knows where it was read.
+pub trait Placed {
+    /// Its place.
+    fn place(&self) -> Place;
+}
+
+impl Placed for DeviceInfo {
+    fn place(&self) -> Place {
+        self.place
+    }
+}
+
+macro_rules! placed {
+    ($($device:path),* $(,)?) => {$(
+        impl Placed for $device {
+            fn place(&self) -> Place {
+                self.info.place
+            }
+        }
+    )*};
+}
+
+placed!(
+    super::chardev::Channel,
+    super::chardev::Console,
+    super::chardev::Parallel,
+    super::chardev::Serial,
+    super::controller::Controller,
+    super::disk::Disk,
+    super::filesystem::Filesystem,
+    super::hostdev::Hostdev,
+    super::input::Input,
+    super::interface::Interface,
+    super::memory::MemoryDevice,
+    super::misc::Crypto,
+    super::misc::Hub,
+    super::misc::Iommu,
+    super::misc::Memballoon,
+    super::misc::NvramDevice,
+    super::misc::Panic,
+    super::misc::Pstore,
+    super::misc::Redirdev,
+    super::misc::Rng,
+    super::misc::Shmem,
+    super::misc::Smartcard,
+    super::misc::Vsock,
+    super::misc::Watchdog,
+    super::sound::Sound,
+    super::tpm::Tpm,
+    super::video::Video,
+);
+
+/// Checks devices one after another; a refusal knows whose it is.
+///
+/// Errors: the first of `check`.
+pub fn each<'a, T: Placed + 'a>(
+    devices: impl IntoIterator<Item = &'a T>,
+    mut check: impl FnMut(&'a T) -> Result<()>,
+) -> Result<()> {
+    devices.into_iter().try_for_each(|d| check(d).at(d.place()))
 }
 
 #[allow(clippy::ptr_arg)] // The derive passes the field's own type.
@@ -33,6 +98,7 @@ fn alias_kept(alias: &String, mode: Mode) -> bool {
 impl DeviceInfo {
     /// Parts that only some devices have are not read for others.
     fn check(&mut self, e: El<'_>) -> Result<()> {
+        self.place = e.place();
         let device = e.name();
         if !matches!(device, "disk" | "interface" | "hostdev" | "redirdev" | "filesystem") {
             self.boot = None;

@@ -40,7 +40,7 @@ pub mod vcpu;
 pub mod video;
 
 use virt_xml::rt_error::{Code, Domain as From, Result};
-use virt_xml::{El, Mode, Xml, names};
+use virt_xml::{At, El, Mode, Xml, names};
 
 use crate::{Size, Uuid, UuidText};
 use clock::Clock;
@@ -228,9 +228,8 @@ impl Domain {
         let refuse = |code, text: &str| Err(e.error(code, From::Domain, text.to_string()));
         match &self.name {
             None => {
-                return Err(
-                    virt_xml::rt_error::Error::bare(Code::NoName, From::Domain).with("line", e.line())
-                );
+                return Err(virt_xml::rt_error::Error::bare(Code::NoName, From::Domain))
+                    .within("/domain/name");
             }
             Some(name) if name.contains('/') => {
                 return refuse(Code::XmlError, &format!("name {name} cannot contain '/'"));

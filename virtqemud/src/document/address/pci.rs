@@ -4,6 +4,7 @@
 //! the document and the devices are placed again.
 
 use virt_error::{Domain as From, Error, Result};
+use virt_xml::At;
 
 use super::bus::{BusModel, Connect, PciPlace, PciSet};
 use super::pci_devices::{Needs, controller as controller_needs, video as video_needs, visit};
@@ -177,7 +178,7 @@ impl Guest {
 
     /// Takes the places the document names.
     fn collect(&self, def: &mut Domain, set: &mut PciSet) -> Result<()> {
-        let mut first: Vec<(PciPlace, Connect)> = Vec::new();
+        let mut first: Vec<(PciPlace, Connect, virt_xml::Place)> = Vec::new();
         for c in &def.devices.controllers {
             let Some(place) = given(&c.info) else { continue };
             let piix3 = match c.kind {
@@ -186,10 +187,8 @@ impl Guest {
                 _ => false,
             };
             if piix3 && !matches!(set.buses.first(), Some(Some(b)) if b.model == BusModel::PciRoot) {
-                return Err(Error::internal(
-                    From::Qemu,
-                    "Bus 0 must be PCI for integrated PIIX3 USB or IDE controllers",
-                ));
+                let text = "Bus 0 must be PCI for integrated PIIX3 USB or IDE controllers";
+                return Err(Error::internal(From::Qemu, text)).at(c.info.place);
             }
             if c.kind == ControllerKind::Pci {
                 let model = c.model.as_deref().and_then(BusModel::from_name);
@@ -197,25 +196,26 @@ impl Guest {
                     Some(BusModel::PciRoot | BusModel::PcieRoot) => {
                         return Err(unsupported(
                             "pci-root and pcie-root controllers should not have an address",
-                        ));
+                        ))
+                        .at(c.info.place);
                     }
-                    Some(model) => first.push((place, model.connect())),
+                    Some(model) => first.push((place, model.connect(), c.info.place)),
                     None => {}
                 }
             } else if let Some(needs) = controller_needs(c, self.needs)
                 && !self.is_builtin(c, place)
             {
-                first.push((place, needs));
+                first.push((place, needs, c.info.place));
             }
         }
-        for (place, needs) in first {
-            set.reserve(place, needs, true)?;
+        for (place, needs, read) in first {
+            set.reserve(place, needs, true).at(read)?;
         }
         visit(
             def,
             self.needs,
             &mut |(info, needs)| match given(info) {
-                Some(place) => set.reserve(place, needs, true),
+                Some(place) => set.reserve(place, needs, true).at(info.place),
                 None => Ok(()),
             },
             &mut |_| Ok(()),
@@ -247,13 +247,15 @@ impl Guest {
                     return Err(Error::internal(
                         From::Qemu,
                         "Primary IDE controller must have PCI address 0:0:1.1",
-                    ));
+                    ))
+                    .at(c.info.place);
                 }
                 Some(_) => {
                     return Err(Error::internal(
                         From::Qemu,
                         "PIIX3 USB controller at index 0 must have PCI address 0:0:1.2",
-                    ));
+                    ))
+                    .at(c.info.place);
                 }
                 None if waits(&c.info) => store(&mut c.info, home),
                 None => continue,
@@ -295,7 +297,8 @@ impl Guest {
                             return Err(Error::internal(
                                 From::Qemu,
                                 "Primary SATA controller must have PCI address 0:0:1f.2",
-                            ));
+                            ))
+                            .at(c.info.place);
                         }
                         _ => store(&mut c.info, home),
                     }
@@ -342,7 +345,7 @@ impl Guest {
                 continue;
             };
             if waits(&c.info) {
-                let place = set.next_except(model.connect(), 0, c.index)?;
+                let place = set.next_except(model.connect(), 0, c.index).at(c.info.place)?;
                 store(&mut c.info, place);
             }
         }
@@ -380,7 +383,7 @@ impl Guest {
                         match sibling {
                             Some(s) => {
                                 let place = PciPlace { function, ..s };
-                                set.reserve(place, needs, true)?;
+                                set.reserve(place, needs, true).at(controllers[i].info.place)?;
                                 place
                             }
                             None => set.next(needs, function)?,

@@ -1,6 +1,7 @@
 //! Controllers that QEMU or the machine cannot have.
 
 use virt_error::Result;
+use virt_model::domain::info::each;
 
 use super::{Checker, unsupported};
 use crate::document::types::{Controller, ControllerKind};
@@ -8,7 +9,7 @@ use crate::document::{machine, xml_error};
 
 impl Checker<'_> {
     pub(super) fn controllers(&self) -> Result<()> {
-        for c in &self.def.devices.controllers {
+        each(&self.def.devices.controllers, |c| {
             match c.kind {
                 ControllerKind::Scsi => self.scsi(c)?,
                 ControllerKind::Pci => self.pci(c)?,
@@ -20,7 +21,8 @@ impl Checker<'_> {
                 }
                 _ => {}
             }
-        }
+            Ok(())
+        })?;
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! All other devices that QEMU or the machine cannot have.
 
 use virt_error::{Domain as From, Error, Result};
+use virt_model::domain::info::each;
 
 use super::{Checker, unsupported};
 use crate::document::types::{
@@ -19,7 +20,7 @@ impl Checker<'_> {
     }
 
     pub(super) fn iommus(&self) -> Result<()> {
-        for iommu in &self.def.devices.iommus {
+        each(&self.def.devices.iommus, |iommu| {
             let model = iommu.model;
             let q35 = machine::is_q35(self.machine);
             let arm = machine::is_arm_virt(self.arch(), self.machine);
@@ -54,13 +55,14 @@ impl Checker<'_> {
             if d.eim == Some(true) && d.intremap != Some(true) {
                 return Err(unsupported("IOMMU eim requires interrupt remapping to be enabled"));
             }
-        }
+            Ok(())
+        })?;
         Ok(())
     }
 
     fn inputs(&self) -> Result<()> {
         let off = self.def.features.ps2.as_ref().is_some_and(|s| s.state == Some(false));
-        for input in &self.def.devices.inputs {
+        each(&self.def.devices.inputs, |input| {
             match input.bus.unwrap_or_default() {
                 InputBus::Ps2 if off => {
                     return Err(unsupported("ps2 bus inputs require the ps2 feature not to be disabled"));
@@ -79,12 +81,13 @@ impl Checker<'_> {
                 }
                 _ => {}
             }
-        }
+            Ok(())
+        })?;
         Ok(())
     }
 
     fn shmems(&self) -> Result<()> {
-        for shmem in &self.def.devices.shmems {
+        each(&self.def.devices.shmems, |shmem| {
             if let Some(size) = shmem.size
                 && (!size.bytes.is_power_of_two() || size.bytes < 1 << 20)
             {
@@ -108,7 +111,8 @@ impl Checker<'_> {
                 }
                 _ => {}
             }
-        }
+            Ok(())
+        })?;
         Ok(())
     }
 
@@ -117,7 +121,7 @@ impl Checker<'_> {
         if all.iter().filter(|h| h.ramfb == Some(true)).count() > 1 {
             return Err(unsupported("Only one vgpu device can have 'ramfb' enabled"));
         }
-        all.iter().try_for_each(|dev| self.hostdev(dev))
+        each(all, |dev| self.hostdev(dev))
     }
 
     fn hostdev(&self, dev: &Hostdev) -> Result<()> {
@@ -174,7 +178,7 @@ impl Checker<'_> {
     }
 
     fn filesystems(&self) -> Result<()> {
-        for fs in &self.def.devices.filesystems {
+        each(&self.def.devices.filesystems, |fs| {
             if !matches!(fs.source, FsSource::Mount(_)) {
                 return Err(unsupported("only supports mount filesystem type"));
             }
@@ -188,7 +192,8 @@ impl Checker<'_> {
                     return Err(unsupported("Filesystem driver type not supported").with("driver", kind));
                 }
             }
-        }
+            Ok(())
+        })?;
         Ok(())
     }
 
@@ -203,7 +208,7 @@ impl Checker<'_> {
                 "watchdogs with different actions are not supported with this QEMU binary",
             ));
         }
-        for watchdog in &d.watchdogs {
+        each(&d.watchdogs, |watchdog| {
             let fits = match watchdog.model {
                 WatchdogModel::Itco => machine::is_q35(self.machine),
                 WatchdogModel::Ib700 => true,
@@ -216,8 +221,9 @@ impl Checker<'_> {
                     watchdog.model
                 )));
             }
-        }
-        for panic in &d.panics {
+            Ok(())
+        })?;
+        each(&d.panics, |panic| {
             let fits = match panic.model {
                 Some(PanicModel::Isa | PanicModel::Hyperv) => x86,
                 Some(PanicModel::Pseries) => machine::is_pseries(self.machine),
@@ -230,8 +236,9 @@ impl Checker<'_> {
                     "the panic device of model '{model}' is not supported by this guest"
                 )));
             }
-        }
-        for tpm in &d.tpms {
+            Ok(())
+        })?;
+        each(&d.tpms, |tpm| {
             if tpm.backend.is_none() {
                 return Err(xml_error("missing TPM device backend"));
             }
@@ -246,13 +253,15 @@ impl Checker<'_> {
                     tpm.model.unwrap_or_default()
                 )));
             }
-        }
-        for sound in &d.sounds {
+            Ok(())
+        })?;
+        each(&d.sounds, |sound| {
             let hda = matches!(sound.model, SoundModel::Ich6 | SoundModel::Ich9);
             if !sound.codecs.is_empty() && !hda {
                 return Err(unsupported(format!("sound model '{}' does not have codecs", sound.model)));
             }
-        }
+            Ok(())
+        })?;
         if d.nvram.is_some() && !machine::is_pseries(self.machine) {
             return Err(unsupported("nvram device is only supported for PPC64"));
         }

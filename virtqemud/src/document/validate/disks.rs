@@ -1,6 +1,7 @@
 //! Disks that QEMU cannot have.
 
 use virt_error::{Domain as From, Error, Result};
+use virt_model::domain::info::each;
 
 use super::{Checker, unsupported};
 use crate::document::types::{
@@ -12,18 +13,20 @@ use crate::document::{machine, xml_error};
 impl Checker<'_> {
     /// USB disks sit on USB ports.
     pub(super) fn usb_disks(&self) -> Result<()> {
-        for disk in self.def.devices.disks.iter().filter(|d| d.target.bus == Some(DiskBus::Usb)) {
+        each(self.def.devices.disks.iter().filter(|d| d.target.bus == Some(DiskBus::Usb)), |disk| {
             if !matches!(disk.info.address, None | Some(Address::Usb(_))) {
                 return Err(Error::internal(From::Qemu, "unexpected address type for usb disk"));
             }
-        }
+            Ok(())
+        })?;
         Ok(())
     }
 
     pub(super) fn disks(&self) -> Result<()> {
-        for disk in &self.def.devices.disks {
+        each(&self.def.devices.disks, |disk| {
             self.disk(disk)?;
-        }
+            Ok(())
+        })?;
         Ok(())
     }
 

@@ -1,6 +1,8 @@
 //! Displays and video cards that QEMU cannot have.
 
 use virt_error::Result;
+use virt_model::domain::info::each;
+use virt_xml::At;
 
 use super::{Checker, unsupported};
 use crate::document::types::{Graphics, MemorySource, Video, VideoBackend, VideoKind};
@@ -8,7 +10,7 @@ use crate::document::xml_error;
 
 impl Checker<'_> {
     pub(super) fn displays(&self) -> Result<()> {
-        self.graphics()?;
+        self.graphics().within("/domain/devices/graphics")?;
         self.videos()
     }
 
@@ -24,10 +26,11 @@ impl Checker<'_> {
             Graphics::Dbus(_) => "dbus",
         };
         let mut seen: Vec<&str> = Vec::new();
-        for g in all {
+        for (i, g) in all.iter().enumerate() {
             let name = kind(g);
             if matches!(name, "rdp" | "desktop") {
-                return Err(unsupported(format!("unsupported graphics type '{name}'")));
+                let place = format!("/domain/devices/graphics[{}]", i + 1);
+                return Err(unsupported(format!("unsupported graphics type '{name}'"))).within(&place);
             }
             seen.push(name);
         }
@@ -60,7 +63,7 @@ impl Checker<'_> {
                 "a 'none' video type must be the only video device defined for the domain",
             ));
         }
-        for video in videos {
+        each(videos, |video| {
             let m = &video.model;
             let primary = m.primary == Some(true);
             let device = match m.kind {
@@ -81,7 +84,7 @@ impl Checker<'_> {
                 VideoKind::Bochs => "bochs-display",
                 VideoKind::Ramfb => "ramfb",
                 VideoKind::Virtio => "virtio-gpu-device",
-                VideoKind::None => continue,
+                VideoKind::None => return Ok(()),
             };
             if !self.emulator.has_type(device) && !self.emulator.has_type("virtio-gpu-pci") {
                 return Err(unsupported(format!(
@@ -105,7 +108,8 @@ impl Checker<'_> {
             if m.blob.is_some() && m.kind != VideoKind::Virtio {
                 return Err(unsupported("'blob' is only supported for virtio video devices"));
             }
-        }
+            Ok(())
+        })?;
         Ok(())
     }
 

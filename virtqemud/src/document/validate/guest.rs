@@ -1,6 +1,7 @@
 //! Features, timers, vcpus and firmware settings of the guest as a whole.
 
 use virt_error::{Code, Domain as From, Error, Result};
+use virt_xml::At;
 
 use super::{Checker, unsupported};
 use crate::document::types::{
@@ -11,17 +12,17 @@ use crate::document::{machine, vcpus, xml_error};
 
 impl Checker<'_> {
     pub(super) fn guest(&self) -> Result<()> {
-        self.features()?;
-        self.acpi()?;
-        self.timers()?;
-        self.vcpus()?;
+        self.features().within("/domain/features")?;
+        self.acpi().within("/domain/features/acpi")?;
+        self.timers().within("/domain/clock")?;
+        self.vcpus().within("/domain/vcpu")?;
         let resctrl = !self.def.cputune.cachetunes.is_empty() || !self.def.cputune.memorytunes.is_empty();
         if resctrl && self.def.virt_type != VirtType::Kvm {
-            return Err(unsupported("cachetune is only supported for KVM domains"));
+            return Err(unsupported("cachetune is only supported for KVM domains")).within("/domain/cputune");
         }
-        self.launch_security()?;
-        self.boot()?;
-        self.lifecycle()?;
+        self.launch_security().within("/domain/launchSecurity")?;
+        self.boot().within("/domain/os")?;
+        self.lifecycle().within("/domain/on_reboot")?;
         Ok(())
     }
 
@@ -58,7 +59,7 @@ impl Checker<'_> {
     fn boot(&self) -> Result<()> {
         let os = &self.def.os;
         if self.def.bootloader.is_some() {
-            return Err(unsupported("bootloader is not supported by QEMU"));
+            return Err(unsupported("bootloader is not supported by QEMU")).within("/domain/bootloader");
         }
         if os.bios.reboot_timeout.is_some_and(|t| !(-1..=65535).contains(&t)) {
             return Err(unsupported("invalid value for rebootTimeout, must be in range [-1,65535]"));
@@ -73,7 +74,7 @@ impl Checker<'_> {
             let Sysinfo::Fwcfg(fw) = info else { continue };
             let named = |n: &str| n.starts_with("opt/");
             if fw.entries.iter().any(|e| !e.name.as_deref().is_some_and(named)) {
-                return Err(unsupported("Invalid firmware name"));
+                return Err(unsupported("Invalid firmware name")).within("/domain/sysinfo");
             }
         }
         Ok(())

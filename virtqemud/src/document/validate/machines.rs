@@ -1,6 +1,8 @@
 //! What machines other than the PC do not have.
 
 use virt_error::Result;
+use virt_model::domain::info::each;
+use virt_xml::At;
 
 use super::{Checker, unsupported};
 use crate::document::types::{
@@ -14,11 +16,11 @@ const MOST_REG: u64 = 0xffff_ffff;
 
 impl Checker<'_> {
     pub(super) fn machines(&self) -> Result<()> {
-        self.granularity()?;
+        self.granularity().within("/domain/vcpu")?;
         self.registers()?;
         let d = &self.def.devices;
-        d.panics.iter().try_for_each(|p| self.panic_model(p))?;
-        for tpm in &d.tpms {
+        each(&d.panics, |p| self.panic_model(p))?;
+        each(&d.tpms, |tpm| {
             let old =
                 matches!(&tpm.backend, Some(TpmBackend::Emulator(e)) if e.version == Some(TpmVersion::V1_2));
             if old && !machine::is_x86(self.arch()) {
@@ -27,8 +29,9 @@ impl Checker<'_> {
                     self.arch()
                 )));
             }
-        }
-        for host in &d.hostdevs {
+            Ok(())
+        })?;
+        each(&d.hostdevs, |host| {
             let ap =
                 matches!(host.source, HostdevSource::Mdev(_)) && host.model == Some(HostdevModel::VfioAp);
             if ap && host.info.boot.is_some() {
@@ -36,8 +39,9 @@ impl Checker<'_> {
                     "booting from assigned devices is not supported by mediated devices of model vfio-ap",
                 ));
             }
-        }
-        for fs in &d.filesystems {
+            Ok(())
+        })?;
+        each(&d.filesystems, |fs| {
             let virtiofs = fs.driver.kind == Some(FsDriverType::Virtiofs);
             if fs.info.boot.is_some() && !virtiofs {
                 return Err(unsupported("boot order is only supported for virtiofs"));
@@ -45,7 +49,8 @@ impl Checker<'_> {
             if virtiofs && fs.info.boot.is_some() && matches!(fs.info.address, Some(Address::Ccw(_))) {
                 return Err(unsupported("setting virtiofs boot order is supported only with PCI bus"));
             }
-        }
+            Ok(())
+        })?;
         Ok(())
     }
 
@@ -72,7 +77,7 @@ impl Checker<'_> {
         );
         let infos =
             infos.chain(d.controllers.iter().filter(|x| x.kind == ControllerKind::Scsi).map(|x| &x.info));
-        for info in infos.chain(d.nvram.iter().map(|x| &x.info)) {
+        each(infos.chain(d.nvram.iter().map(|x| &x.info)), |info| {
             if let Some(Address::SpaprVio(a)) = &info.address
                 && let Some(reg) = a.reg.filter(|r| *r > MOST_REG)
             {
@@ -80,7 +85,8 @@ impl Checker<'_> {
                     "spapr-vio reg='{reg:#x}' exceeds maximum possible value ({MOST_REG:#x})"
                 )));
             }
-        }
+            Ok(())
+        })?;
         Ok(())
     }
 

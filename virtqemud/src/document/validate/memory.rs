@@ -1,6 +1,8 @@
 //! Huge pages, NUMA nodes, memory devices.
 
 use virt_error::Result;
+use virt_model::domain::info::each;
+use virt_xml::At;
 
 use super::{Checker, unsupported};
 use crate::document::types::{Address, MemoryDevice, MemoryModel};
@@ -8,7 +10,7 @@ use crate::document::{machine, xml_detail};
 
 impl Checker<'_> {
     pub(super) fn memory(&self) -> Result<()> {
-        self.hugepages()?;
+        self.hugepages().within("/domain/memoryBacking/hugepages")?;
         self.memory_devices()
     }
 
@@ -70,9 +72,10 @@ impl Checker<'_> {
                 "memory device count '{modules}' exceeds slots count '{slots}'"
             )));
         }
-        for device in devices {
+        each(devices, |device| {
             self.memory_device(device)?;
-        }
+            Ok(())
+        })?;
         for (i, device) in devices.iter().enumerate() {
             let Some((from, to)) = span(device) else { continue };
             for other in &devices[i + 1..] {

@@ -16,9 +16,11 @@ mod ports;
 mod small;
 
 use virt_error::{Domain as From, Error, Result};
+use virt_model::domain::info::each;
+use virt_xml::At;
 
 use super::types::{CharBackend, Domain};
-use super::unsupported;
+use super::{DEVICES, unsupported};
 use crate::emulator::Emulator;
 
 /// Ports a VNC display may have: QEMU counts displays from the first.
@@ -34,14 +36,15 @@ struct Checker<'a> {
 /// The driver makes the socket of an agent's channel and listens on it: nothing connects again. To be asked before
 /// defaults are filled in.
 pub fn own_sockets(def: &Domain) -> Result<()> {
-    for channel in &def.devices.channels {
+    each(&def.devices.channels, |channel| {
         if let CharBackend::Unix(u) = &channel.backend
             && u.path.as_deref().is_none_or(super::ports::is_made)
             && u.reconnect.as_ref().is_some_and(|r| r.enabled == Some(true))
         {
             return Err(Error::internal(From::Domain, "chardev reconnect is possible only for connect mode"));
         }
-    }
+        Ok(())
+    })?;
     Ok(())
 }
 
@@ -54,49 +57,53 @@ pub fn before_addresses(def: &Domain, emulator: &Emulator) -> Result<()> {
 pub fn check(def: &Domain, emulator: &Emulator) -> Result<()> {
     let c = Checker::new(def, emulator);
     c.guest()?;
-    c.cpu()?;
+    c.cpu().within("/domain/cpu")?;
     def.validate_devices()?;
-    c.placement()?;
-    c.iommus()?;
-    c.memory()?;
-    c.disks()?;
-    c.controllers()?;
-    c.network()?;
-    c.displays()?;
-    c.machines()?;
-    c.devices()?;
-    c.ports()?;
-    c.small()?;
+    c.placement().within(DEVICES)?;
+    c.iommus().within(DEVICES)?;
+    c.memory().within(DEVICES)?;
+    c.disks().within(DEVICES)?;
+    c.controllers().within(DEVICES)?;
+    c.network().within(DEVICES)?;
+    c.displays().within(DEVICES)?;
+    c.machines().within(DEVICES)?;
+    c.devices().within(DEVICES)?;
+    c.ports().within(DEVICES)?;
+    c.small().within(DEVICES)?;
     def.validate_whole()
 }
 
 /// Checks what matters only when a guest is to run.
 pub fn check_live(def: &Domain) -> Result<()> {
     use super::types::{Address, ChannelTarget, DiskBus, Graphics, NetSource};
-    for shmem in &def.devices.shmems {
+    each(&def.devices.shmems, |shmem| {
         if !matches!(shmem.info.address, None | Some(Address::Pci(_))) {
             return Err(unsupported("only 'pci' addresses are supported for the shared memory device"));
         }
-    }
-    for net in &def.devices.interfaces {
+        Ok(())
+    })?;
+    each(&def.devices.interfaces, |net| {
         if matches!(net.source, NetSource::Internal(_) | NetSource::Vds(_)) {
             return Err(unsupported("network device type is not supported by this version of qemu"));
         }
-    }
-    for channel in &def.devices.channels {
+        Ok(())
+    })?;
+    each(&def.devices.channels, |channel| {
         if matches!(channel.target, Some(ChannelTarget::Xen(_))) {
             return Err(unsupported("channel target type 'xen' is not supported by QEMU"));
         }
-    }
+        Ok(())
+    })?;
     if ports::backends(def).any(|b| matches!(b, CharBackend::Nmdm(_))) {
         return Err(unsupported("unsupported chardev 'nmdm'"));
     }
-    for disk in &def.devices.disks {
+    each(&def.devices.disks, |disk| {
         if let Some(bus @ (DiskBus::Xen | DiskBus::Uml)) = disk.target.bus {
             let text = format!("unsupported disk bus '{bus}' with device setup");
             return Err(Error::internal(From::Qemu, text));
         }
-    }
+        Ok(())
+    })?;
     let mut seen = Vec::new();
     for g in &def.devices.graphics {
         if let Graphics::Vnc(v) = g

@@ -1,13 +1,14 @@
 //! Network cards that QEMU cannot have.
 
 use virt_error::Result;
+use virt_model::domain::info::each;
 
 use super::{Checker, unsupported};
 use crate::document::types::{Interface, NetBackendKind, NetSource, TeamingKind};
 
 impl Checker<'_> {
     pub(super) fn network(&self) -> Result<()> {
-        self.def.devices.interfaces.iter().try_for_each(|net| self.card(net))
+        each(&self.def.devices.interfaces, |net| self.card(net))
     }
 
     fn card(&self, net: &Interface) -> Result<()> {

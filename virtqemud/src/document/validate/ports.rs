@@ -1,6 +1,7 @@
 //! Serial and parallel ports, consoles, channels and redirected devices that QEMU cannot have.
 
 use virt_error::Result;
+use virt_model::domain::info::each;
 
 use super::{Checker, unsupported};
 use crate::document::machine;
@@ -12,12 +13,12 @@ use crate::document::types::{
 impl Checker<'_> {
     pub(super) fn ports(&self) -> Result<()> {
         let d = &self.def.devices;
-        d.serials.iter().try_for_each(|s| self.serial(s))?;
+        each(&d.serials, |s| self.serial(s))?;
         let none = machine::is_s390(self.machine) || machine::is_pseries(self.machine);
         if none && !d.parallels.is_empty() {
             return Err(unsupported("parallel ports are not supported"));
         }
-        for console in &d.consoles {
+        each(&d.consoles, |console| {
             match console.target.kind.unwrap_or(ConsoleTarget::Serial) {
                 ConsoleTarget::Serial | ConsoleTarget::Virtio | ConsoleTarget::None => {}
                 kind @ (ConsoleTarget::Sclp | ConsoleTarget::SclpLm) => {
@@ -28,7 +29,8 @@ impl Checker<'_> {
                 }
                 kind => return Err(unsupported(format!("unsupported console target type {kind}"))),
             }
-        }
+            Ok(())
+        })?;
         if d.smartcards.len() > 1 {
             return Err(unsupported("this QEMU binary lacks multiple smartcard support"));
         }

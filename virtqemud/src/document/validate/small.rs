@@ -1,6 +1,7 @@
 //! Devices that some emulators or machines do not have, and addresses that belong to others.
 
 use virt_error::Result;
+use virt_model::domain::info::each;
 
 use super::{Checker, unsupported};
 use crate::document::machine;
@@ -16,7 +17,7 @@ impl Checker<'_> {
     /// What any device's address and numbers must fulfil.
     pub(super) fn placement(&self) -> Result<()> {
         let s390 = machine::is_s390(self.machine);
-        for info in self.infos() {
+        each(self.infos(), |info| {
             if let Some(Address::Pci(a)) = &info.address
                 && !s390
                 && (a.zpci.uid.is_some() || a.zpci.fid.is_some())
@@ -32,7 +33,8 @@ impl Checker<'_> {
             if info.rom.enabled == Some(false) && (info.rom.bar.is_some() || info.rom.file.is_some()) {
                 return Err(unsupported("ROM tuning is not supported when ROM is disabled"));
             }
-        }
+            Ok(())
+        })?;
         Ok(())
     }
 
@@ -63,18 +65,19 @@ impl Checker<'_> {
                 "Memory balloon device type 'xen' is not supported by this version of qemu",
             ));
         }
-        for watchdog in &d.watchdogs {
+        each(&d.watchdogs, |watchdog| {
             match watchdog.model {
                 WatchdogModel::Ib700 if !has("ib700") || machine::is_q35(self.machine) => {
                     return Err(unsupported("ib700 model of watchdog cannot be used with this machine type"));
                 }
                 _ => {}
             }
-        }
+            Ok(())
+        })?;
         if d.watchdogs.iter().filter(|w| w.model == WatchdogModel::Itco).count() > 1 {
             return Err(unsupported("domain can only have one watchdog with model 'itco'"));
         }
-        for panic in &d.panics {
+        each(&d.panics, |panic| {
             match panic.model {
                 Some(PanicModel::Isa) if !has("pvpanic") => {
                     return Err(unsupported("the QEMU binary does not support the ISA panic device"));
@@ -87,7 +90,8 @@ impl Checker<'_> {
                 }
                 _ => {}
             }
-        }
+            Ok(())
+        })?;
         self.tpms()?;
         if d.vsock.as_ref().is_some_and(|v| v.auto_cid != Some(true) && v.cid.is_some_and(|c| c < FIRST_CID))
         {
@@ -97,7 +101,7 @@ impl Checker<'_> {
         if d.cryptos.iter().any(lkcf) && !has("cryptodev-backend-lkcf") {
             return Err(unsupported("crypto backend lkcf is not supported"));
         }
-        for shmem in &d.shmems {
+        each(&d.shmems, |shmem| {
             let model = shmem.model.unwrap_or_default();
             if model == ShmemModel::Plain && !has("ivshmem-plain")
                 || model == ShmemModel::Doorbell && !has("ivshmem-doorbell")
@@ -105,7 +109,8 @@ impl Checker<'_> {
                 let text = format!("shmem model '{model}' is not supported by this QEMU binary");
                 return Err(unsupported(text));
             }
-        }
+            Ok(())
+        })?;
         if d.pstore.is_some() && !has("acpi-erst") {
             return Err(unsupported("acpi-erst backend of pstore device is not supported"));
         }
@@ -123,12 +128,12 @@ impl Checker<'_> {
             return Err(unsupported(format!("TPM 1.2 is not supported for model '{model}'")));
         }
         let binary = self.emulator.path.display();
-        for tpm in &self.def.devices.tpms {
+        each(&self.def.devices.tpms, |tpm| {
             let backend = match &tpm.backend {
                 Some(TpmBackend::Emulator(_)) => ("tpm-emulator", "emulator"),
                 Some(TpmBackend::Passthrough(_)) => ("tpm-passthrough", "passthrough"),
                 Some(TpmBackend::External(_)) => ("tpm-emulator", "external"),
-                None => continue,
+                None => return Ok(()),
             };
             let model = tpm.model.unwrap_or_default();
             let device = match model {
@@ -150,12 +155,13 @@ impl Checker<'_> {
                     "The QEMU executable {binary} does not support TPM model {model}"
                 )));
             }
-        }
+            Ok(())
+        })?;
         Ok(())
     }
 
     fn other_inputs(&self) -> Result<()> {
-        for input in &self.def.devices.inputs {
+        each(&self.def.devices.inputs, |input| {
             let bus = input.bus.unwrap_or_default();
             if bus == InputBus::Ps2 && !self.emulator.has_type("i8042") {
                 return Err(unsupported("ps2 is not supported by this QEMU binary"));
@@ -176,7 +182,8 @@ impl Checker<'_> {
                 }
                 _ => {}
             }
-        }
+            Ok(())
+        })?;
         Ok(())
     }
 }

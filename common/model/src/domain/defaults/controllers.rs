@@ -1,6 +1,7 @@
 //! Controllers that devices need and nobody listed.
 
 use virt_error::Error;
+use virt_xml::At;
 
 use super::super::Domain;
 use super::super::address::{Address, CcidAddress};
@@ -134,14 +135,15 @@ fn unique(d: &Domain) -> Result<(), Error> {
                 || c.model.as_deref().is_some_and(|m| m.starts_with("ich9-uhci"));
             if !part && !seen.insert((c.kind, c.index)) {
                 let index = c.index.unwrap_or_default();
-                return Err(xml_error(format!("Duplicate USB controllers with index {index}")));
+                let text = format!("Duplicate USB controllers with index {index}");
+                return Err(xml_error(text)).at(c.info.place);
             }
             continue;
         }
         if !seen.insert((c.kind, c.index)) {
             let text =
                 format!("Multiple '{}' controllers with index '{}'", c.kind, c.index.unwrap_or_default());
-            return Err(xml_error(text));
+            return Err(xml_error(text)).at(c.info.place);
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! What a disk's name says about its bus and its place there.
 
 use virt_error::Error;
+use virt_xml::At;
 
 use super::super::address::{Address, DriveAddress};
 use super::super::disk::{Disk, DiskBus, DiskDevice, SnapshotLocation, Tray};
@@ -97,7 +98,8 @@ pub(super) fn complete(d: &mut Domain) -> Result<(), Error> {
         }
         let Some(name) = disk.target.dev.as_deref() else { continue };
         let Some(index) = disk_index(name) else {
-            return Err(xml_error(format!("Unknown disk name '{name}' and no address specified")));
+            let text = format!("Unknown disk name '{name}' and no address specified");
+            return Err(xml_error(text)).at(disk.info.place);
         };
         let place = (index..).find_map(|i| {
             let place = drive_place(bus, i, wide);

@@ -1,16 +1,18 @@
 //! Listen addresses and ports of graphical consoles.
 
 use virt_error::Error;
+use virt_xml::At;
 
 use super::super::Domain;
 use super::super::graphics::{Graphics, Listen, ListenKind};
 use super::{unsupported, xml_error};
 
 pub(super) fn complete(d: &mut Domain) -> Result<(), Error> {
-    for graphics in &mut d.devices.graphics {
+    for (i, graphics) in d.devices.graphics.iter_mut().enumerate() {
+        let place = format!("/domain/devices/graphics[{}]", i + 1);
         match graphics {
             Graphics::Vnc(g) => {
-                listens(&mut g.listen, g.socket.as_deref(), &mut g.listens)?;
+                listens(&mut g.listen, g.socket.as_deref(), &mut g.listens).within(&place)?;
                 if let Some(first) = g.listens.first().filter(|l| l.kind == ListenKind::Socket) {
                     g.socket = first.socket.clone();
                 }
@@ -31,7 +33,7 @@ pub(super) fn complete(d: &mut Domain) -> Result<(), Error> {
                         None => g.listens.push(Listen::default()),
                     }
                 }
-                listens(&mut g.listen, None, &mut g.listens)?;
+                listens(&mut g.listen, None, &mut g.listens).within(&place)?;
                 if without_port(&g.listens) {
                     (g.port, g.tls_port, g.autoport) = (None, None, None);
                     continue;
@@ -49,7 +51,7 @@ pub(super) fn complete(d: &mut Domain) -> Result<(), Error> {
                 }
             }
             Graphics::Rdp(g) => {
-                listens(&mut g.listen, None, &mut g.listens)?;
+                listens(&mut g.listen, None, &mut g.listens).within(&place)?;
                 auto(&mut g.port, &mut g.autoport);
             }
             Graphics::Sdl(g) => g.gl.rendernode = None,

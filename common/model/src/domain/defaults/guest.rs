@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use virt_error::{Code, Domain as From, Error};
+use virt_xml::At;
 
 use crate::Uuid;
 
@@ -38,27 +39,31 @@ pub fn guest(d: &mut Domain, fresh: &mut dyn Fresh) -> Result<(), Error> {
     if let Some(numa) = d.cpu.as_ref().and_then(|c| c.numa.as_ref()) {
         let highest = numa.cells.iter().filter_map(|c| c.cpus.as_ref()?.last()).max();
         if highest.is_some_and(|last| last >= most) {
-            return Err(Error::internal(From::Domain, "CPU IDs in <numa> exceed the <vcpu> count"));
+            return Err(Error::internal(From::Domain, "CPU IDs in <numa> exceed the <vcpu> count"))
+                .within("/domain/cpu/numa");
         }
     }
     if let Some(numa) = d.cpu.as_mut().and_then(|c| c.numa.as_mut()) {
-        cells(numa)?;
+        cells(numa).within("/domain/cpu/numa")?;
     }
-    memory(d)?;
-    vcpus(d)?;
-    iothreads(d)?;
+    memory(d).within("/domain/memory")?;
+    vcpus(d).within("/domain/vcpu")?;
+    iothreads(d).within("/domain/iothreads")?;
     placement::schedulers(d);
     if let Some(numa) = d.cpu.as_mut().and_then(|c| c.numa.as_mut()) {
         placement::leftover_cpus(numa, d.vcpu.as_ref().and_then(|v| v.max).unwrap_or(1));
         placement::distances(numa);
     }
     unlimited(d);
-    clock(d.clock.get_or_insert_default())?;
+    clock(d.clock.get_or_insert_default()).within("/domain/clock")?;
     d.on_poweroff.get_or_insert(LifecycleAction::Destroy);
     d.on_reboot.get_or_insert(LifecycleAction::Restart);
     d.on_crash.get_or_insert(LifecycleAction::Destroy);
-    boot(d)?;
-    d.seclabels.iter_mut().try_for_each(|l| seclabel(l, fresh.security_model()))?;
+    boot(d).within("/domain/os/boot")?;
+    d.seclabels
+        .iter_mut()
+        .try_for_each(|l| seclabel(l, fresh.security_model()))
+        .within("/domain/seclabel")?;
     Ok(())
 }
 
@@ -264,9 +269,12 @@ fn boot(d: &mut Domain) -> Result<(), Error> {
     let infos = dev.disks.iter().map(|x| &x.info).chain(dev.interfaces.iter().map(|x| &x.info));
     let infos =
         infos.chain(dev.hostdevs.iter().map(|x| &x.info)).chain(dev.redirdevs.iter().map(|x| &x.info));
-    for boot in infos.chain(dev.filesystems.iter().map(|x| &x.info)).filter_map(|i| i.boot.as_ref()) {
-        if !orders.insert(boot.order) {
-            return Err(unsupported(format!("boot order '{}' used for more than one device", boot.order)));
+    for info in infos.chain(dev.filesystems.iter().map(|x| &x.info)) {
+        if let Some(boot) = &info.boot
+            && !orders.insert(boot.order)
+        {
+            let text = format!("boot order '{}' used for more than one device", boot.order);
+            return Err(unsupported(text)).at(info.place);
         }
     }
     if !orders.is_empty() && !d.os.boots.is_empty() {

@@ -12,6 +12,7 @@ mod guest;
 mod placement;
 
 use virt_error::{Code, Domain as From, Error};
+use virt_xml::At;
 
 use crate::{Mac, Uuid};
 
@@ -40,7 +41,7 @@ pub trait Fresh {
 pub fn devices(d: &mut Domain, fresh: &mut dyn Fresh) -> Result<(), Error> {
     chardev::complete(d)?;
     disk::complete(d)?;
-    graphics::complete(d)?;
+    graphics::complete(d).within("/domain/devices/graphics")?;
     for dev in &mut d.devices.redirdevs {
         if let super::chardev::CharBackend::Dbus(source) = &mut dev.backend {
             source.channel.get_or_insert_with(|| "org.qemu.usbredir".to_string());
@@ -59,7 +60,7 @@ pub fn devices(d: &mut Domain, fresh: &mut dyn Fresh) -> Result<(), Error> {
             mac.address = Some(fresh.mac());
         }
     }
-    videos(d)?;
+    videos(d).within("/domain/devices/video")?;
     for hostdev in &mut d.devices.hostdevs {
         hostdev.managed.get_or_insert(false);
     }

@@ -4,21 +4,25 @@ use virt_error::{Code, Result};
 
 use super::super::Domain;
 use super::super::chardev::{ChannelTarget, CharBackend, Reconnect, SocketMode, UdpBackend};
+use super::super::info::each;
 use super::super::misc::{RngBackend, SmartcardMode};
 use super::{fail, internal, unsupported, xml};
 
 pub(super) fn check(d: &Domain) -> Result<()> {
     let dev = &d.devices;
-    for x in &dev.serials {
+    each(&dev.serials, |x| {
         backend(&x.backend, false)?;
-    }
-    for x in &dev.parallels {
+        Ok(())
+    })?;
+    each(&dev.parallels, |x| {
         backend(&x.backend, false)?;
-    }
-    for x in &dev.consoles {
+        Ok(())
+    })?;
+    each(&dev.consoles, |x| {
         backend(&x.backend, false)?;
-    }
-    for x in &dev.channels {
+        Ok(())
+    })?;
+    each(&dev.channels, |x| {
         // A unix channel without a path gets a socket of the driver's.
         let virtio = matches!(x.target, Some(ChannelTarget::Virtio(_) | ChannelTarget::Xen(_)));
         backend(&x.backend, virtio)?;
@@ -27,11 +31,13 @@ pub(super) fn check(d: &Domain) -> Result<()> {
         {
             return xml("guestfwd channel does not define a target address");
         }
-    }
-    for x in &dev.redirdevs {
+        Ok(())
+    })?;
+    each(&dev.redirdevs, |x| {
         backend(&x.backend, false)?;
-    }
-    for x in &dev.smartcards {
+        Ok(())
+    })?;
+    each(&dev.smartcards, |x| {
         match &x.mode {
             SmartcardMode::Passthrough(b) => backend(b, false)?,
             SmartcardMode::HostCertificates(c) => {
@@ -41,12 +47,14 @@ pub(super) fn check(d: &Domain) -> Result<()> {
             }
             SmartcardMode::Host => {}
         }
-    }
-    for x in &dev.rngs {
+        Ok(())
+    })?;
+    each(&dev.rngs, |x| {
         if let Some(RngBackend::Egd(b)) = &x.backend {
             backend(b, false)?;
         }
-    }
+        Ok(())
+    })?;
     Ok(())
 }
 

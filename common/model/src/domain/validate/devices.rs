@@ -1,12 +1,14 @@
 //! Controllers and the devices with little to say.
 
 use virt_error::{Code, Result};
+use virt_xml::At;
 
 use super::super::Domain;
 use super::super::address::Address;
 use super::super::controller::{Controller, ControllerKind};
 use super::super::filesystem::FsSource;
 use super::super::graphics::Graphics;
+use super::super::info::each;
 use super::super::input::InputBus;
 use super::super::memory::{MemoryDevice, MemoryModel};
 use super::super::misc::{IommuDriver, IommuModel};
@@ -14,28 +16,30 @@ use super::super::sound::AudioIo;
 use super::{detail, fail, twice, unsupported, xml};
 
 /// Each device by itself.
-pub(super) fn each(d: &Domain) -> Result<()> {
+pub(super) fn singly(d: &Domain) -> Result<()> {
     let dev = &d.devices;
-    dev.controllers.iter().try_for_each(controller)?;
+    each(&dev.controllers, controller)?;
     if d.features.ps2.as_ref().is_some_and(|s| !s.on())
         && dev.inputs.iter().any(|i| i.bus == Some(InputBus::Ps2))
     {
         return unsupported("ps2 bus inputs require the ps2 feature not to be disabled");
     }
-    for shmem in &dev.shmems {
+    each(&dev.shmems, |shmem| {
         if shmem.msi.is_some() && shmem.server.is_none() {
             return xml("msi option is only supported with a server");
         }
-    }
-    for iommu in &dev.iommus {
+        Ok(())
+    })?;
+    each(&dev.iommus, |iommu| {
         if iommu.model == IommuModel::Virtio && iommu.driver != IommuDriver::default() {
             return xml("iommu model 'virtio' doesn't support additional attributes");
         }
-    }
+        Ok(())
+    })?;
     for io in dev.audios.iter().flat_map(|a| [&a.input, &a.output]) {
         audio(io)?;
     }
-    for fs in &dev.filesystems {
+    each(&dev.filesystems, |fs| {
         let dir = match &fs.source {
             FsSource::Mount(m) => m.dir.as_deref().or(m.socket.as_deref()),
             _ => Some(""),
@@ -46,11 +50,12 @@ pub(super) fn each(d: &Domain) -> Result<()> {
             (None, dir) => return fail(Code::NoTarget, dir.unwrap_or_default()),
             _ => {}
         }
-    }
+        Ok(())
+    })?;
     if dev.pstore.as_ref().is_some_and(|p| p.size.is_some_and(|s| s.kib == 0)) {
         return xml("invalid size of ACPI ERST pstore device");
     }
-    dev.memories.iter().try_for_each(memory)
+    each(&dev.memories, memory)
 }
 
 /// Devices of which there are too many, or that name others that are not there.
@@ -108,7 +113,8 @@ pub(super) fn while_reading(d: &Domain) -> Result<()> {
     let usb: Vec<_> = dev.controllers.iter().filter(|c| c.kind == ControllerKind::Usb).collect();
     let none = usb.iter().any(|c| c.model.as_deref() == Some("none"));
     if none && usb.len() > 1 {
-        return detail("Can't add another USB controller: USB is disabled for this domain");
+        let read = usb.last().map(|c| c.info.place).unwrap_or_default();
+        return detail("Can't add another USB controller: USB is disabled for this domain").at(read);
     }
     let part = |c: &Controller| {
         c.info.master_startport.is_some() || c.model.as_deref().is_some_and(|m| m.starts_with("ich9-uhci"))
@@ -117,11 +123,12 @@ pub(super) fn while_reading(d: &Domain) -> Result<()> {
     for one in usb.iter().filter(|c| part(c)) {
         let leads = |c: &Controller| !part(c) && (c.index == one.index || one.index.is_none());
         if !usb.iter().any(|c| leads(c)) {
-            return detail("No master USB controller specified");
+            return detail("No master USB controller specified").at(one.info.place);
         }
     }
     if none && !dev.hubs.is_empty() {
-        return unsupported("Can't add USB hub: USB is disabled for this domain");
+        return unsupported("Can't add USB hub: USB is disabled for this domain")
+            .within("/domain/devices/hub");
     }
     if none && dev.inputs.iter().any(|i| i.bus == Some(InputBus::Usb)) {
         return unsupported("Can't add USB input device. USB bus is disabled");

@@ -3,20 +3,21 @@
 use std::collections::BTreeMap;
 
 use virt_error::{Code, Result};
+use virt_xml::At;
 
 use super::super::Domain;
 use super::super::address::Address;
 use super::super::disk::{Disk, DiskBus, DiskDevice, ErrorPolicy, IoTune, VirtioModel};
-use super::super::info::VirtioOptions;
+use super::super::info::{VirtioOptions, each};
 use super::super::source::{DiskSource, NetworkImage, NetworkProtocol, StartupPolicy};
 use super::{fail, internal, twice, unsupported, xml};
 
 /// Each disk by itself.
-pub(super) fn each(d: &Domain) -> Result<()> {
+pub(super) fn singly(d: &Domain) -> Result<()> {
     if let Some(group) = twice(d.throttlegroups.groups.iter().filter_map(|g| g.group_name.as_deref())) {
         return xml(format!("duplicate group name '{group}' found"));
     }
-    d.devices.disks.iter().try_for_each(|disk| one(d, disk))
+    each(&d.devices.disks, |disk| one(d, disk))
 }
 
 /// Names, places and numbers that are there twice.
@@ -26,7 +27,9 @@ pub(super) fn together(d: &Domain) -> Result<()> {
         let mut twins =
             disks.iter().filter(|d| self::name(d) == name).map(|d| d.source.path().unwrap_or("(null)"));
         let (a, b) = (twins.next().unwrap_or_default(), twins.next().unwrap_or_default());
-        return xml(format!("target '{name}' duplicated for disk sources '{a}' and '{b}'"));
+        let second = disks.iter().filter(|d| self::name(d) == name).nth(1).map(|d| d.info.place);
+        return xml(format!("target '{name}' duplicated for disk sources '{a}' and '{b}'"))
+            .at(second.unwrap_or_default());
     }
     let mut places = BTreeMap::new();
     for disk in disks {
@@ -36,7 +39,8 @@ pub(super) fn together(d: &Domain) -> Result<()> {
             return unsupported(format!(
                 "Found duplicate drive address for disk with target name '{first}' controller='{}' bus='{}' target='{}' unit='{}'",
                 a.controller, a.bus, a.target, a.unit
-            ));
+            ))
+            .at(disk.info.place);
         }
     }
     match twice(disks.iter().filter_map(|d| d.wwn.as_deref())) {

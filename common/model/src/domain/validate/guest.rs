@@ -1,6 +1,7 @@
 //! Boot, CPU, NUMA, memory backing, labels and what the guest reads of its make.
 
 use virt_error::{Code, Domain as From, Error, Result};
+use virt_xml::{At, Place};
 
 use super::super::Domain;
 use super::super::os::{AcpiTableKind, Firmware, LoaderKind, Os};
@@ -10,51 +11,51 @@ use super::super::vcpu::NumaMode;
 use super::{detail, internal, twice, unsupported, xml};
 
 pub(super) fn check(d: &Domain) -> Result<()> {
-    firmware(&d.os)?;
-    cpu(d)?;
-    numatune(d)?;
-    hugepages(d)?;
+    firmware(&d.os).within("/domain/os")?;
+    cpu(d).within("/domain/cpu/numa")?;
+    numatune(d).within("/domain/numatune")?;
+    hugepages(d).within("/domain/memoryBacking/hugepages")?;
     for info in &d.sysinfo {
         if let Sysinfo::Smbios(s) = info {
-            smbios(d, s)?;
+            smbios(d, s).within("/domain/sysinfo")?;
         }
     }
     let map = &d.idmap;
     if map.uids.is_empty() != map.gids.is_empty() {
-        return unsupported("uid and gid should be mapped both");
+        return unsupported("uid and gid should be mapped both").within("/domain/idmap");
     }
     Ok(())
 }
 
 /// What clashes within one element.
 pub(super) fn while_reading(d: &Domain) -> Result<()> {
-    for boot in boot_orders(d) {
-        loadparm(boot)?;
+    for (boot, place) in boot_orders(d) {
+        loadparm(boot).at(place)?;
     }
     if let Some(kind) = twice(d.os.acpi.tables.iter().map(|t| t.kind).filter(|k| *k != AcpiTableKind::Raw)) {
-        return xml(format!("ACPI table type '{kind}' may only appear once"));
+        return xml(format!("ACPI table type '{kind}' may only appear once")).within("/domain/os/acpi");
     }
     if let Some(cpu) = &d.cpu
         && let Some(name) = twice(cpu.features.iter().filter_map(|f| f.name.as_deref()))
     {
         let text = format!("CPU feature '{name}' specified more than once");
-        return Err(Error::new(Code::XmlError, From::Cpu, text));
+        return Err(Error::new(Code::XmlError, From::Cpu, text)).within("/domain/cpu");
     }
     if let Some(model) = twice(d.seclabels.iter().filter_map(|l| l.model.as_deref())) {
-        return detail(format!("seclabel for model {model} is already provided"));
+        return detail(format!("seclabel for model {model} is already provided")).within("/domain/seclabel");
     }
     if let Some(event) = twice(d.perf.events.iter().map(|e| e.name)) {
-        return xml(format!("perf event '{event}' was already specified"));
+        return xml(format!("perf event '{event}' was already specified")).within("/domain/perf");
     }
     Ok(())
 }
 
-fn boot_orders(d: &Domain) -> impl Iterator<Item = &str> {
+fn boot_orders(d: &Domain) -> impl Iterator<Item = (&str, Place)> {
     let dev = &d.devices;
     let infos = dev.disks.iter().map(|x| &x.info).chain(dev.interfaces.iter().map(|x| &x.info));
     let infos =
         infos.chain(dev.hostdevs.iter().map(|x| &x.info)).chain(dev.redirdevs.iter().map(|x| &x.info));
-    infos.filter_map(|i| i.boot.as_ref()).filter_map(|b| b.loadparm.as_deref())
+    infos.filter_map(|i| Some((i.boot.as_ref()?.loadparm.as_deref()?, i.place)))
 }
 
 fn loadparm(parm: &str) -> Result<()> {

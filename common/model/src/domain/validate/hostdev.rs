@@ -5,11 +5,12 @@ use virt_error::{Code, Domain as From, Error, Result};
 use super::super::Domain;
 use super::super::address::Address;
 use super::super::hostdev::{Hostdev, HostdevModel, HostdevSource, ScsiProtocol};
+use super::super::info::each;
 use super::{unsupported, xml};
 
 /// Settings that only some kinds have.
 pub(super) fn while_reading(d: &Domain) -> Result<()> {
-    for h in &d.devices.hostdevs {
+    each(&d.devices.hostdevs, |h| {
         let scsi = matches!(h.source, HostdevSource::Scsi(_));
         if h.sgio.is_some() && !scsi {
             return xml("sgio is only supported for scsi host device");
@@ -17,13 +18,14 @@ pub(super) fn while_reading(d: &Domain) -> Result<()> {
         if h.rawio.is_some() && !scsi {
             return xml("rawio is only supported for scsi host device");
         }
-    }
+        Ok(())
+    })?;
     Ok(())
 }
 
 /// Each device by itself.
-pub(super) fn each(d: &Domain) -> Result<()> {
-    d.devices.hostdevs.iter().try_for_each(one)
+pub(super) fn singly(d: &Domain) -> Result<()> {
+    each(&d.devices.hostdevs, one)
 }
 
 /// Devices that are handed over twice.

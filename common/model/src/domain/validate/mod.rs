@@ -12,6 +12,7 @@ mod net;
 mod tuning;
 
 use virt_error::{Code, Domain as From, Error, Result};
+use virt_xml::At;
 
 use super::Domain;
 
@@ -30,36 +31,39 @@ impl Domain {
     ///
     /// Errors as [`Domain::validate`].
     pub fn validate_devices(&self) -> Result<()> {
-        disk::each(self)?;
-        chardev::check(self)?;
-        net::check(self)?;
-        hostdev::each(self)?;
-        devices::each(self)
+        disk::singly(self).within(DEVICES)?;
+        chardev::check(self).within(DEVICES)?;
+        net::check(self).within(DEVICES)?;
+        hostdev::singly(self).within(DEVICES)?;
+        devices::singly(self).within(DEVICES)
     }
 
     /// The second half: the guest as a whole, and devices that clash with one another.
     ///
     /// Errors as [`Domain::validate`].
     pub fn validate_whole(&self) -> Result<()> {
-        disk::together(self)?;
-        hostdev::together(self)?;
-        devices::together(self)?;
-        tuning::check(self)?;
+        disk::together(self).within(DEVICES)?;
+        hostdev::together(self).within(DEVICES)?;
+        devices::together(self).within(DEVICES)?;
+        tuning::check(self).within("/domain/cputune")?;
         guest::check(self)
     }
 }
 
 /// What is refused before the rest of the document is read: groups of vcpus that share caches and bandwidth.
 pub(super) fn resource_shares(tune: &super::vcpu::CpuTune) -> Result<()> {
-    tuning::shares(tune)
+    tuning::shares(tune).within("/domain/cputune")
 }
 
 /// The same for labels, features and the rest that contradicts itself in one element.
 pub(super) fn while_reading(d: &Domain) -> Result<()> {
     guest::while_reading(d)?;
-    devices::while_reading(d)?;
-    hostdev::while_reading(d)
+    devices::while_reading(d).within(DEVICES)?;
+    hostdev::while_reading(d).within(DEVICES)
 }
+
+/// Where errors stand that know no nearer place.
+const DEVICES: &str = "/domain/devices";
 
 fn fail<T>(code: Code, text: impl Into<String>) -> Result<T> {
     Err(Error::new(code, From::Domain, text))

@@ -3,12 +3,13 @@
 use virt_error::{Code, Result};
 
 use super::super::Domain;
+use super::super::info::each;
 use super::super::interface::{Interface, NetBackendKind, NetSource, TeamingKind};
 use super::super::net::VirtualPort;
 use super::{detail, fail, unsupported, xml};
 
 pub(super) fn check(d: &Domain) -> Result<()> {
-    d.devices.interfaces.iter().try_for_each(one)
+    each(&d.devices.interfaces, one)
 }
 
 fn one(card: &Interface) -> Result<()> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use virt_error::{Code, Domain as From, Error, Result};
+use virt_xml::At;
 
 use super::super::Domain;
 use super::super::vcpu::{CacheTune, CacheType, CpuTune, MemoryTune};
@@ -43,11 +44,13 @@ pub(super) fn check(d: &Domain) -> Result<()> {
     }
     for device in &d.blkiotune.devices {
         if device.path.is_none() {
-            return unsupported("missing per-device path");
+            return unsupported("missing per-device path").within("/domain/blkiotune/device");
         }
     }
     match twice(d.blkiotune.devices.iter().filter_map(|x| x.path.as_deref())) {
-        Some(path) => unsupported(format!("duplicate blkio device path '{path}'")),
+        Some(path) => {
+            unsupported(format!("duplicate blkio device path '{path}'")).within("/domain/blkiotune")
+        }
         None => Ok(()),
     }
 }
