@@ -212,3 +212,57 @@ async fn starts_and_destroys_are_quick() {
     println!("start {:?}, destroy {:?} (medians)", up[4], down[4]);
     let _ = START;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_meets_the_end_of_its_guest_says_that_it_does_not_run() {
+    if !has_qemu() {
+        return;
+    }
+    let host = Host::new();
+    let guest = host.define("vm1", "", "");
+    host.start(&guest, Start::default()).await.expect("starts");
+    let spec = Spec::new("memory", Class::Modify);
+    let met = guest.work(spec, |w| {
+        Box::pin(async move {
+            let process = w.run()?.process.clone();
+            process.signal(Signal::KILL).expect("killed");
+            // Long enough that the command is on its way when the connection ends, or comes too late.
+            while process.is_alive() {
+                tokio::task::yield_now().await;
+            }
+            virtqemud::live::iothreads::add(w, 3).await
+        })
+    });
+    let e = met.await.expect_err("gone");
+    assert_eq!(e.message(), "Requested operation is not valid: domain is not running", "{e:?}");
+    until("shut off", || guest.published().value.state.kind() == Kind::Shutoff).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reboot_ends_the_guest_where_its_document_says_so() {
+    use virt_model::domain::tuning::LifecycleAction;
+    use virtqemud::config::lifecycle::Event;
+    if !has_qemu() {
+        return;
+    }
+    let host = Host::new();
+    let guest = host.define("vm1", "", "<on_reboot>destroy</on_reboot>");
+    host.start(&guest, Start::default()).await.expect("starts");
+    guest.work(CHANGE, |w| Box::pin(w.reset())).await.expect("reset");
+    until("shut off", || guest.published().value.state == State::Shutoff(Shutoff::Shutdown)).await;
+    assert_eq!(
+        host.events.take(),
+        ["1 lifecycle 4 0", "1 lifecycle 2 0", "1 lifecycle 6 2", "1 lifecycle 5 0"]
+    );
+    host.start(&guest, Start::default()).await.expect("starts again");
+    let change = |action| {
+        guest.work(CHANGE, move |w| Box::pin(virtqemud::live::lifecycle::set(w, Event::Reboot, action)))
+    };
+    change(LifecycleAction::Restart).await.expect("changed while it runs");
+    guest.work(CHANGE, |w| Box::pin(w.reset())).await.expect("reset");
+    until("a reboot is told", || host.events.all().iter().any(|e| e == "2 reboot")).await;
+    assert_eq!(guest.published().value.state.kind(), Kind::Running);
+    change(LifecycleAction::Destroy).await.expect("changed while it runs");
+    guest.work(CHANGE, |w| Box::pin(w.reset())).await.expect("reset");
+    until("shut off", || guest.published().value.state.kind() == Kind::Shutoff).await;
+}

@@ -26,7 +26,7 @@ pub struct Launched {
 ///
 /// Errors: those of running the launcher; a [`crate::Failure`] inside the error says that a step failed.
 pub fn launch(launcher: &Path, request: &Request, fds: Vec<OwnedFd>) -> io::Result<Launched> {
-    if fds.len() != request.keep.len() {
+    if fds.len() != request.descriptors() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "one number for each descriptor"));
     }
     let (ours, theirs) = UnixStream::pair()?;

@@ -23,12 +23,22 @@ pub struct Request {
     pub cgroups: Vec<PathBuf>,
     /// How the sent descriptors are numbered in the process, in the order they are sent.
     pub keep: Vec<Keep>,
+    /// One more descriptor comes last, which the launcher holds until it ends and the process never gets: a lock, by
+    /// which a restarted daemon knows that a start is still under way.
+    pub lock: bool,
     /// Standard output and error are appended to this file; unset: they are discarded.
     pub log: Option<PathBuf>,
     /// Written with the process's number, without a line end.
     pub pid_file: Option<PathBuf>,
     /// Take every capability away from a process that stays root.
     pub drop_capabilities: bool,
+}
+
+impl Request {
+    /// How many descriptors come along.
+    pub fn descriptors(&self) -> usize {
+        self.keep.len() + usize::from(self.lock)
+    }
 }
 
 /// Numeric identity of the process.

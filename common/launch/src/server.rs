@@ -28,18 +28,25 @@ pub fn close_inherited() {
 
 /// Serves the one request of the socket on standard input.
 pub fn serve(socket: &UnixStream) -> io::Result<()> {
-    let outcome = match transfer::receive::<Request>(socket) {
-        Ok((request, fds)) => start(&request, fds),
-        Err(e) => Err(failure(Step::Request, e, "")),
+    let (outcome, lock) = match transfer::receive::<Request>(socket) {
+        Ok((request, mut fds)) => {
+            let locked = request.lock && fds.len() == request.descriptors();
+            let lock = locked.then(|| fds.pop()).flatten();
+            (start(&request, fds), lock)
+        }
+        Err(e) => (Err(failure(Step::Request, e, "")), None),
     };
-    match outcome {
+    let answered = match outcome {
         Ok((child, pidfd)) => {
             let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
             // If the daemon went away, the guest must not run unknown to anybody.
             transfer::send(socket, &Outcome::Started { pid }, &[pidfd]).inspect_err(|_| end(child))
         }
         Err(failure) => transfer::send(socket, &Outcome::Failed(failure), &[]),
-    }
+    };
+    // Held until nothing can happen any more.
+    drop(lock);
+    answered
 }
 
 fn end(mut child: Child) {

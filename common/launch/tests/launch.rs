@@ -178,3 +178,20 @@ fn a_start_costs_little() {
     println!("one launch and its end: {each:?}");
     assert!(each < Duration::from_millis(100), "{each:?}");
 }
+
+#[test]
+fn a_lock_is_held_until_the_launcher_ends_and_not_by_the_process() {
+    use rustix::fs::{FlockOperation, flock};
+    let dir = tempfile::tempdir().expect("a folder");
+    let open = || std::fs::File::open(dir.path()).expect("the folder");
+    let locked = open();
+    flock(&locked, FlockOperation::NonBlockingLockExclusive).expect("locked");
+    let request = Request { lock: true, ..shell("exec sleep 60") };
+    let launched = launch(&launcher(), &request, vec![locked.into()]).expect("starts");
+    let taken = flock(open(), FlockOperation::NonBlockingLockExclusive);
+    let pid = rustix::process::Pid::from_raw(launched.pid).expect("a number");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
+    taken.expect("free while the process runs");
+    let missing = Request { lock: true, ..shell("true") };
+    assert!(launch(&launcher(), &missing, Vec::new()).is_err());
+}

@@ -3,10 +3,12 @@
 use virt_api::domain::v1alpha1::*;
 use virt_consts::*;
 use virt_error::{Domain as From, Result};
+use virt_object::owner::{Class, Spec};
 
-use super::check::{affect, affect_flags, flags, flags_of, live_unsupported, reads};
+use super::check::{affect, affect_flags, flags, flags_of, reads};
 use crate::config::{lifecycle, metadata};
 use crate::definitions::{Announce, Completion, Definitions};
+use crate::live;
 
 const AFFECT: u32 = VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG;
 
@@ -51,7 +53,7 @@ pub async fn set_metadata(definitions: &Definitions, request: SetMetadataRequest
 /// `DomainService.SetLifecycleAction`.
 ///
 /// # Errors
-/// As [`lifecycle::read`] and [`Definitions::change`].
+/// As [`lifecycle::read`], [`lifecycle::set`] and [`Definitions::change`].
 pub async fn set_lifecycle_action(
     definitions: &Definitions,
     request: SetLifecycleActionRequest,
@@ -60,17 +62,17 @@ pub async fn set_lifecycle_action(
     let guest = definitions.driver().find(request.domain.as_ref())?;
     let (event, action) = lifecycle::read(request.r#type, request.action)?;
     let affect = affect(&guest.published().value, request.flags)?;
-    if affect.live && event == lifecycle::Event::Reboot {
-        // QEMU has to be told what a reboot does.
-        return Err(live_unsupported("virDomainSetLifecycleAction"));
+    let published = guest.published();
+    if let Some(config) = published.value.config.as_ref().filter(|_| affect.config) {
+        // Before the running guest is told.
+        lifecycle::set(&mut (**config).clone(), event, action)?;
     }
-    let edit = move |d: &mut virt_model::domain::Domain| {
-        lifecycle::set(d, event, action);
-        Ok(())
-    };
     if affect.live {
-        definitions.change_live(&guest, "lifecycle action", affect.config, Announce::Nothing, edit).await?;
-    } else {
+        let spec = Spec::new("lifecycle action", Class::Modify);
+        guest.work(spec, move |w| Box::pin(live::lifecycle::set(w, event, action))).await?;
+    }
+    if affect.config {
+        let edit = move |d: &mut virt_model::domain::Domain| lifecycle::set(d, event, action);
         definitions.change(&guest, "lifecycle action", Completion::Keep, Announce::Nothing, edit).await?;
     }
     Ok(Empty {})

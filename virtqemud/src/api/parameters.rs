@@ -126,7 +126,7 @@ pub async fn get(definitions: &Definitions, request: &GetParametersRequest) -> R
                 let disk = &document.devices.disks[params::block::find(&document, &request.device)?];
                 let live = published.value.live.as_ref().is_some_and(|l| Arc::ptr_eq(l, &document));
                 let applied = match guest.shared().answering_monitor().filter(|_| live) {
-                    Some(monitor) => throttle::get(&monitor, disk).await?,
+                    Some(monitor) => guest.told(throttle::get(&monitor, disk).await).await?,
                     None => None,
                 };
                 params::block::get(applied.as_ref().unwrap_or(&disk.iotune))

@@ -140,7 +140,8 @@ impl StatsApi {
         };
         let monitor = guest.shared().answering_monitor().ok_or_else(late)?;
         let blocks = monitor.run_untyped("query-block", &serde_json::Value::Null);
-        let blocks = tokio::time::timeout(stats::DEADLINE, blocks).await.map_err(|_| late())??;
+        let blocks = tokio::time::timeout(stats::DEADLINE, blocks).await.map_err(|_| late())?;
+        let blocks = guest.told(blocks.map_err(Error::from)).await?;
         let disks = &live.devices.disks;
         let count = u32::try_from(disks.len()).unwrap_or(u32::MAX);
         Ok(DiskErrorsResponse { errors: block::errors(&blocks, disks), disks: count })

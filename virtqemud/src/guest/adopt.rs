@@ -15,6 +15,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use uuid::Uuid;
 use virt_consts::*;
 use virt_error::{Domain as From, Error, Result};
@@ -22,10 +24,11 @@ use virt_host::process::Process;
 use virt_model::domain::graphics::Graphics;
 use virt_object::blocking;
 use virt_object::owner::{Class, Spec};
+use virt_object::store::load_whole;
 
 use super::plan::files;
 use super::start::fill_ports;
-use super::state::{Crashed, Kind, Paused, Running, Shutdown, Shutoff, State};
+use super::state::{Crashed, Kind, Running, Shutdown, Shutoff, State};
 use super::status::{self, Status};
 use super::work::{Held, Run, Work};
 use super::{Guest, Published, watch};
@@ -36,13 +39,15 @@ use crate::process::ended::ends_within;
 use crate::process::paths::RunPaths;
 use crate::process::ports::Port;
 use crate::process::stage::group_name;
-use crate::process::{kill, sockets};
+use crate::process::{kill, sockets, starting};
 use crate::qmp::Client;
 use crate::qmp::commands::{QueryChardev, QueryCpusFast, QueryStatus};
 
 const ADOPT: Spec = Spec::new("reconnect", Class::Lifecycle);
 /// How long one try to reach a monitor takes at most.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the first call waits for what ended guests left.
+const CLEANING: Duration = Duration::from_secs(10);
 
 /// A status file with what lives of it.
 struct Found {
@@ -60,32 +65,45 @@ struct Found {
 pub async fn all(driver: &Arc<Driver>) -> Result<usize> {
     let reader = driver.clone();
     let found = blocking::run(move || read_all(&reader)).await?;
-    let mut running = 0;
+    let (mut running, mut ending) = (0, Vec::new());
     for one in found {
         match adopt(driver, one).await {
-            Ok(true) => running += 1,
-            Ok(false) => {}
+            Ok((true, _)) => running += 1,
+            Ok((false, settled)) => ending.push(settled),
             Err(error) => tracing::error!(?error, "a running guest cannot be adopted"),
         }
+    }
+    // What ended is not shown to anybody, unless the kernel does not let it go.
+    if timeout(CLEANING, futures_util::future::join_all(ending)).await.is_err() {
+        tracing::warn!("guests that ended are still being cleaned up");
     }
     Ok(running)
 }
 
 fn read_all(driver: &Arc<Driver>) -> Result<Vec<Found>> {
-    let folder = &driver.folders.state;
-    let failed = |e| Error::system(From::Qemu, format!("cannot read '{}'", folder.display()), e);
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.extension().is_some_and(|e| e == "xml") {
-            match read(driver, &path) {
-                Ok(one) => found.push(one),
-                Err(error) => tracing::error!(?error, file = %path.display(), "a status file cannot be used"),
-            }
-        }
-    }
+    let mut found = load_whole(&driver.folders.state, From::Qemu, |path| read(driver, path))?;
     found.sort_by_key(|f| f.id);
+    only_what_is_held(driver, &mut found);
     Ok(found)
+}
+
+/// A guest that ended, or never ran, may hold less than its document names: its start had not got so far, or its end had
+/// given some back. What its user count does not tell apart from the files of other guests is theirs.
+fn only_what_is_held(driver: &Driver, found: &mut [Found]) {
+    let all: Vec<Vec<PathBuf>> = found.iter().map(|f| files(&f.status.domain)).collect();
+    for (at, one) in found.iter_mut().enumerate().filter(|(_, f)| f.process.is_none() || is_half(&f.status)) {
+        let others = |path: &Path| {
+            let naming =
+                all.iter().enumerate().filter(|(n, files)| *n != at && files.iter().any(|f| f == path));
+            u32::try_from(naming.count()).unwrap_or(u32::MAX)
+        };
+        one.held.given.retain(|path| others(path) == 0 || driver.dac.users(path) > others(path));
+    }
+}
+
+/// A start that had not got to its end.
+fn is_half(status: &Status) -> bool {
+    status.pid == 0 || status.state == "paused" && status.reason.as_deref() == Some("starting up")
 }
 
 fn read(driver: &Arc<Driver>, path: &Path) -> Result<Found> {
@@ -100,6 +118,9 @@ fn read(driver: &Arc<Driver>, path: &Path) -> Result<Found> {
     let mut paths = driver.folders.run(id, &name)?;
     paths.status = path.to_path_buf();
     override_paths(&mut paths, &status);
+    if status.pid == 0 && !starting::is_over(&paths.lib) {
+        tracing::warn!(name, "a start that a dead daemon began does not come to its end");
+    }
     let process = process(&status, &paths);
     let partition = driver.partition.as_deref().unwrap_or_default();
     let group = driver.cgroups.locate(partition, &group_name(id, &name));
@@ -167,8 +188,8 @@ fn mark_ports(driver: &Arc<Driver>, status: &Status) -> Vec<Port> {
     used.filter_map(|p| driver.display_ports.mark(p)).collect()
 }
 
-/// True: it runs.
-async fn adopt(driver: &Arc<Driver>, found: Found) -> Result<bool> {
+/// True: it runs. The task ends when the guest's monitor is reached, or what is left of it is gone.
+async fn adopt(driver: &Arc<Driver>, found: Found) -> Result<(bool, JoinHandle<()>)> {
     let Found { status, uuid, name, id, process, held } = found;
     driver.ids.raise_above(id)?;
     let guest = match driver.guests.by_uuid(&uuid) {
@@ -179,7 +200,7 @@ async fn adopt(driver: &Arc<Driver>, found: Found) -> Result<bool> {
         }
     };
     let state = status.state()?;
-    let half = status.pid == 0 || state == State::Paused(Paused::StartingUp);
+    let half = is_half(&status);
     let live = Arc::new(status.domain.clone());
     let pid = process.as_ref().map(Process::pid);
     let lives = process.is_some();
@@ -209,7 +230,7 @@ async fn adopt(driver: &Arc<Driver>, found: Found) -> Result<bool> {
     });
     // The first poll puts the job into the mailbox: before any client can ask for something that needs the monitor.
     let first = futures_util::poll!(&mut settled);
-    runtime.spawn(async move {
+    let task = runtime.spawn(async move {
         let settled = match first {
             Poll::Ready(settled) => settled,
             Poll::Pending => settled.await,
@@ -220,7 +241,7 @@ async fn adopt(driver: &Arc<Driver>, found: Found) -> Result<bool> {
             Err(error) => tracing::error!(?error, name, "adopting a guest"),
         }
     });
-    Ok(lives && !half)
+    Ok((lives && !half, task))
 }
 
 fn known_taint(flag: &str) -> Option<&'static str> {

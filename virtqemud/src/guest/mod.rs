@@ -85,9 +85,24 @@ impl Guest {
                     let error = gone(work);
                     return Box::pin(async move { Err(error) });
                 }
-                job(work)
+                // A guest that is being started tells what became of its start.
+                let shared = work.run.as_ref().map(|_| work.shared.clone());
+                Box::pin(async move {
+                    let done = job(work).await;
+                    match shared {
+                        Some(shared) => shared.explain(done).await,
+                        None => done,
+                    }
+                })
             })
             .await
+    }
+
+    /// Passes on what was asked of QEMU beside the jobs.
+    ///
+    /// Errors: "domain is not running" where the guest ended meanwhile.
+    pub async fn told<T>(&self, answer: Result<T>) -> Result<T> {
+        self.shared().explain(answer).await
     }
 
     /// The owner, for kills and long jobs.

@@ -2,16 +2,23 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use virt_error::Result;
 use virt_host::process::Process;
 
 use super::job::Job;
+use super::not_running;
 use crate::agent::Patience;
 use crate::config::params::Param;
+use crate::process::ended::ends_within;
 use crate::process::kill::Ended;
 use crate::qmp::Client;
+
+/// How long a process may take to end after it has closed its monitor.
+const ENDING: Duration = Duration::from_secs(2);
 
 /// The live parts of a guest; empty while it does not run.
 #[derive(Default)]
@@ -54,6 +61,19 @@ impl Shared {
     pub fn answering_monitor(&self) -> Option<Client> {
         let stopped = self.process().is_some_and(|p| p.is_stopped());
         self.monitor().filter(|m| !stopped && !m.is_silent())
+    }
+
+    /// A monitor that closed under a request means that the guest has ended: then that is the answer, whatever was asked.
+    pub(super) async fn explain<T>(&self, answer: Result<T>) -> Result<T> {
+        let Err(error) = answer else { return answer };
+        if !crate::qmp::is_closed(&error) {
+            return Err(error);
+        }
+        // The monitor closes a moment before the process is known to have ended.
+        match self.process() {
+            Some(process) if !ends_within(&process, ENDING).await => Err(error),
+            _ => Err(not_running().with_source(crate::qmp::Error::Closed)),
+        }
     }
 
     /// Keeps a group's statistics.

@@ -4,12 +4,11 @@
 //! pid file then tells whether a process came to be. libvirt's file has more in it; what we do not need we neither
 //! write nor read, and our own additions are in one element of our own namespace.
 
-use std::fs;
-use std::io;
 use std::path::Path;
 
 use virt_error::{Domain as From, Error, Result};
 use virt_model::domain::Domain;
+use virt_object::store::write_whole;
 use virt_xml::{Mode, Xml};
 
 use super::state::State;
@@ -162,23 +161,15 @@ impl Status {
 
     /// Replaces the file as a whole. The folder is in memory, so nothing is flushed: only our own end matters.
     pub fn save(&self, path: &Path) -> Result<()> {
-        write(path, &self.format())
+        write_whole(path, &[self.format().as_bytes()], false)
             .map_err(|e| Error::system(From::Qemu, format!("cannot write '{}'", path.display()), e))
     }
 }
 
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut temp = path.as_os_str().to_owned();
-    temp.push(".new");
-    let mut file = fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&temp)?;
-    file.write_all(text.as_bytes())?;
-    fs::rename(&temp, path)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::super::state::Running;
     use super::*;
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use virt_api::domain::v1alpha1::watch_response::Event as Told;
 use virt_api::domain::v1alpha1::{BalloonChangeEvent, PmEvent};
 use virt_consts::*;
-use virt_error::{Code, Error, Result};
+use virt_error::{Code, Result};
 use virt_host::process::Process;
 use virt_model::domain::Domain;
 use virt_model::domain::chardev::{ChannelTarget, PortState};
@@ -22,7 +22,7 @@ use crate::driver::Driver;
 use crate::process::ended::{ended, ends_within};
 use crate::process::kill;
 use crate::qmp::commands::QueryStatus;
-use crate::qmp::{Delivery, Event, Events};
+use crate::qmp::{Delivery, Event, Events, is_closed};
 
 /// An event waits for the job before it as long as that takes.
 const NO_LIMIT: Wait = Wait::UpTo(Duration::from_secs(365 * 24 * 3600));
@@ -110,12 +110,6 @@ where
     }
 }
 
-/// Whether an error is the end of the monitor's connection.
-fn is_closed(error: &Error) -> bool {
-    let cause = std::error::Error::source(error).and_then(|s| s.downcast_ref::<crate::qmp::Error>());
-    matches!(cause, Some(crate::qmp::Error::Closed))
-}
-
 impl Work {
     /// QEMU has ended without being asked.
     async fn process_gone(&mut self) -> Result<()> {
@@ -171,7 +165,8 @@ impl Work {
         }
         self.tell_shutdown(by_guest)?;
         self.note_status();
-        self.after_shutdown(event.text("reason") == Some("guest-reset")).await
+        let rebooted = matches!(event.text("reason"), Some("guest-reset" | "host-qmp-system-reset"));
+        self.after_shutdown(rebooted).await
     }
 
     /// Does what the document wants after a power off, or after a reset that QEMU was told to stop at.

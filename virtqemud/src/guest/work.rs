@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use uuid::Uuid;
 use virt_api::domain::v1alpha1::LifecycleEvent;
@@ -21,13 +21,9 @@ use super::{Published, not_running};
 use crate::driver::Driver;
 use crate::net::Holding;
 use crate::process::dac::Given;
-use crate::process::ended::ends_within;
 use crate::process::paths::RunPaths;
 use crate::process::ports::Port;
 use crate::qmp::{Client, Command};
-
-/// How long a process may take to end after it has closed its monitor.
-const ENDING: Duration = Duration::from_secs(2);
 
 /// One guest, as its jobs see it.
 pub struct Work {
@@ -186,14 +182,10 @@ impl Work {
         }
     }
 
-    /// Runs a monitor command for a client. Errors: "domain is not running" when the process ended meanwhile.
+    /// Runs a monitor command. Errors: "domain is not running"; what QEMU says.
     pub(super) async fn tell<C: Command>(&self, command: &C) -> Result<C::Answer> {
         let run = self.run.as_ref().ok_or_else(not_running)?;
-        match run.monitor.run(command).await {
-            // The monitor closes a moment before the process is known to have ended.
-            Err(crate::qmp::Error::Closed) if ends_within(&run.process, ENDING).await => Err(not_running()),
-            answer => answer.map_err(Error::from),
-        }
+        Ok(run.monitor.run(command).await?)
     }
 
     /// Writes the status file of the run.

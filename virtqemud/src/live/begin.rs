@@ -6,7 +6,7 @@ use virt_error::{Code, Domain as From, Error, Result};
 use virt_host::cgroup::Group;
 use virt_model::domain::Domain;
 
-use super::{affinity, throttle};
+use super::{affinity, lifecycle, throttle};
 use crate::guest::Work;
 use crate::qmp::Client;
 
@@ -19,6 +19,7 @@ pub async fn begin(work: &mut Work) -> Result<()> {
     weights(&run.held.group, &run.live)?;
     affinity::begin(&run.live, run.process.pid(), &run.vcpus)?;
     let (live, monitor): (Domain, Client) = (run.live.clone(), run.monitor.clone());
+    lifecycle::begin(&live, &monitor).await?;
     throttle::begin(&live, &monitor).await
 }
 

@@ -7,6 +7,7 @@ pub mod begin;
 mod cards;
 pub mod devices;
 pub mod iothreads;
+pub mod lifecycle;
 pub mod limits;
 pub mod line;
 pub mod link;

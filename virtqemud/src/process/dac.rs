@@ -104,6 +104,12 @@ impl Dac {
         chown(path, Some(owner.uid), Some(owner.gid)).map_err(|e| security("unable to give back ", path, e))
     }
 
+    /// How many guests are known to use the file; 0 where that is not kept.
+    pub fn users(&self, path: &Path) -> u32 {
+        let _one = ATTRIBUTES.lock();
+        if self.enabled && self.remember { self.count(path).unwrap_or(0) } else { 0 }
+    }
+
     /// Counts one more user of the file. File systems without such attributes remember nothing.
     fn remember(&self, path: &Path, owner: Owner) -> io::Result<()> {
         let count = match self.count(path) {
@@ -221,6 +227,11 @@ impl Given {
             given.0.push(path.clone());
         }
         Ok(given)
+    }
+
+    /// Keeps only some of the files.
+    pub fn retain(&mut self, which: impl Fn(&Path) -> bool) {
+        self.0.retain(|path| which(path));
     }
 
     /// Gives one more file.

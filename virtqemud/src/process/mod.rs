@@ -9,3 +9,4 @@ pub mod paths;
 pub mod ports;
 pub mod sockets;
 pub mod stage;
+pub mod starting;

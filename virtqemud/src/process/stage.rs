@@ -23,7 +23,7 @@ use virt_object::undo::Undo;
 use super::dac::{Given, Owner};
 use super::paths::RunPaths;
 use super::ports::Port;
-use super::{images, log, sockets};
+use super::{images, log, sockets, starting};
 use crate::command::NetFds;
 use crate::driver::Driver;
 use crate::guest::plan::{Command, Place, files, output_files};
@@ -114,7 +114,7 @@ pub fn stage(
     let log_from = begin_log(&paths.log, &command)?;
     undo_file(undo, "pid file", paths.pid_file.clone());
     inherited.extend(card_fds);
-    let process = launch(driver, &command, &paths, &group, inherited)?;
+    let process = launch(driver, &command, &paths, &group, inherited, starting::lock(&paths.lib)?)?;
     let process = Arc::new(process);
     let kill = process.clone();
     undo.add_async("process", move || async move { super::kill::now(&kill).await });
@@ -314,6 +314,7 @@ fn launch(
     paths: &RunPaths,
     group: &Group,
     inherited: Vec<(i32, OwnedFd)>,
+    lock: OwnedFd,
 ) -> Result<Process> {
     let settings = &driver.settings;
     let limit = |resource, value: u64| (value > 0).then_some(Limit { resource, value: Some(value) });
@@ -332,11 +333,12 @@ fn launch(
         limits: limits.into_iter().flatten().collect(),
         cgroups: group.procs(),
         keep: inherited.iter().map(|(number, _)| Keep { number: *number }).collect(),
+        lock: true,
         log: Some(paths.log.clone()),
         pid_file: Some(paths.pid_file.clone()),
         drop_capabilities: settings.clear_capabilities,
     };
-    let descriptors = inherited.into_iter().map(|(_, fd)| fd).collect();
+    let descriptors = inherited.into_iter().map(|(_, fd)| fd).chain([lock]).collect();
     match virt_launch::launch(&driver.launcher, &request, descriptors) {
         Ok(launched) => Ok(Process::from_pidfd(launched.pid, launched.pidfd)),
         Err(e) => Err(launch_error(e, &driver.launcher)),

@@ -88,6 +88,12 @@ impl Error {
     }
 }
 
+/// Whether an error comes from the end of the monitor's connection.
+pub fn is_closed(error: &virt_error::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|s| s.downcast_ref::<Error>());
+    matches!(cause, Some(Error::Closed))
+}
+
 impl From<Error> for virt_error::Error {
     fn from(e: Error) -> Self {
         let text = e.to_string();

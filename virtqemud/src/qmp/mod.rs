@@ -25,7 +25,7 @@ mod tests;
 
 pub use client::{Client, Pending};
 pub use commands::Command;
-pub use error::{Error, Result};
+pub use error::{Error, Result, is_closed};
 pub use event::{Delivery, Event, Events};
 
 /// Longest accepted line, in bytes: libvirt's own limit of a reply.

@@ -17,6 +17,8 @@ const MAX_FILE: u64 = 32 * 1024 * 1024;
 const MAX_REMOVED: usize = 256;
 /// `EXT4_SUPER_MAGIC` of the kernel's public header `linux/magic.h`.
 const EXT4: i64 = 0xEF53;
+/// How the name of a document ends until it is whole.
+pub(super) const UNFINISHED: &str = ".xml.new";
 
 /// Writes a file whole: for status files and the like too. Without `durable` it survives a crash of the daemon but not
 /// a power cut, which is all that files under /run need.
@@ -34,7 +36,7 @@ pub fn write_whole(path: &Path, parts: &[&[u8]], durable: bool) -> io::Result<()
 }
 
 /// What `read` makes of every `.xml` file in `dir`: status files, at the start. One that cannot be used is logged and left
-/// alone. `domain` is for errors.
+/// alone; one that was never whole, for its writer was killed, is removed. `domain` is for errors.
 ///
 /// # Errors
 /// Code 38 when the folder cannot be read.
@@ -43,6 +45,9 @@ pub fn load_whole<T>(dir: &Path, domain: Domain, mut read: impl FnMut(&Path) -> 
     let mut all = Vec::new();
     for entry in fs::read_dir(dir).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
+        if path.to_str().is_some_and(|p| p.ends_with(UNFINISHED)) {
+            fs::remove_file(&path).map_err(unreadable)?;
+        }
         if path.extension().is_none_or(|e| e != "xml") {
             continue;
         }

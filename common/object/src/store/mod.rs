@@ -113,9 +113,11 @@ impl Store {
     ///
     /// Not synced, as the reference does not: a power cut within the file system's own commit interval brings the
     /// whole old object back, never half of it, and a removal need not wait for the disk.
+    /// The link goes last: a crash in between leaves a link to nothing, which [`Store::load`] removes, and not an object
+    /// that forgot that it is started with the host.
     pub fn remove(&self, name: &str) -> Result<()> {
-        self.remove_file(&self.autostart_path(name))?;
-        self.remove_file(&self.path(name))
+        self.remove_file(&self.path(name))?;
+        self.remove_file(&self.autostart_path(name))
     }
 
     /// Moves an object to another name with a new document; see the module's picture.
@@ -186,12 +188,13 @@ impl Store {
         for old in names.iter().filter_map(|n| n.strip_suffix(".xml.to")) {
             self.recover_rename(old)?;
         }
-        for temp in names.iter().filter(|n| n.ends_with(".xml.new")) {
+        for temp in names.iter().filter(|n| n.ends_with(file::UNFINISHED)) {
             self.remove_file(&self.dir.join(temp))?;
         }
         for stump in names.iter().filter(|n| n.ends_with(".xml")) {
             self.forget_stump(&self.dir.join(stump))?;
         }
+        self.forget_links()?;
         names.sort_unstable();
         let objects = names.iter().filter_map(|n| n.strip_suffix(".xml")).filter(|n| self.path(n).exists());
         Ok(objects.map(|name| self.load_one(name)).collect())
@@ -229,6 +232,22 @@ impl Store {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Removes autostart links of objects that are gone.
+    fn forget_links(&self) -> Result<()> {
+        let Ok(entries) = fs::read_dir(&self.autostart) else { return Ok(()) };
+        for link in entries.flatten().map(|e| e.path()) {
+            // A link to elsewhere is somebody else's.
+            let ours = fs::read_link(&link).is_ok_and(|to| {
+                to.parent() == Some(&*self.dir) && to.file_name() == link.file_name() && !to.exists()
+            });
+            if ours {
+                tracing::info!(link = %link.display(), "removing the autostart link of nothing");
+                self.remove_file(&link)?;
+            }
+        }
+        Ok(())
     }
 
     fn recover_rename(&self, old: &str) -> Result<()> {

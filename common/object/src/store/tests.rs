@@ -152,3 +152,28 @@ fn a_full_disk_keeps_the_old_file() {
     assert!(fs::read_to_string(s.path("a")).unwrap().ends_with("<old/>"));
     assert!(!s.dir.join("a.xml.new").is_symlink());
 }
+
+#[test]
+fn a_crash_in_the_middle_of_a_removal_leaves_nothing() {
+    let (_dir, s) = store();
+    for name in ["stays", "goes"] {
+        s.save(name, "<domain/>\n").unwrap();
+        s.set_autostart(name, true).unwrap();
+    }
+    let elsewhere = s.autostart_path("other");
+    symlink("/nonexistent/other.xml", &elsewhere).unwrap();
+    fs::remove_file(s.path("goes")).unwrap();
+    assert_eq!(names(&s), ["stays"]);
+    assert!(s.autostart("stays") && !s.autostart("goes") && s.autostart("other"));
+}
+
+#[test]
+fn a_status_file_that_was_never_whole_is_removed() {
+    let (_dir, s) = store();
+    s.save("a", "<a/>").unwrap();
+    let half = s.dir.join("b.xml.new");
+    fs::write(&half, "<b").unwrap();
+    let found = load_whole(&s.dir, Domain::Qemu, |path| Ok(path.to_path_buf())).unwrap();
+    assert_eq!(found, [s.path("a")]);
+    assert!(!half.exists());
+}

@@ -4,9 +4,9 @@ use virt_error::{Code, Domain as From, Error, Result};
 use virt_xml::At;
 
 use super::{Checker, unsupported};
+use crate::config::lifecycle;
 use crate::document::types::{
-    AcpiTableKind, Firmware, LaunchSecurity, LifecycleAction, LoaderKind, Sysinfo, TickPolicy, Timer,
-    TimerName, VirtType,
+    AcpiTableKind, Firmware, LaunchSecurity, LoaderKind, Sysinfo, TickPolicy, Timer, TimerName, VirtType,
 };
 use crate::document::{machine, vcpus, xml_error};
 
@@ -22,7 +22,7 @@ impl Checker<'_> {
         }
         self.launch_security().within("/domain/launchSecurity")?;
         self.boot().within("/domain/os")?;
-        self.lifecycle().within("/domain/on_reboot")?;
+        lifecycle::check(self.def).within("/domain/on_reboot")?;
         Ok(())
     }
 
@@ -76,29 +76,6 @@ impl Checker<'_> {
             if fw.entries.iter().any(|e| !e.name.as_deref().is_some_and(named)) {
                 return Err(unsupported("Invalid firmware name")).within("/domain/sysinfo");
             }
-        }
-        Ok(())
-    }
-
-    /// What QEMU guests can do when they end.
-    fn lifecycle(&self) -> Result<()> {
-        use LifecycleAction as A;
-        let d = self.def;
-        let (off, reboot) = (d.on_poweroff, d.on_reboot);
-        if [off, reboot].contains(&Some(A::Preserve)) {
-            return Err(unsupported(
-                "qemu driver doesn't support the 'preserve' action for 'on_reboot'/'on_poweroff'",
-            ));
-        }
-        if [off, reboot, d.on_crash].contains(&Some(A::RenameRestart)) {
-            return Err(unsupported(
-                "qemu driver doesn't support the 'rename-restart' action for 'on_reboot'/'on_poweroff'/'on_crash'",
-            ));
-        }
-        if reboot == Some(A::Destroy) && off == Some(A::Restart) {
-            return Err(unsupported(
-                "qemu driver doesn't support 'onReboot' set to 'destroy and 'onPoweroff' set to 'reboot'",
-            ));
         }
         Ok(())
     }
