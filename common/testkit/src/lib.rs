@@ -8,6 +8,7 @@
     reason = "a failure in here is a failed test"
 )]
 
+pub mod bed;
 pub mod host;
 pub mod hostile;
 pub mod wait;
