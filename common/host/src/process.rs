@@ -43,7 +43,7 @@ impl Process {
 
     /// Whether a signal or a debugger has stopped it: it does nothing until somebody lets it go on.
     pub fn is_stopped(&self) -> bool {
-        self.stat().is_ok_and(|s| matches!(s.state, 'T' | 't'))
+        self.stat().is_ok_and(|s| s.is_stopped())
     }
 
     /// What the kernel tells about it.
@@ -83,6 +83,13 @@ pub struct Stat {
     pub processor: u32,
     /// Resident memory, pages.
     pub resident_pages: u64,
+}
+
+impl Stat {
+    /// Whether a signal or a debugger has stopped it.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.state, 'T' | 't')
+    }
 }
 
 /// Reads /proc/PID/stat.

@@ -8,7 +8,7 @@ use virt_object::owner::{Class, Spec};
 use super::check::flags;
 use crate::agent::{self, Patience};
 use crate::driver::Driver;
-use crate::guest::not_running;
+use crate::guest::{CUSTOM_MONITOR, not_running};
 use crate::qmp;
 use crate::qmp::commands::HumanMonitorCommand;
 
@@ -50,7 +50,7 @@ pub async fn monitor(driver: &Driver, request: MonitorCommandRequest) -> Result<
         .work(Spec::new("monitor command", Class::Modify), move |work| {
             Box::pin(async move {
                 let monitor = work.monitor()?;
-                work.taint("custom-monitor");
+                work.taint(CUSTOM_MONITOR);
                 if human {
                     return Ok(monitor.run(&HumanMonitorCommand { command_line: command }).await?);
                 }

@@ -10,7 +10,7 @@ use virt_object::registry::Snapshot;
 use super::check::flags;
 use crate::driver::Driver;
 use crate::guest::state::Kind;
-use crate::guest::{Guest, Published, not_running};
+use crate::guest::{CUSTOM_MONITOR, Guest, Published, not_running};
 
 /// Groups of filter bits: of each group, one of the bits given must fit.
 const GROUPS: &[&[u32]] = &[
@@ -240,7 +240,7 @@ pub fn get_messages(driver: &Driver, request: GetMessagesRequest) -> Result<GetM
 
 fn taint_text(taint: &str) -> &str {
     match taint {
-        "custom-monitor" => "custom control monitor commands issued",
+        CUSTOM_MONITOR => "custom control monitor commands issued",
         "custom-ga-command" => "custom guest agent control commands issued",
         other => other,
     }

@@ -1,6 +1,7 @@
 //! Statistics.
 
-use futures_util::StreamExt;
+use std::sync::Arc;
+
 use tonic::{Request, Response, Status};
 use virt_api::domain::v1alpha1::domain_stats_service_server::DomainStatsService;
 use virt_api::domain::v1alpha1::*;
@@ -16,7 +17,7 @@ use super::{lookup, parameters};
 use crate::config::params::{Param, Value};
 use crate::definitions::Definitions;
 use crate::guest::{Guest, not_running};
-use crate::stats::{self, balloon, block};
+use crate::stats::{self, Sample, Wanted, balloon, block};
 
 /// The filter bits of lists that statistics take too: activity, persistence, state.
 const FILTER: u32 = VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE
@@ -27,8 +28,6 @@ const FILTER: u32 = VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE
     | VIR_CONNECT_GET_ALL_DOMAINS_STATS_PAUSED
     | VIR_CONNECT_GET_ALL_DOMAINS_STATS_SHUTOFF
     | VIR_CONNECT_GET_ALL_DOMAINS_STATS_OTHER;
-/// How many guests are asked at the same time.
-const AT_ONCE: usize = 64;
 
 /// Answers [`DomainStatsService`].
 #[derive(Clone)]
@@ -62,13 +61,13 @@ impl StatsApi {
         };
         let nowait = r.flags & VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT != 0;
         let chosen = guests.into_iter().filter(|g| lookup::fits(&g.published().value, filter));
-        let collect = chosen.map(|guest| async move {
-            let sample = stats::of(&guest, r.stats, nowait).await;
+        let chosen: Vec<_> = chosen.collect();
+        let samples = stats::of(chosen.clone(), Wanted { groups: r.stats, nowait }).await;
+        let record = |(guest, sample): (Arc<Guest>, Sample)| {
             let params = sample.params.into_iter().map(parameters::to_message).collect();
             DomainStatsRecord { domain: Some(guest.reference()), params, stale: sample.stale }
-        });
-        let records = futures_util::stream::iter(collect).buffered(AT_ONCE).collect().await;
-        Ok(GetAllStatsResponse { records })
+        };
+        Ok(GetAllStatsResponse { records: chosen.into_iter().zip(samples).map(record).collect() })
     }
 
     async fn block_info(&self, r: DeviceStatsRequest) -> Result<BlockInfoResponse> {
@@ -169,10 +168,13 @@ impl StatsApi {
             return Err(not_running());
         }
         let command = serde_json::json!({"calc-time": r.seconds, "mode": mode});
+        let shared = guest.shared().clone();
         guest
             .work(Spec::new("dirty rate", Class::Modify), move |work| {
                 Box::pin(async move {
-                    work.monitor()?.run_untyped("calc-dirty-rate", &command).await?;
+                    let answer = work.monitor()?.run_untyped("calc-dirty-rate", &command).await;
+                    shared.measures();
+                    answer?;
                     Ok(Empty {})
                 })
             })
@@ -187,7 +189,9 @@ impl StatsApi {
             return Err(not_running());
         }
         let monitor = guest.shared().answering_monitor().ok_or_else(late)?;
-        let figures = tokio::time::timeout(stats::DEADLINE, balloon::live(&published.value, Some(&monitor)));
+        let rss = guest.shared().process().and_then(|p| p.stat().ok()).map(|s| balloon::resident(&s));
+        let figures = balloon::live(&published.value, Some(&monitor), rss);
+        let figures = tokio::time::timeout(stats::DEADLINE, figures);
         let figures = figures.await.map_err(|_| late())?;
         let stats = figures.into_iter().map(|(_, tag, value)| MemoryStat { tag, value }).collect();
         Ok(MemoryStatsResponse { stats })

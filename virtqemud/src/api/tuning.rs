@@ -326,16 +326,8 @@ impl DomainTuningService for TuningApi {
                 let text = "cannot retrieve vcpu information for inactive domain";
                 return Err(Error::new(Code::OperationInvalid, From::Qemu, text));
             }
-            let late =
-                || Error::new(Code::OperationTimeout, From::Qemu, "the guest's monitor does not answer");
-            let monitor = guest.shared().answering_monitor();
-            if monitor.is_none() && guest.shared().monitor().is_some() {
-                return Err(late());
-            }
             let host = self.host_cpus().await?;
-            let published = guest.published();
-            let found = cpu::live(&published.value, monitor.as_ref());
-            let found = tokio::time::timeout(crate::stats::DEADLINE, found).await.map_err(|_| late())?;
+            let found = cpu::places(&guest.published().value).await;
             let vcpus = found.into_iter().map(|v| Vcpu {
                 number: v.number,
                 state: VIR_VCPU_RUNNING,

@@ -1,10 +1,14 @@
 //! Removing a persistent configuration.
 
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
 use virt_consts::*;
 use virt_error::Result;
 use virt_model::domain::os::Os;
 use virt_object::blocking;
 use virt_object::owner::{Class, Spec};
+use virt_object::store::Store;
 
 use super::{Definitions, invalid};
 use crate::guest::{Guest, Published};
@@ -30,17 +34,11 @@ impl Definitions {
                     let before = work.published();
                     let nvram = may_remove(&before.value, flags)?;
                     let name = before.value.name.clone();
-                    blocking::run(move || {
-                        store.remove(&name)?;
-                        // The definition is gone already: a file that stays is told, not an error.
-                        if let Some(path) = nvram
-                            && let Err(error) = std::fs::remove_file(&path)
-                        {
-                            tracing::warn!(%error, path = %path.display(), "cannot remove an NVRAM file");
-                        }
-                        Ok(())
-                    })
-                    .await?;
+                    match nvram {
+                        // Two names in our own folder, unsynced: less than the way to another thread and back.
+                        None => store.remove(&name)?,
+                        Some(path) => blocking::run(move || remove_with(&store, &name, &path, flags)).await?,
+                    }
                     if before.value.is_active() {
                         work.publish(|p| {
                             p.config = None;
@@ -57,8 +55,24 @@ impl Definitions {
     }
 }
 
-/// Checks what belongs to the domain against the flags; returns the NVRAM file to remove, if any.
-fn may_remove(published: &Published, flags: u32) -> Result<Option<std::path::PathBuf>> {
+/// Removes a definition and, if `flags` say so, its NVRAM file. Blocking: that file may be anywhere.
+fn remove_with(store: &Store, name: &str, nvram: &Path, flags: u32) -> Result<()> {
+    if nvram.exists() && flags & (VIR_DOMAIN_UNDEFINE_NVRAM | VIR_DOMAIN_UNDEFINE_KEEP_NVRAM) == 0 {
+        return Err(invalid("cannot undefine domain with nvram"));
+    }
+    store.remove(name)?;
+    // The definition is gone already: a file that stays is told, not an error.
+    if flags & VIR_DOMAIN_UNDEFINE_NVRAM != 0
+        && let Err(error) = std::fs::remove_file(nvram)
+        && error.kind() != ErrorKind::NotFound
+    {
+        tracing::warn!(%error, path = %nvram.display(), "cannot remove an NVRAM file");
+    }
+    Ok(())
+}
+
+/// Checks what belongs to the domain against the flags; returns the path of its NVRAM file, if it has one.
+fn may_remove(published: &Published, flags: u32) -> Result<Option<PathBuf>> {
     let given = |bit: u32| flags & bit != 0;
     let Some(config) = &published.config else {
         return Err(invalid("cannot undefine transient domain"));
@@ -76,18 +90,11 @@ fn may_remove(published: &Published, flags: u32) -> Result<Option<std::path::Pat
     if published.managed_save && !given(VIR_DOMAIN_UNDEFINE_MANAGED_SAVE) {
         return Err(invalid("Refusing to undefine while domain managed save image exists"));
     }
-    let nvram = nvram_path(&config.os).filter(|p| p.exists());
-    match nvram {
-        Some(_) if !given(VIR_DOMAIN_UNDEFINE_NVRAM | VIR_DOMAIN_UNDEFINE_KEEP_NVRAM) => {
-            Err(invalid("cannot undefine domain with nvram"))
-        }
-        Some(path) if given(VIR_DOMAIN_UNDEFINE_NVRAM) => Ok(Some(path)),
-        _ => Ok(None),
-    }
+    Ok(nvram_path(&config.os))
 }
 
 /// The guest's own NVRAM file on this host.
-fn nvram_path(os: &Os) -> Option<std::path::PathBuf> {
+fn nvram_path(os: &Os) -> Option<PathBuf> {
     let nvram = os.nvram.as_ref()?;
     let path = nvram.path.as_deref().or_else(|| nvram.source.as_ref()?.path());
     path.map(Into::into)

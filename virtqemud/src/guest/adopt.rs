@@ -31,7 +31,7 @@ use super::start::fill_ports;
 use super::state::{Crashed, Kind, Running, Shutdown, Shutoff, State};
 use super::status::{self, Status};
 use super::work::{Held, Run, Work};
-use super::{Guest, Published, watch};
+use super::{CUSTOM_MONITOR, Guest, Published, watch};
 use crate::driver::Driver;
 use crate::net::{Holding, replug};
 use crate::process::dac::Given;
@@ -210,6 +210,7 @@ async fn adopt(driver: &Arc<Driver>, found: Found) -> Result<(bool, JoinHandle<(
         live: Some(live),
         id: Some(id),
         pid,
+        vcpus: status.vcpus.vcpus.as_slice().into(),
         taints: status.taints.iter().filter_map(|t| known_taint(&t.flag)).collect(),
         ..old.clone()
     });
@@ -245,7 +246,7 @@ async fn adopt(driver: &Arc<Driver>, found: Found) -> Result<(bool, JoinHandle<(
 }
 
 fn known_taint(flag: &str) -> Option<&'static str> {
-    ["custom-ga-command", "custom-monitor"].into_iter().find(|t| *t == flag)
+    ["custom-ga-command", CUSTOM_MONITOR].into_iter().find(|t| *t == flag)
 }
 
 /// Whether the monitor answered.

@@ -36,7 +36,7 @@ use virt_object::registry::{Entry, Snapshot};
 
 use crate::driver::Driver;
 use shared::Shared;
-pub use snapshot::Published;
+pub use snapshot::{CUSTOM_MONITOR, Published};
 pub use work::Work;
 
 /// A guest as the registry holds it.

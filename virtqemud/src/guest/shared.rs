@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -34,6 +35,8 @@ pub struct Shared {
     job: Job,
     /// The newest statistics of each group, for when QEMU does not answer.
     statistics: Mutex<HashMap<u32, Vec<Param>>>,
+    /// How often a dirty-rate measurement was asked for, plus one; and this number when QEMU had made none.
+    measurements: (AtomicU64, AtomicU64),
 }
 
 #[derive(Default, Clone)]
@@ -84,6 +87,22 @@ impl Shared {
     /// The statistics of a group when they were last read.
     pub fn last_statistics(&self, group: u32) -> Option<Vec<Param>> {
         self.statistics.lock().get(&group).cloned()
+    }
+
+    /// A dirty-rate measurement was asked for.
+    pub fn measures(&self) {
+        self.measurements.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Names the measurements asked for until now; `None` when QEMU has told that it made none of them.
+    pub fn measurements(&self) -> Option<u64> {
+        let asked = self.measurements.0.load(Ordering::Relaxed) + 1;
+        (self.measurements.1.load(Ordering::Relaxed) != asked).then_some(asked)
+    }
+
+    /// QEMU told, asked after these measurements, that it made none.
+    pub fn never_measured(&self, asked: u64) {
+        self.measurements.1.store(asked, Ordering::Relaxed);
     }
 
     /// A process was started.
@@ -153,6 +172,7 @@ impl Shared {
         *self.alive.lock() = Alive::default();
         self.consoles.lock().clear();
         self.statistics.lock().clear();
+        self.never_measured(0);
         *self.agent_patience.lock() = None;
     }
 }

@@ -8,6 +8,10 @@ use virt_api::domain::v1alpha1 as api;
 use virt_model::domain::Domain;
 
 use super::state::{Shutoff, State};
+use super::status::Vcpu;
+
+/// The taint of a guest whose QEMU got commands that this daemon knows nothing of.
+pub const CUSTOM_MONITOR: &str = "custom-monitor";
 
 /// The published state of a guest. It never changes; a change publishes another one.
 #[derive(Debug, Clone)]
@@ -26,6 +30,8 @@ pub struct Published {
     pub id: Option<i32>,
     /// Its process while it runs.
     pub pid: Option<i32>,
+    /// Threads of its processors while it runs.
+    pub vcpus: Arc<[Vcpu]>,
     /// Started with the host.
     pub autostart: bool,
     /// Started once, with the host's next boot.
@@ -53,6 +59,7 @@ impl Published {
             live: None,
             id: None,
             pid: None,
+            vcpus: Arc::default(),
             autostart: false,
             autostart_once: false,
             updated: false,

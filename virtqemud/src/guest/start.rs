@@ -167,6 +167,7 @@ impl Work {
         self.publish(|p| {
             p.id = None;
             p.pid = None;
+            p.vcpus = Arc::default();
             p.live = None;
         });
         if self.state().is_active()

@@ -84,6 +84,7 @@ impl Work {
         self.publish(|p| {
             p.id = None;
             p.pid = None;
+            p.vcpus = Arc::default();
             p.live = None;
             p.updated = false;
         });

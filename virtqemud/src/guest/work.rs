@@ -166,8 +166,11 @@ impl Work {
     /// file that cannot be written is only logged.
     pub fn publish_live(&self) -> Result<()> {
         let Some(run) = &self.run else { return Ok(()) };
-        let live = Arc::new(run.live.clone());
-        self.publish(|p| p.live = Some(live));
+        let (live, vcpus) = (Arc::new(run.live.clone()), run.vcpus.as_slice().into());
+        self.publish(|p| {
+            p.live = Some(live);
+            p.vcpus = vcpus;
+        });
         if self.state() == State::Paused(Paused::StartingUp) {
             return self.save_status();
         }

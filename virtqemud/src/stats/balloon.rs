@@ -2,8 +2,7 @@
 
 use serde_json::{Value as Json, json};
 use virt_consts::*;
-use virt_host::files::{Files, KernelFiles};
-use virt_object::blocking;
+use virt_host::process::Stat;
 
 use super::{Rows, ask, memory_of};
 use crate::config::params::Param;
@@ -28,11 +27,11 @@ const REPORTED: &[(&str, i32, &str, bool)] = &[
 /// One figure: name in statistics, API tag, value.
 pub type Figure = (&'static str, i32, u64);
 
-/// The group of rows.
-pub(super) async fn rows(p: &Published, monitor: Option<&Client>) -> Vec<Param> {
+/// The group of rows; `rss` is the process's resident memory, KiB.
+pub(super) async fn rows(p: &Published, monitor: Option<&Client>, rss: Option<u64>) -> Vec<Param> {
     let mut rows = Rows::default();
     let (current, maximum) = memory_of(p);
-    let figures = live(p, monitor).await;
+    let figures = live(p, monitor, rss).await;
     let actual = figures.iter().find(|f| f.1 == VIR_DOMAIN_MEMORY_STAT_ACTUAL_BALLOON).map(|f| f.2);
     rows.number("balloon.current", actual.unwrap_or(current));
     rows.number("balloon.maximum", maximum);
@@ -43,23 +42,20 @@ pub(super) async fn rows(p: &Published, monitor: Option<&Client>) -> Vec<Param> 
 }
 
 /// Figures of a running guest, the balloon's actual size (KiB) first; what nobody reports is missing.
-pub async fn live(p: &Published, monitor: Option<&Client>) -> Vec<Figure> {
+pub async fn live(p: &Published, monitor: Option<&Client>, rss: Option<u64>) -> Vec<Figure> {
     let mut figures: Vec<Figure> = Vec::new();
     let document = p.live.as_deref();
     let alias = document.and_then(|d| d.devices.memballoon.as_ref()).and_then(|b| b.info.alias.as_deref());
     if let (Some(monitor), Some(alias)) = (monitor, alias) {
-        let size = ask(monitor, "query-balloon", Json::Null).await;
+        let arguments = json!({"path": format!("/machine/peripheral/{alias}"), "property": "guest-stats"});
+        let (size, told) =
+            tokio::join!(ask(monitor, "query-balloon", Json::Null), ask(monitor, "qom-get", arguments));
         if let Some(bytes) = size["actual"].as_u64() {
             figures.push(("current", VIR_DOMAIN_MEMORY_STAT_ACTUAL_BALLOON, bytes / 1024));
         }
-        let arguments = json!({"path": format!("/machine/peripheral/{alias}"), "property": "guest-stats"});
-        figures.extend(reported(&ask(monitor, "qom-get", arguments).await));
+        figures.extend(reported(&told));
     }
-    if let Some(pid) = p.pid
-        && let Ok(Some(rss)) = blocking::run(move || Ok(resident(&KernelFiles, pid))).await
-    {
-        figures.push(("rss", VIR_DOMAIN_MEMORY_STAT_RSS, rss));
-    }
+    figures.extend(rss.map(|rss| ("rss", VIR_DOMAIN_MEMORY_STAT_RSS, rss)));
     figures
 }
 
@@ -78,10 +74,9 @@ fn reported(answer: &Json) -> Vec<Figure> {
 }
 
 /// Resident memory of a process, KiB.
-pub fn resident(files: &dyn Files, pid: i32) -> Option<u64> {
-    let status = files.read(&format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
-    line.split_whitespace().next()?.parse().ok()
+pub fn resident(stat: &Stat) -> u64 {
+    let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
+    stat.resident_pages.saturating_mul(page) / 1024
 }
 
 #[cfg(test)]

@@ -103,7 +103,7 @@ pub(super) async fn rows(p: &Published, monitor: Option<&Client>) -> Vec<Param> 
     let mut rows = Rows::default();
     let disks = p.document().map(|d| d.devices.disks.clone()).unwrap_or_default();
     rows.count("block.count", disks.len());
-    let counters = match monitor {
+    let counters = match monitor.filter(|_| !disks.is_empty()) {
         Some(monitor) => Some(Counters::ask(monitor).await),
         None => None,
     };

@@ -1,35 +1,39 @@
 //! Processor time of a guest and of its vCPUs.
 
-use serde_json::Value as Json;
 use virt_host::files::{Files, KernelFiles};
-use virt_host::process;
+use virt_host::process::{self, Stat};
 use virt_object::blocking;
 
-use super::{Rows, ask, vcpus_of};
+use super::{Rows, vcpus_of};
 use crate::config::params::{Param, Value};
 use crate::guest::Published;
-use crate::qmp::Client;
+use crate::guest::status::Vcpu;
 
-/// One vCPU as the host sees it.
+/// What one vCPU's thread has used. Nanoseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Times {
+    /// On a host CPU.
+    pub time: u64,
+    /// It waited although it could run.
+    pub delay: u64,
+    /// It slept or waited, as the scheduler counts.
+    pub wait: u64,
+}
+
+/// Where one vCPU's thread runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct VcpuTime {
-    /// Its number.
+pub struct Place {
+    /// The vCPU's number.
     pub number: u32,
-    /// Its thread.
-    pub thread: i32,
     /// Nanoseconds on a host CPU.
     pub time: u64,
-    /// Nanoseconds it waited although it could run.
-    pub delay: u64,
-    /// Nanoseconds it slept or waited, as the scheduler counts.
-    pub wait: u64,
     /// The host CPU it was on last.
     pub cpu: u32,
     /// The first 1,024 host CPUs: which of them it may run on.
     pub allowed: Option<[u64; 16]>,
 }
 
-impl VcpuTime {
+impl Place {
     /// The host CPUs it may run on as a bitmap of this many bytes, lowest bit first.
     pub fn allowed_map(&self, bytes: usize) -> Vec<u8> {
         let words = self.allowed.unwrap_or_default();
@@ -40,66 +44,72 @@ impl VcpuTime {
 }
 
 /// The group of the whole guest.
-pub(super) async fn total(p: &Published) -> Vec<Param> {
+pub(super) fn total(stat: &Stat) -> Vec<Param> {
     let mut rows = Rows::default();
-    if let Some(pid) = p.pid
-        && let Ok(Some(stat)) = blocking::run(move || Ok(process::stat(pid).ok())).await
-    {
-        rows.number("cpu.time", stat.user_ns + stat.system_ns);
-        rows.number("cpu.user", stat.user_ns);
-        rows.number("cpu.system", stat.system_ns);
-    }
+    rows.number("cpu.time", stat.user_ns + stat.system_ns);
+    rows.number("cpu.user", stat.user_ns);
+    rows.number("cpu.system", stat.system_ns);
     rows.0
 }
 
 /// The group of the vCPUs.
-pub(super) async fn vcpus(p: &Published, monitor: Option<&Client>) -> Vec<Param> {
+pub(super) fn rows(p: &Published, times: &[(u32, Times)]) -> Vec<Param> {
     let mut rows = Rows::default();
     let (current, maximum) = vcpus_of(p);
     rows.count("vcpu.current", current as usize);
     rows.count("vcpu.maximum", maximum as usize);
-    for vcpu in live(p, monitor).await {
-        let name = |what: &str| format!("vcpu.{}.{what}", vcpu.number);
+    for (number, times) in times {
+        let name = |what: &str| format!("vcpu.{number}.{what}");
         rows.put(name("state"), Value::Int(virt_consts::VIR_VCPU_RUNNING));
-        rows.number(name("time"), vcpu.time);
-        rows.number(name("wait"), vcpu.wait);
-        rows.number(name("delay"), vcpu.delay);
+        rows.number(name("time"), times.time);
+        rows.number(name("wait"), times.wait);
+        rows.number(name("delay"), times.delay);
     }
     rows.0
 }
 
-/// All vCPUs of a running guest, by number; empty when it does not run or does not answer.
-pub async fn live(p: &Published, monitor: Option<&Client>) -> Vec<VcpuTime> {
-    let (Some(monitor), Some(pid)) = (monitor, p.pid) else { return Vec::new() };
-    let cpus = ask(monitor, "query-cpus-fast", Json::Null).await;
-    let threads: Vec<(u32, i32)> = cpus.as_array().into_iter().flatten().filter_map(thread).collect();
-    let read = move || {
-        let one = |(number, thread)| {
-            let stat = process::thread_stat(pid, thread).ok()?;
-            Some(vcpu_time(&KernelFiles, pid, number, thread, stat.processor))
-        };
-        Ok(threads.into_iter().filter_map(one).collect())
+/// Whether the kernel counts how long threads wait: `kernel.sched_schedstats`, which a kernel may lack.
+pub(super) fn waits_are_counted(files: &dyn Files) -> bool {
+    files.number("/proc/sys/kernel/sched_schedstats") == Some(1)
+}
+
+/// What the vCPUs have used, by number. One whose thread has ended is missing. Blocking.
+pub(super) fn times(files: &dyn Files, pid: i32, vcpus: &[Vcpu], waits: bool) -> Vec<(u32, Times)> {
+    let one = |vcpu: &Vcpu| {
+        let dir = format!("/proc/{pid}/task/{}", vcpu.pid);
+        let (time, delay) = scheduled(&files.read(&format!("{dir}/schedstat")).ok()?);
+        let sched = if waits { files.read(&format!("{dir}/sched")).ok() } else { None };
+        let wait = sched.as_deref().and_then(|s| s.lines().find(|l| l.contains("wait_sum")));
+        let wait = wait.and_then(|l| millis(l.split_once(':')?.1)).unwrap_or(0);
+        Some((vcpu.id, Times { time, delay, wait }))
     };
-    let mut found: Vec<VcpuTime> = blocking::run(read).await.unwrap_or_default();
+    let mut found: Vec<_> = vcpus.iter().filter_map(one).collect();
+    found.sort_by_key(|(number, _)| *number);
+    found
+}
+
+/// Where the vCPUs of a running guest are, by number; empty when it does not run.
+pub async fn places(p: &Published) -> Vec<Place> {
+    let (Some(pid), vcpus) = (p.pid, p.vcpus.clone()) else { return Vec::new() };
+    let read = move || Ok(vcpus.iter().filter_map(|vcpu| place(&KernelFiles, pid, *vcpu)).collect());
+    let mut found: Vec<Place> = blocking::run(read).await.unwrap_or_default();
     found.sort_by_key(|v| v.number);
     found
 }
 
-fn thread(cpu: &Json) -> Option<(u32, i32)> {
-    let number = u32::try_from(cpu["cpu-index"].as_u64()?).ok()?;
-    Some((number, i32::try_from(cpu["thread-id"].as_i64()?).ok()?))
-}
-
-fn vcpu_time(files: &dyn Files, pid: i32, number: u32, thread: i32, cpu: u32) -> VcpuTime {
-    let dir = format!("/proc/{pid}/task/{thread}");
-    let schedstat = files.read(&format!("{dir}/schedstat")).unwrap_or_default();
-    let mut values = schedstat.split_whitespace().filter_map(|v| v.parse::<u64>().ok());
-    let (time, delay) = (values.next().unwrap_or(0), values.next().unwrap_or(0));
-    let sched = files.read(&format!("{dir}/sched")).unwrap_or_default();
-    let wait = sched.lines().find(|l| l.contains("wait_sum")).and_then(|l| millis(l.split_once(':')?.1));
+fn place(files: &dyn Files, pid: i32, vcpu: Vcpu) -> Option<Place> {
+    let cpu = process::thread_stat(pid, vcpu.pid).ok()?.processor;
+    let dir = format!("/proc/{pid}/task/{}", vcpu.pid);
+    let (time, _) = scheduled(&files.read(&format!("{dir}/schedstat")).unwrap_or_default());
     let status = files.read(&format!("{dir}/status")).unwrap_or_default();
     let allowed = status.lines().find_map(|l| l.strip_prefix("Cpus_allowed_list:")).map(allowed_words);
-    VcpuTime { number, thread, time, delay, wait: wait.unwrap_or(0), cpu, allowed }
+    Some(Place { number: vcpu.id, time, cpu, allowed })
+}
+
+/// The first two figures of a schedstat file: time on a CPU, time waiting for one.
+fn scheduled(schedstat: &str) -> (u64, u64) {
+    let mut values = schedstat.split_whitespace().filter_map(|v| v.parse::<u64>().ok());
+    (values.next().unwrap_or(0), values.next().unwrap_or(0))
 }
 
 /// The list form as 1,024 bits.
@@ -126,15 +136,32 @@ mod tests {
     use virt_host::files::FixtureFiles;
 
     #[test]
-    fn a_thread_has_times_and_a_cpu() {
+    fn a_thread_has_times() {
         let files = FixtureFiles::new([
             ("/proc/7/task/9/schedstat", "1000 20 3\n"),
             ("/proc/7/task/9/sched", "CPU 0 (9, #threads: 3)\nse.statistics.wait_sum : 1.5\n"),
-            ("/proc/7/task/9/status", "Name:\tx\nCpus_allowed_list:\t0-1,65\n"),
+            ("/proc/7/task/8/schedstat", "5 6 7\n"),
         ]);
-        let vcpu = vcpu_time(&files, 7, 0, 9, 3);
-        assert_eq!((vcpu.time, vcpu.delay, vcpu.wait, vcpu.cpu), (1000, 20, 1_500_000, 3));
-        let allowed = vcpu.allowed.unwrap();
+        let vcpus = [Vcpu { id: 1, pid: 9 }, Vcpu { id: 0, pid: 8 }, Vcpu { id: 2, pid: 404 }];
+        let first = (0, Times { time: 5, delay: 6, wait: 0 });
+        let second = Times { time: 1000, delay: 20, wait: 1_500_000 };
+        assert_eq!(times(&files, 7, &vcpus, true), [first, (1, second)]);
+        assert_eq!(times(&files, 7, &vcpus, false), [first, (1, Times { wait: 0, ..second })]);
+    }
+
+    #[test]
+    fn waits_are_read_where_they_are_counted() {
+        let counted = |text: &'static str| {
+            waits_are_counted(&FixtureFiles::new([("/proc/sys/kernel/sched_schedstats", text)]))
+        };
+        assert!(counted("1\n"));
+        assert!(!counted("0\n"));
+        assert!(!waits_are_counted(&FixtureFiles::new([("/proc/uptime", "1")])));
+    }
+
+    #[test]
+    fn a_list_of_cpus_is_a_bitmap() {
+        let allowed = allowed_words("0-1,65");
         assert_eq!((allowed[0], allowed[1]), (3, 2));
     }
 }

@@ -1,19 +1,30 @@
 //! How fast a guest dirties its memory.
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use virt_consts::*;
 
 use super::{Rows, ask};
 use crate::config::params::{Param, Value};
-use crate::guest::Published;
+use crate::guest::shared::Shared;
+use crate::guest::{CUSTOM_MONITOR, Published};
 use crate::qmp::Client;
 
-/// The group of rows: the newest measurement, if QEMU made one.
-pub(super) async fn rows(p: &Published, monitor: Option<&Client>) -> Vec<Param> {
-    match monitor {
-        Some(monitor) if p.is_active() => read(&ask(monitor, "query-dirty-rate", Json::Null).await),
-        _ => Vec::new(),
-    }
+/// The group of rows: the newest measurement, if QEMU made one. A QEMU that said it never measured is not asked again
+/// until somebody asks for a measurement, or may have behind our back.
+pub(super) async fn rows(p: &Published, shared: &Shared, monitor: Option<&Client>) -> Vec<Param> {
+    let Some(monitor) = monitor.filter(|_| p.is_active()) else { return Vec::new() };
+    let unstarted = || json!({ "status": "unstarted", "start-time": 0, "calc-time": 0 });
+    let answer = match shared.measurements() {
+        None if !p.taints.contains(&CUSTOM_MONITOR) => unstarted(),
+        asked => {
+            let answer = ask(monitor, "query-dirty-rate", Json::Null).await;
+            if let (Some("unstarted"), Some(asked)) = (answer["status"].as_str(), asked) {
+                shared.never_measured(asked);
+            }
+            answer
+        }
+    };
+    read(&answer)
 }
 
 fn read(answer: &Json) -> Vec<Param> {

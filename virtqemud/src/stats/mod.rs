@@ -1,16 +1,20 @@
 //! Statistics of guests: what the host and QEMU tell of them now.
 //!
-//! Nothing here waits for a job: the monitor and the process are read beside it, each guest within [`DEADLINE`]. A guest
-//! that misses it gives what was collected before, and says so; until it answers again, nobody waits for it.
+//! Nothing here waits for a job. The host is read for all guests in one go, then each QEMU is asked for everything at
+//! once, within [`DEADLINE`]. A guest that misses it gives what was collected before, and says so; until it answers
+//! again, nobody waits for it.
 
 pub mod balloon;
 pub mod block;
 pub mod cpu;
 mod dirty;
+mod host;
 pub mod net;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use tokio::time::Instant;
 use virt_consts::*;
 
@@ -24,6 +28,8 @@ use crate::qmp::Client;
 pub const DEADLINE: Duration = Duration::from_secs(1);
 /// How long it may take when the caller does not want to wait: what a QEMU at rest needs.
 const NO_WAIT: Duration = Duration::from_millis(200);
+/// How many guests are asked at the same time.
+const AT_ONCE: usize = 64;
 
 /// The groups this driver knows.
 pub const GROUPS: u32 = VIR_DOMAIN_STATS_STATE
@@ -43,80 +49,94 @@ pub struct Sample {
     pub stale: bool,
 }
 
-/// Statistics of one guest; 0 stands for all groups. With `nowait` only what can be had at once.
-pub async fn of(guest: &Guest, groups: u32, nowait: bool) -> Sample {
-    let published = guest.published();
-    let wanted = |group: u32| groups == 0 || groups & group != 0;
-    let shared = guest.shared();
-    let monitor = shared.answering_monitor();
-    let p = &published.value;
-    let mut sample = Sample { stale: monitor.is_none() && shared.monitor().is_some(), ..Sample::default() };
-    let deadline = if nowait { NO_WAIT } else { DEADLINE };
-    let end = tokio::time::Instant::now() + deadline;
-    if wanted(VIR_DOMAIN_STATS_STATE) {
-        let (state, reason) = p.state.numbers();
-        sample.put("state.state", Value::Int(state as i32));
-        sample.put("state.reason", Value::Int(reason));
-    }
-    if wanted(VIR_DOMAIN_STATS_CPU_TOTAL) {
-        sample.within(end, shared, VIR_DOMAIN_STATS_CPU_TOTAL, cpu::total(p)).await;
-    }
-    if wanted(VIR_DOMAIN_STATS_BALLOON) {
-        sample.live(end, shared, VIR_DOMAIN_STATS_BALLOON, balloon::rows(p, monitor.as_ref())).await;
-    }
-    if wanted(VIR_DOMAIN_STATS_VCPU) {
-        sample.live(end, shared, VIR_DOMAIN_STATS_VCPU, cpu::vcpus(p, monitor.as_ref())).await;
-    }
-    if wanted(VIR_DOMAIN_STATS_INTERFACE) {
-        sample.within(end, shared, VIR_DOMAIN_STATS_INTERFACE, net::rows(p)).await;
-    }
-    if wanted(VIR_DOMAIN_STATS_BLOCK) {
-        sample.live(end, shared, VIR_DOMAIN_STATS_BLOCK, block::rows(p, monitor.as_ref())).await;
-    }
-    if wanted(VIR_DOMAIN_STATS_DIRTYRATE) {
-        sample.live(end, shared, VIR_DOMAIN_STATS_DIRTYRATE, dirty::rows(p, monitor.as_ref())).await;
-    }
-    sample
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    /// Groups; 0 stands for all.
+    pub groups: u32,
+    /// Only what can be had at once.
+    pub nowait: bool,
 }
 
-impl Sample {
-    fn put(&mut self, name: impl Into<String>, value: Value) {
-        self.params.push(Param { name: name.into(), value });
+impl Wanted {
+    fn has(self, group: u32) -> bool {
+        self.groups == 0 || self.groups & group != 0
     }
+}
 
-    /// A group that QEMU is asked for: of a QEMU that does not answer, the last values serve.
-    async fn live(
-        &mut self,
-        end: Instant,
-        shared: &Shared,
-        group: u32,
-        rows: impl Future<Output = Vec<Param>>,
-    ) {
-        match shared.last_statistics(group).filter(|_| self.stale) {
-            Some(last) => self.params.extend(last),
-            None => self.within(end, shared, group, rows).await,
+/// Statistics of guests, in their order.
+pub async fn of(guests: Vec<Arc<Guest>>, wanted: Wanted) -> Vec<Sample> {
+    let guests: Vec<_> = guests.into_iter().map(|guest| (guest.published(), guest)).collect();
+    let seen = host::of(guests.iter().map(|(p, _)| &p.value), wanted).await;
+    let samples = guests.into_iter().zip(seen).map(|((published, guest), seen)| async move {
+        one(&published.value, guest.shared(), seen, wanted).await
+    });
+    futures_util::stream::iter(samples).buffered(AT_ONCE).collect().await
+}
+
+async fn one(p: &Published, shared: &Shared, seen: host::Seen, wanted: Wanted) -> Sample {
+    let monitor = shared.monitor();
+    let monitor = if seen.stopped { None } else { monitor.filter(|m| !m.is_silent()) };
+    let stale = monitor.is_none() && shared.monitor().is_some();
+    let end = Instant::now() + if wanted.nowait { NO_WAIT } else { DEADLINE };
+    let asked = Asked { monitor: monitor.as_ref(), stale, end, shared };
+    let (balloon, block, dirty) = tokio::join!(
+        asked.group(wanted, VIR_DOMAIN_STATS_BALLOON, balloon::rows(p, monitor.as_ref(), seen.rss)),
+        asked.group(wanted, VIR_DOMAIN_STATS_BLOCK, block::rows(p, monitor.as_ref())),
+        asked.group(wanted, VIR_DOMAIN_STATS_DIRTYRATE, dirty::rows(p, shared, asked.monitor)),
+    );
+    let stale = [&balloon, &block, &dirty].iter().any(|group| group.late);
+    let mut params = Vec::new();
+    if wanted.has(VIR_DOMAIN_STATS_STATE) {
+        let (state, reason) = p.state.numbers();
+        params.push(Param { name: "state.state".into(), value: Value::Int(state as i32) });
+        params.push(Param { name: "state.reason".into(), value: Value::Int(reason) });
+    }
+    params.extend(seen.total);
+    params.extend(balloon.rows);
+    if wanted.has(VIR_DOMAIN_STATS_VCPU) {
+        params.extend(cpu::rows(p, &seen.vcpus));
+    }
+    params.extend(seen.cards);
+    params.extend(block.rows);
+    params.extend(dirty.rows);
+    Sample { params, stale }
+}
+
+/// How a guest's QEMU is asked.
+struct Asked<'a> {
+    monitor: Option<&'a Client>,
+    /// There is a QEMU, and it is known not to answer.
+    stale: bool,
+    end: Instant,
+    shared: &'a Shared,
+}
+
+/// A group that QEMU is asked for.
+#[derive(Default)]
+struct Group {
+    rows: Vec<Param>,
+    late: bool,
+}
+
+impl Asked<'_> {
+    /// The rows of a group: of a QEMU that does not answer, or too late, those of last time.
+    async fn group(&self, wanted: Wanted, group: u32, rows: impl Future<Output = Vec<Param>>) -> Group {
+        if !wanted.has(group) {
+            return Group::default();
         }
-    }
-
-    /// Adds a group's rows; when they come too late, those of last time.
-    async fn within(
-        &mut self,
-        end: Instant,
-        shared: &Shared,
-        group: u32,
-        rows: impl Future<Output = Vec<Param>>,
-    ) {
-        match tokio::time::timeout_at(end, rows).await {
+        let last = if self.stale { self.shared.last_statistics(group) } else { None };
+        if let Some(rows) = last {
+            return Group { rows, late: true };
+        }
+        match tokio::time::timeout_at(self.end, rows).await {
             Ok(rows) => {
-                if !self.stale {
-                    shared.remember_statistics(group, &rows);
+                if self.monitor.is_some() {
+                    self.shared.remember_statistics(group, &rows);
                 }
-                self.params.extend(rows);
+                Group { rows, late: self.stale }
             }
-            Err(_) => {
-                self.stale = true;
-                self.params.extend(shared.last_statistics(group).unwrap_or_default());
-            }
+            Err(_) => Group { rows: self.shared.last_statistics(group).unwrap_or_default(), late: true },
         }
     }
 }

@@ -7,7 +7,6 @@ use virt_object::blocking;
 
 use super::Rows;
 use crate::config::params::Param;
-use crate::guest::Published;
 
 /// The guest's view: what the host sends to the tap is what the guest receives. A macvtap is the guest's own end.
 fn guests_view(s: Statistics, own_end: bool) -> Statistics {
@@ -45,32 +44,28 @@ pub async fn of_card(card: Interface) -> Result<Statistics> {
     })
 }
 
-/// The group of rows: cards with a device of the host have figures.
-pub(super) async fn rows(p: &Published) -> Vec<Param> {
-    let Some(live) = p.live.clone() else { return Vec::new() };
-    let read = move || {
-        let mut rows = Rows::default();
-        rows.count("net.count", live.devices.interfaces.len());
-        for (at, card) in live.devices.interfaces.iter().enumerate() {
-            let Some(device) = &card.target else { continue };
-            rows.put(format!("net.{at}.name"), crate::config::params::Value::String(device.clone()));
-            let Some(s) = figures(card).unwrap_or_default() else { continue };
-            for (name, value) in [
-                ("rx.bytes", s.rx_bytes),
-                ("rx.pkts", s.rx_packets),
-                ("rx.errs", s.rx_errors),
-                ("rx.drop", s.rx_dropped),
-                ("tx.bytes", s.tx_bytes),
-                ("tx.pkts", s.tx_packets),
-                ("tx.errs", s.tx_errors),
-                ("tx.drop", s.tx_dropped),
-            ] {
-                rows.number(format!("net.{at}.{name}"), value);
-            }
+/// The group of rows: cards with a device of the host have figures. Blocking.
+pub(super) fn rows(cards: &[Interface]) -> Vec<Param> {
+    let mut rows = Rows::default();
+    rows.count("net.count", cards.len());
+    for (at, card) in cards.iter().enumerate() {
+        let Some(device) = &card.target else { continue };
+        rows.put(format!("net.{at}.name"), crate::config::params::Value::String(device.clone()));
+        let Some(s) = figures(card).unwrap_or_default() else { continue };
+        for (name, value) in [
+            ("rx.bytes", s.rx_bytes),
+            ("rx.pkts", s.rx_packets),
+            ("rx.errs", s.rx_errors),
+            ("rx.drop", s.rx_dropped),
+            ("tx.bytes", s.tx_bytes),
+            ("tx.pkts", s.tx_packets),
+            ("tx.errs", s.tx_errors),
+            ("tx.drop", s.tx_dropped),
+        ] {
+            rows.number(format!("net.{at}.{name}"), value);
         }
-        Ok(rows.0)
-    };
-    blocking::run(read).await.unwrap_or_default()
+    }
+    rows.0
 }
 
 #[cfg(test)]
