@@ -83,7 +83,7 @@ fn start(images: &Path, dir: &Path, idle: u32) {
     payload::make(&disk);
     let drive = |file: &Path, more: &str| format!("file={},format=raw,if=virtio,{more}", file.display());
     let mut qemu = Command::new("setsid");
-    qemu.args(["sh", "-c", "\"$@\"; rm -rf \"$0\""]).arg(dir);
+    qemu.args(["--fork", "sh", "-c", "\"$@\"; rm -rf \"$0\""]).arg(dir);
     qemu.args(["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
     // Emulated everywhere alike: not every host's KVM runs a Linux at full speed. It has SVM, so guests in the
     // machine may be of type kvm.
@@ -93,12 +93,15 @@ fn start(images: &Path, dir: &Path, idle: u32) {
     qemu.args(["-drive", &drive(&images.join("root.img"), "snapshot=on")]);
     qemu.args(["-drive", &drive(&disk, "readonly=on")]);
     qemu.arg("-serial").arg(format!("file:{}", dir.join("console").display()));
+    // A shell, for who wants to look.
+    qemu.arg("-serial").arg(format!("unix:{},server=on,wait=off", dir.join("shell").display()));
     qemu.arg("-chardev").arg(format!("socket,id=bed,server=on,wait=off,path={}", dir.join("port").display()));
     qemu.args(["-device", "virtio-serial", "-device", "virtserialport,chardev=bed,name=bed"]);
     qemu.args(["-device", "virtio-rng-pci"]);
     let errors = File::create(dir.join("errors")).expect("a file for QEMU's errors");
     qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
-    qemu.spawn().expect("setsid does not start");
+    let status = qemu.status().expect("setsid does not start");
+    assert!(status.success(), "setsid: {status}");
 }
 
 impl Machine {

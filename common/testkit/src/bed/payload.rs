@@ -44,9 +44,9 @@ pub(super) fn make(disk: &Path) {
         fs::copy(from, to).unwrap_or_else(|e| panic!("{} to {}: {e}", from.display(), to.display()));
     };
     fs::create_dir_all(tree.join("guest")).expect("a folder for the payload");
-    let root = tree.join("root");
+    let dest = tree.join("dest");
     let mut install = Command::new("make");
-    install.args(["--silent", "install"]).arg(format!("DESTDIR={}", root.display()));
+    install.args(["--silent", "install"]).arg(format!("DESTDIR={}", dest.display()));
     run(install.current_dir(repository()).env("BINDIR", programs()).env_remove("MAKEFLAGS"));
     copy(&std::env::current_exe().expect("the test's own path"), &tree.join("test"));
     copy(&repository().join("tests/bed/inside"), &tree.join("inside"));
@@ -58,7 +58,7 @@ pub(super) fn make(disk: &Path) {
     run(Command::new("sh")
         .args([
             "-c",
-            "strip --strip-debug \"$0\"/test \"$0\"/root/usr/sbin/* \"$0\"/root/usr/libexec/virtd/*",
+            "strip --strip-debug \"$0\"/test \"$0\"/dest/usr/sbin/* \"$0\"/dest/usr/libexec/virtd/*",
         ])
         .arg(&tree));
     let space = size(&tree) * 9 / 8 + (16 << 20);
