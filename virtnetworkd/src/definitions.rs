@@ -9,6 +9,7 @@ use virt_consts::{VIR_NETWORK_EVENT_DEFINED, VIR_NETWORK_EVENT_UNDEFINED};
 use virt_error::{Domain, Error, Result};
 use virt_model::network::Network as Document;
 use virt_model::network::forward::ForwardMode;
+use virt_model::network::forwarding::PortForwards;
 use virt_model::{Mac, Mode};
 use virt_object::blocking;
 use virt_object::names;
@@ -17,6 +18,7 @@ use virt_object::registry::Claim;
 use virt_object::store::Loaded;
 
 use crate::driver::Driver;
+use crate::firewall::forwards;
 use crate::network::{Network, NetworkExt, Published, Work, WorkExt, invalid};
 use crate::status;
 use virt_host::link;
@@ -32,6 +34,7 @@ pub fn complete(driver: &Driver, xml: &str) -> Result<Document> {
     let known = driver.networks.by_name(net.name()).map(|n| *n.uuid()).filter(|_| net.uuid.is_none());
     let uuid = *net.uuid.get_or_insert_with(|| known.unwrap_or_else(Uuid::new_v4));
     check_pool(&net)?;
+    check_names(&net)?;
     if !net.owns_bridge() {
         if let Some(name) = &net.bridge.name {
             link::check_name(name)?;
@@ -58,6 +61,15 @@ pub fn complete(driver: &Driver, xml: &str) -> Result<Document> {
     let random = Uuid::new_v4().into_bytes();
     net.mac.get_or_insert(Mac([0x52, 0x54, 0x00, random[0], random[1], random[2]]));
     Ok(net)
+}
+
+/// What gets into rules and to guests' cards: interfaces that packets leave by, and forwards.
+fn check_names(net: &Document) -> Result<()> {
+    let forward = net.forward.iter();
+    forward
+        .flat_map(|f| f.dev.iter().chain(f.interfaces.iter().map(|i| &i.dev)))
+        .try_for_each(|dev| link::check_name(dev))?;
+    forwards::check(net, &PortForwards::of(net)?.forwards)
 }
 
 /// A pool of host cards by PCI address needs virtual functions.
@@ -214,10 +226,15 @@ where
         let mut new = (**document).clone();
         edit(&mut new)?;
         // What was put together must be a document that could have been defined.
-        Ok(Some(Arc::new(Document::parse(&new.format(mode), mode)?)))
+        let new = Document::parse(&new.format(mode), mode)?;
+        check_names(&new)?;
+        Ok(Some(Arc::new(new)))
     };
     let config = if affect.config { edited(&before.value.config, Mode::CONFIG)? } else { None };
     let live = if affect.live { edited(&before.value.live, Mode::LIVE)? } else { None };
+    if let Some(live) = &live {
+        work.driver.no_clash(&work.uuid, &PortForwards::of(live)?.forwards)?;
+    }
     if let Some(live) = &live {
         status::save(work, live)?;
     }

@@ -7,14 +7,19 @@ use uuid::Uuid;
 use virt_api::network::v1alpha1::watch_response::Event;
 use virt_api::network::v1alpha1::{NetworkRef, WatchResponse};
 use virt_error::{Code, Domain, Error, Result};
+use virt_model::network::Network as Document;
+use virt_model::network::forwarding::{Guest, PortForward};
+use virt_model::network::port::NetworkPort;
+use virt_object::blocking;
 use virt_object::events::Journal;
 use virt_object::owner::Kind;
 use virt_object::registry::{self, Registry};
 use virt_object::store::Store;
 
-use crate::dnsmasq::Files;
-use crate::firewall;
-use crate::network::Network;
+use crate::dnsmasq::{self, Files};
+use crate::firewall::foreign::Finding;
+use crate::firewall::{self, Firewall};
+use crate::network::{Network, invalid};
 use virt_host::link;
 
 /// Where files are.
@@ -44,8 +49,10 @@ pub struct Driver {
     pub journal: Arc<Journal>,
     /// The program dnsmasq reports leases to.
     pub helper: PathBuf,
-    /// Held while all rules are replaced: the last to take it writes what is true then.
-    firewall: tokio::sync::Mutex<()>,
+    /// The rules in force.
+    pub firewall: Firewall,
+    /// What other firewalls were found to drop, by network, at the last look.
+    pub foreign: parking_lot::Mutex<Vec<(String, Finding)>>,
     /// Held while names of bridges are given out.
     bridges: parking_lot::Mutex<()>,
 }
@@ -67,7 +74,8 @@ impl Driver {
             store: Arc::new(Store::new(folders.config.clone(), "virsh net-edit")),
             journal,
             helper,
-            firewall: tokio::sync::Mutex::default(),
+            firewall: Firewall::new(&folders.run),
+            foreign: parking_lot::Mutex::default(),
             bridges: parking_lot::Mutex::default(),
             folders,
         }))
@@ -107,26 +115,66 @@ impl Driver {
         })
     }
 
-    /// Writes the rules of all networks that are active, and of `also`, which is about to be; leaves `without` out.
+    /// The rules of a running network now.
     ///
     /// # Errors
-    /// What nft refuses.
-    pub async fn sync_firewall(
+    /// Code 38 when its leases cannot be read.
+    pub async fn rules(
         &self,
-        also: Option<&virt_model::network::Network>,
-        without: Option<&Uuid>,
+        live: &Arc<Document>,
+        ports: &Arc<Vec<NetworkPort>>,
+    ) -> Result<Vec<firewall::Rule>> {
+        let (live, ports) = (live.clone(), ports.clone());
+        let by_card = |f: &PortForward| matches!(f.guest, Some(Guest::Card(_)));
+        let files =
+            firewall::forwards::all(&live, &ports).iter().any(by_card).then(|| self.files(live.name()));
+        blocking::run(move || {
+            let leases = match files {
+                Some(files) => dnsmasq::leases::of(&files, &live)?,
+                None => Vec::new(),
+            };
+            Ok(firewall::rules(&live, &firewall::forwards::resolve(&live, &ports, &leases)))
+        })
+        .await
+    }
+
+    /// Puts the rules of a network that runs, or is about to, into force.
+    ///
+    /// # Errors
+    /// As [`Self::rules`], and what nft refuses.
+    pub async fn enforce(
+        &self,
+        uuid: Uuid,
+        live: &Arc<Document>,
+        ports: &Arc<Vec<NetworkPort>>,
     ) -> Result<()> {
-        let _one_at_a_time = self.firewall.lock().await;
-        let mut rules = Vec::new();
-        for network in self.networks.list().iter() {
-            let skip =
-                also.and_then(|a| a.uuid).as_ref() == Some(network.uuid()) || without == Some(network.uuid());
-            if let Some(live) = network.published().value.live.as_ref().filter(|_| !skip) {
-                rules.extend(firewall::rules(live));
+        if !live.owns_bridge() {
+            return Ok(());
+        }
+        let rules = self.rules(live, ports).await?;
+        self.firewall.set(uuid, live.bridge.name.as_deref().unwrap_or_default(), rules).await
+    }
+
+    /// Refuses forwards that take ports of the host which another network's already take.
+    ///
+    /// # Errors
+    /// Code 55.
+    pub fn no_clash(&self, own: &Uuid, wanted: &[PortForward]) -> Result<()> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        for network in self.networks.list().iter().filter(|n| n.uuid() != own) {
+            let published = network.published();
+            let Some(live) = &published.value.live else { continue };
+            let taken = firewall::forwards::all(live, &published.value.ports);
+            if taken.iter().any(|t| wanted.iter().any(|w| w.clashes(t))) {
+                return Err(invalid(format!(
+                    "a port forward of network '{}' takes the same port",
+                    live.name()
+                )));
             }
         }
-        rules.extend(also.map(firewall::rules).unwrap_or_default());
-        firewall::apply(&rules).await
+        Ok(())
     }
 
     /// Runs `take` while no other name of a bridge is given out; it is told whether a name is another network's.

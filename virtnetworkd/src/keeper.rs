@@ -5,14 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use virt_error::{Domain, Error, Result};
-use virt_host::{link, netfilter};
+use virt_error::Result;
+use virt_host::link;
 use virt_object::blocking;
 use virt_object::owner::{Class, Spec};
 
 use crate::dnsmasq::{conf, process};
 use crate::driver::Driver;
-use crate::firewall::{self, Family, TABLE};
+use crate::firewall::{foreign, forwards};
 use crate::network::{Work, WorkExt};
 
 /// Between two looks.
@@ -33,7 +33,9 @@ pub async fn keep(driver: Arc<Driver>) {
 /// # Errors
 /// What a repair fails with; the next look tries again.
 pub async fn look(driver: &Arc<Driver>) -> Result<()> {
-    rules(driver).await?;
+    if driver.firewall.look().await? {
+        foreign::warn(driver).await;
+    }
     for network in driver.networks.list().iter() {
         let published = network.published();
         let Some(live) = published.value.live.clone() else { continue };
@@ -41,6 +43,12 @@ pub async fn look(driver: &Arc<Driver>) -> Result<()> {
         let ended = move || Ok(conf::needed(&live) && process::running(&files).is_none());
         if blocking::run(ended).await? {
             network.work(Spec::new("repair", Class::Modify), |work| Box::pin(server(work))).await?;
+        }
+        let ports = &published.value.ports;
+        if let Some(live) = published.value.live.as_ref().filter(|l| !forwards::all(l, ports).is_empty())
+            && !driver.firewall.has(network.uuid(), &driver.rules(live, ports).await?).await
+        {
+            network.work(Spec::new("repair", Class::Modify), |work| Box::pin(rules(work))).await?;
         }
     }
     Ok(())
@@ -60,26 +68,9 @@ async fn server(work: &mut Work) -> Result<()> {
     process::start(&files, &bridge, &work.driver.helper).await
 }
 
-async fn rules(driver: &Arc<Driver>) -> Result<()> {
-    let mut wanted = [false; 2];
-    for network in driver.networks.list().iter() {
-        if let Some(live) = &network.published().value.live {
-            for rule in firewall::rules(live) {
-                wanted[usize::from(rule.family == Family::V6)] = true;
-            }
-        }
-    }
-    let missing = move || {
-        let gone = |family| {
-            netfilter::has_table(family, TABLE)
-                .map(|there| !there)
-                .map_err(|e| Error::system(Domain::Firewall, "cannot look for rules", e))
-        };
-        Ok(wanted[0] && gone(netfilter::Family::Ip)? || wanted[1] && gone(netfilter::Family::Ip6)?)
-    };
-    if blocking::run(missing).await? {
-        tracing::warn!("the rules of networks were removed; they are put back");
-        driver.sync_firewall(None, None).await?;
-    }
-    Ok(())
+/// Sets a network's rules again, when they are others than those in force by then: a guest it forwards to has moved.
+async fn rules(work: &mut Work) -> Result<()> {
+    let published = work.published();
+    let Some(live) = &published.value.live else { return Ok(()) };
+    work.driver.enforce(work.uuid, live, &published.value.ports).await
 }

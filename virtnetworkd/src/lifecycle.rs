@@ -7,13 +7,14 @@
 //! ```
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use virt_consts::{VIR_NETWORK_EVENT_STARTED, VIR_NETWORK_EVENT_STOPPED};
 use virt_error::{Domain, Error, Result};
-use virt_model::domain::net::Rate;
+use virt_model::domain::net::{Bandwidth, Rate};
 use virt_model::network::Network as Document;
 use virt_model::network::forward::{ForwardMode, NatPorts};
+use virt_model::network::port::NetworkPort;
 use virt_object::blocking;
 use virt_object::owner::{Class, Spec};
 use virt_object::registry::Claim;
@@ -22,10 +23,14 @@ use virt_object::undo::Undo;
 use crate::definitions::complete;
 use crate::dnsmasq::{conf, process};
 use crate::driver::Driver;
+use crate::firewall::{Placed, forwards};
 use crate::hooks::{self, Moment};
 use crate::network::{Network, Published, Work, WorkExt, invalid};
 use crate::{dnsmasq, status};
 use virt_host::link::{self, Bridge};
+
+/// A network that starts has none yet.
+static NO_PORTS: LazyLock<Arc<Vec<NetworkPort>>> = LazyLock::new(Arc::default);
 
 /// Makes and starts a transient network; a defined one of the same name and UUID runs with this document.
 ///
@@ -84,6 +89,7 @@ async fn run(work: &mut Work, config: Arc<Document>) -> Result<()> {
         forward.nat.port.get_or_insert(NatPorts { start: 1024, end: 65535 });
     }
     let live = Arc::new(live);
+    work.driver.no_clash(&work.uuid, &forwards::all(&live, &[]))?;
     let mut undo = Undo::new(format!("start of network {}", live.name()));
     let hook = work.driver.folders.hook.clone();
     hooks::run(&hook, Moment::Start, &live, None).await?;
@@ -118,20 +124,29 @@ async fn bring_up(work: &Work, live: &Arc<Document>, undo: &mut Undo) -> Result<
     let net = live.clone();
     blocking::run(move || configure(&net)).await?;
     let (driver, uuid) = (work.driver.clone(), work.uuid);
-    undo.add_async("firewall", move || async move { driver.sync_firewall(None, Some(&uuid)).await });
-    work.driver.sync_firewall(Some(live), None).await?;
-    if conf::needed(live) {
-        let (files, gone) = (work.files(), work.files());
-        let texts = conf::texts(live, &files, true)?;
+    undo.add_async("firewall", move || async move { driver.firewall.remove(uuid).await });
+    let files = work.files();
+    let served = conf::needed(live);
+    if served {
+        let gone = files.clone();
         undo.add_async("dnsmasq", move || async move {
             process::stop(&gone).await;
             process::remove(&gone, &name);
             Ok(())
         });
-        process::write(&files, &texts)?;
-        process::start(&files, live.bridge.name.as_deref().unwrap_or_default(), &work.driver.helper).await?;
     }
-    Ok(())
+    // Neither needs the other, and each waits for a program most of the time.
+    let rules = work.driver.enforce(work.uuid, live, &NO_PORTS);
+    let server = async {
+        if served {
+            process::write(&files, &conf::texts(live, &files, true)?)?;
+            let bridge = live.bridge.name.as_deref().unwrap_or_default();
+            process::start(&files, bridge, &work.driver.helper).await?;
+        }
+        Ok(())
+    };
+    let (rules, server) = tokio::join!(rules, server);
+    rules.and(server)
 }
 
 /// A network that only names something of the host: it must be there.
@@ -182,6 +197,13 @@ fn limit(rate: Option<&Rate>) -> Option<link::Limit> {
     Some(link::Limit { average: rate.average?, peak: rate.peak, burst: rate.burst })
 }
 
+/// What the host sends into the bridge is what the network gets. Blocking.
+fn limit_bridge(net: &Document) -> Result<()> {
+    let name = net.bridge.name.as_deref().unwrap_or_default();
+    let of = |choose: fn(&Bandwidth) -> Option<&Rate>| limit(net.bandwidth.as_ref().and_then(choose));
+    link::set_limits(name, of(|b| b.inbound.as_ref()), of(|b| b.outbound.as_ref()))
+}
+
 /// Addresses, switches and routes of a bridge that was just made. Blocking.
 fn configure(net: &Document) -> Result<()> {
     let name = net.bridge.name.as_deref().unwrap_or_default();
@@ -200,9 +222,8 @@ fn configure(net: &Document) -> Result<()> {
         link::add_address(name, ip.address, prefix, None)?;
     }
     link::set_up(name, true)?;
-    if let Some(bandwidth) = &net.bandwidth {
-        // What the host sends into the bridge is what the network gets.
-        link::set_limits(name, limit(bandwidth.inbound.as_ref()), limit(bandwidth.outbound.as_ref()))?;
+    if net.bandwidth.is_some() {
+        limit_bridge(net)?;
     }
     for route in &net.routes {
         let Some(prefix) = route.prefix_length().and_then(|p| u8::try_from(p).ok()) else { continue };
@@ -234,12 +255,20 @@ async fn take_down(work: &mut Work) -> Result<()> {
     };
     if live.owns_bridge() {
         let name = live.bridge.name.clone().unwrap_or_default();
-        let files = work.files();
-        process::stop(&files).await;
+        let (files, bridge) = (work.files(), name.clone());
+        // Each of them waits for something else.
+        let (gone, rules, ()) = tokio::join!(
+            blocking::run(move || link::remove_bridge(&bridge)),
+            work.driver.firewall.remove(work.uuid),
+            process::stop(&files),
+        );
+        if let Err(error) = gone {
+            // It runs on; its server comes back when it is missed.
+            work.driver.enforce(work.uuid, &live, &before.value.ports).await?;
+            return Err(error);
+        }
         process::remove(&files, &name);
-        blocking::run(move || link::remove_bridge(&name)).await?;
-        // The bridge is gone: rules that stay match nothing, but are not left to lie.
-        work.driver.sync_firewall(None, Some(&work.uuid)).await?;
+        rules?;
     }
     status::remove(work);
     hooks::tell(&work.driver.folders.hook, Moment::Stopped, &live, None).await;
@@ -258,7 +287,7 @@ async fn take_down(work: &mut Work) -> Result<()> {
 ///
 /// # Errors
 /// What a step fails with.
-pub async fn refresh(work: &Work, old: &Document, new: &Document) -> Result<()> {
+pub async fn refresh(work: &Work, old: &Document, new: &Arc<Document>) -> Result<()> {
     if !new.owns_bridge() {
         return Ok(());
     }
@@ -268,10 +297,13 @@ pub async fn refresh(work: &Work, old: &Document, new: &Document) -> Result<()> 
     if has {
         let texts = conf::texts(new, &files, true)?;
         let before = if had { Some(conf::texts(old, &files, true)?) } else { None };
-        process::write(&files, &texts)?;
         // Host files are read again on a signal; the rest only at start.
-        let same_conf = before.is_some_and(|b| b.conf == texts.conf);
-        if !same_conf || !process::reload(&files) {
+        let same_conf = before.as_ref().is_some_and(|b| b.conf == texts.conf);
+        let same = before.is_some_and(|b| b == texts);
+        if !same {
+            process::write(&files, &texts)?;
+        }
+        if !same && (!same_conf || !process::reload(&files)) {
             process::stop(&files).await;
             process::start(&files, bridge, &work.driver.helper).await?;
         }
@@ -279,10 +311,11 @@ pub async fn refresh(work: &Work, old: &Document, new: &Document) -> Result<()> 
         process::stop(&files).await;
         process::remove(&files, bridge);
     }
-    if crate::firewall::rules(old) != crate::firewall::rules(new) {
-        work.driver.sync_firewall(None, None).await?;
+    if old.bandwidth != new.bandwidth {
+        let new = new.clone();
+        blocking::run(move || limit_bridge(&new)).await?;
     }
-    Ok(())
+    work.driver.enforce(work.uuid, new, &work.published().value.ports).await
 }
 
 /// Finds the networks that ran before: what is missing of one is made again. One whose bridge is gone (a reboot within
@@ -294,7 +327,7 @@ pub async fn adopt(driver: &Arc<Driver>) -> Result<usize> {
     let this = driver.clone();
     let active = blocking::run(move || status::load(&this)).await?;
     let mut count = 0;
-    for network in &active {
+    for (network, _) in &active {
         let job = Spec::new("adopt", Class::Lifecycle);
         match network.work(job, |work| Box::pin(adopt_one(work))).await {
             Ok(true) => count += 1,
@@ -302,8 +335,17 @@ pub async fn adopt(driver: &Arc<Driver>) -> Result<usize> {
             Err(error) => tracing::error!(?error, network = %network.uuid(), "a running network needs help"),
         }
     }
-    if count > 0 {
-        driver.sync_firewall(None, None).await?;
+    let mut placed = Vec::new();
+    for network in active.iter().filter_map(|(n, _)| driver.networks.by_uuid(n.uuid())) {
+        let published = network.published();
+        let Some(live) = published.value.live.as_ref().filter(|l| l.owns_bridge()) else { continue };
+        let rules = driver.rules(live, &published.value.ports).await?;
+        placed
+            .push((*network.uuid(), Placed { bridge: live.bridge.name.clone().unwrap_or_default(), rules }));
+    }
+    driver.firewall.start(placed).await?;
+    for (_, former) in &active {
+        former.run().await;
     }
     Ok(count)
 }
@@ -325,6 +367,8 @@ async fn adopt_one(work: &mut Work) -> Result<bool> {
         }
         return Ok(false);
     }
+    // After a switch from the reference it says how our own rules are taken away.
+    status::save(work, &live)?;
     if conf::needed(&live) && process::running(&files).is_none() {
         let texts = conf::texts(&live, &files, true)?;
         process::write(&files, &texts)?;
@@ -346,18 +390,12 @@ pub async fn autostart(driver: &Arc<Driver>) {
     }
 }
 
-/// The leases of a running network.
+/// The leases of a running network. Blocking.
 ///
 /// # Errors
 /// Code 38 when the file cannot be read.
 pub fn leases(driver: &Driver, network: &Network) -> Result<Vec<dnsmasq::leases::Lease>> {
     let published = network.published();
     let document = published.value.document()?;
-    let Some(bridge) = document.bridge.name.as_deref().filter(|_| document.owns_bridge()) else {
-        return Ok(Vec::new());
-    };
-    link::check_name(bridge)?;
-    let path = driver.files(document.name()).leases(bridge);
-    let failed = |e| Error::system(Domain::Network, format!("unable to read '{}'", path.display()), e);
-    dnsmasq::leases::read(&path).map_err(failed)
+    dnsmasq::leases::of(&driver.files(document.name()), document)
 }

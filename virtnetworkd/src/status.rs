@@ -13,11 +13,14 @@ use virt_object::store::{load_whole, write_whole};
 use virt_xml::{El, Writer, Xml};
 
 use crate::driver::Driver;
+use crate::firewall::switch::Removal;
 use crate::network::{Network, Published, Work, WorkExt};
 
-/// `<networkstatus>`: the running document between what the reference notes of traffic classes.
+/// `<networkstatus>`: the running document after what the reference notes of traffic classes, and before how its rules are
+/// taken away.
 struct Status {
     network: Document,
+    firewall: Option<Removal>,
 }
 
 impl Xml for Status {
@@ -28,7 +31,8 @@ impl Xml for Status {
         // The whole document's rules look for their root, so the part is read as a document of its own.
         let mut text = String::new();
         network.to_element().dump(&mut text, 0, true);
-        Ok(Self { network: Document::parse(&text, Mode::STATUS)? })
+        let firewall = e.child("firewall").map(Removal::read).transpose()?;
+        Ok(Self { network: Document::parse(&text, Mode::STATUS)?, firewall })
     }
     fn write_attrs(&self, _: &mut Writer) {}
     fn write_children(&self, w: &mut Writer) {
@@ -39,6 +43,9 @@ impl Xml for Status {
         w.attr("sum", "0");
         w.end();
         w.element("network", &self.network);
+        if let Some(firewall) = self.firewall.as_ref().filter(|f| !f.actions.is_empty()) {
+            w.element("firewall", firewall);
+        }
     }
 }
 
@@ -53,7 +60,8 @@ fn failed(path: &Path) -> impl Fn(std::io::Error) -> Error {
 /// Code 38 when it cannot be written.
 pub fn save(work: &Work, live: &Document) -> Result<()> {
     let path = work.status_file();
-    let text = virt_xml::format(&Status { network: live.clone() }, "networkstatus", Mode::STATUS);
+    let firewall = Some(Removal::of(work.driver.firewall.table(), live));
+    let text = virt_xml::format(&Status { network: live.clone(), firewall }, "networkstatus", Mode::STATUS);
     write_whole(&path, &[text.as_bytes()], false).map_err(failed(&path))
 }
 
@@ -96,15 +104,16 @@ pub fn remove_port(work: &Work, uuid: &Uuid) {
     }
 }
 
-/// Reads the status files of networks that ran when the daemon ended, and publishes them as active. Blocking.
+/// Reads the status files of networks that ran when the daemon ended, and publishes them as active. With each comes what
+/// takes its rules away. Blocking.
 ///
 /// # Errors
 /// Code 38 when the folder cannot be read.
-pub fn load(driver: &Arc<Driver>) -> Result<Vec<Arc<Network>>> {
+pub fn load(driver: &Arc<Driver>) -> Result<Vec<(Arc<Network>, Removal)>> {
     load_whole(&driver.folders.run, Domain::Network, |path| load_one(driver, path))
 }
 
-fn load_one(driver: &Arc<Driver>, path: &Path) -> Result<Arc<Network>> {
+fn load_one(driver: &Arc<Driver>, path: &Path) -> Result<(Arc<Network>, Removal)> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| Error::system(Domain::Network, format!("cannot read '{}'", path.display()), e))?;
     let status: Status = virt_xml::parse(&text, "networkstatus", Mode::STATUS, Domain::Network)?;
@@ -123,7 +132,8 @@ fn load_one(driver: &Arc<Driver>, path: &Path) -> Result<Arc<Network>> {
         ports: Arc::new(ports),
     };
     driver.networks.remove(&uuid);
-    driver.networks.insert(&name, uuid, Network::new(driver, uuid, published))
+    let network = driver.networks.insert(&name, uuid, Network::new(driver, uuid, published))?;
+    Ok((network, status.firewall.unwrap_or_default()))
 }
 
 fn load_ports(dir: &Path) -> Vec<NetworkPort> {

@@ -80,6 +80,7 @@ fn words(rule: &Rule) -> Vec<String> {
         Verdict::Accept => "accept".to_string(),
         Verdict::Reject => "reject".to_string(),
         Verdict::Return => "return".to_string(),
+        Verdict::Dnat(..) => panic!("no forwards were asked for"),
         Verdict::Masquerade(None) => "masquerade".to_string(),
         Verdict::Masquerade(Some((a, b))) => format!("masquerade to :{a}-{b}"),
         Verdict::Snat((a, b), None) => format!("snat to {a}-{b}"),
@@ -136,12 +137,13 @@ fn firewall_rules() {
             }
         }
         let mut got: BTreeMap<(Family, String), Vec<Vec<String>>> = BTreeMap::new();
-        for rule in rules(&net) {
+        for rule in rules(&net, &[]) {
             let chain = match rule.chain {
                 Chain::Cross => "guest_cross",
                 Chain::Input => "guest_input",
                 Chain::Output => "guest_output",
                 Chain::Nat => "guest_nat",
+                Chain::Forwards => panic!("no forwards were asked for"),
             };
             got.entry((rule.family, chain.to_string())).or_default().push(words(&rule));
         }

@@ -2,55 +2,13 @@
 //! tests say that they were skipped.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use std::path::Path;
+mod common;
+
 use std::process::Command;
-use std::sync::Arc;
 
-use virt_error::Domain;
+use common::{alone, driver, nothing_left, rules};
 use virt_host::link;
-use virt_object::busy::Busy;
-use virt_object::events::{Journal, Limits};
-use virt_object::owner::Kind;
-use virtnetworkd::driver::{Driver, Folders};
 use virtnetworkd::{definitions, dnsmasq, keeper, lifecycle};
-
-/// Runs `test` on a runtime whose threads, and all they start, are in a new network namespace.
-fn alone<F: Future<Output = ()>>(test: impl FnOnce(tempfile::TempDir) -> F + Send + 'static) {
-    let tools = ["/usr/sbin/dnsmasq", "/usr/sbin/nft"].iter().all(|t| Path::new(t).exists());
-    if !nix::unistd::geteuid().is_root() || !tools {
-        println!("skipped: needs root, dnsmasq and nft");
-        return;
-    }
-    let own = std::thread::spawn(move || {
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        runtime.block_on(test(tempfile::tempdir().unwrap()));
-    });
-    own.join().unwrap();
-}
-
-fn driver(root: &Path) -> Arc<Driver> {
-    let folders = Folders {
-        config: root.join("etc"),
-        run: root.join("run"),
-        dnsmasq: root.join("dnsmasq"),
-        hook: root.join("hook"),
-    };
-    std::fs::create_dir_all(&folders.run).unwrap();
-    // dnsmasq reads its host files without rights of its own.
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(root, open).unwrap();
-    let journal = Journal::open(&folders.run.join("events"), Limits::default(), Busy::new()).unwrap();
-    let kind = Kind::new(Domain::Network, tokio::runtime::Handle::current(), Busy::new());
-    let helper = env!("CARGO_BIN_EXE_virt-leaseshelper").into();
-    Driver::new(folders, kind, Arc::new(journal), helper).unwrap()
-}
-
-fn rules() -> String {
-    let out = Command::new("nft").args(["list", "ruleset"]).output().unwrap();
-    String::from_utf8(out.stdout).unwrap()
-}
 
 fn nat(name: &str, third: u8) -> String {
     format!(
@@ -60,13 +18,58 @@ fn nat(name: &str, third: u8) -> String {
     )
 }
 
-fn nothing_left(driver: &Driver) {
-    assert!(!link::exists("vt1") && !rules().contains("virt_network"), "{}", rules());
-    let left = |dir: &Path, ending: &str| {
-        std::fs::read_dir(dir).unwrap().flatten().any(|e| e.file_name().to_string_lossy().ends_with(ending))
-    };
-    assert!(!left(&driver.folders.run, ".xml") && !left(&driver.folders.run, ".pid"));
-    assert!(!left(&driver.folders.dnsmasq, ".conf"));
+/// Rules of one network come and go without a touch to another's; what is removed behind our back comes back.
+#[test]
+fn rules_change_network_by_network() {
+    alone(|root| async move {
+        let driver = driver(root.path());
+        let mut networks = Vec::new();
+        for n in 1..=4 {
+            networks.push(lifecycle::create(&driver, nat(&format!("n{n}"), n)).await.unwrap());
+        }
+        let table = driver.firewall.table().to_string();
+        let counted = || {
+            let out =
+                Command::new("nft").args(["-a", "list", "chain", "ip", &table, "in-vt2"]).output().unwrap();
+            String::from_utf8(out.stdout).unwrap()
+        };
+        let before = counted();
+        assert!(before.contains("vt2") && before.contains("handle"), "{before}");
+        lifecycle::destroy(&networks[0]).await.unwrap();
+        lifecycle::start(&networks[2]).await.unwrap_err();
+        assert_eq!(counted(), before, "another network's rules are the same, handles too");
+        assert!(!rules().contains("vt1") && rules().contains("jump nat-vt3"));
+        // Somebody takes one chain's rules, an element, a network's jump, the whole.
+        keeper::look(&driver).await.unwrap();
+        // Chains are in the order they were made, and count packets.
+        let shape = || {
+            let words = |l: &str| l.split(" counter ").next().unwrap_or_default().to_string();
+            let mut lines: Vec<String> = rules().lines().map(words).collect();
+            lines.sort();
+            lines
+        };
+        let whole = shape();
+        for damage in [
+            vec!["flush", "chain", "ip", &table, "in-vt2"],
+            vec!["delete", "element", "ip", &table, "guests_out", "{ vt3 }"],
+            vec!["flush", "chain", "ip", &table, "nat"],
+            vec!["flush", "chain", "ip", &table, "forward"],
+            vec!["delete", "table", "ip", &table],
+        ] {
+            assert!(Command::new("nft").args(&damage).status().unwrap().success(), "{damage:?}");
+            assert_ne!(shape(), whole, "{damage:?}");
+            keeper::look(&driver).await.unwrap();
+            assert_eq!(shape(), whole, "{damage:?}");
+        }
+        // A change that finds its ground gone makes all of it again.
+        assert!(Command::new("nft").args(["delete", "table", "ip", &table]).status().unwrap().success());
+        lifecycle::destroy(&networks[3]).await.unwrap();
+        assert!(rules().contains("vt2") && !rules().contains("vt4"));
+        for network in &networks[1..3] {
+            lifecycle::destroy(network).await.unwrap();
+        }
+        nothing_left(&driver);
+    });
 }
 
 #[test]
@@ -81,7 +84,7 @@ fn a_network_comes_and_goes_without_a_trace() {
         let again = lifecycle::start(&network).await.unwrap_err();
         assert_eq!(again.message(), "Requested operation is not valid: network is already active");
         // The daemon is killed and comes back: everything is as it was.
-        let second = self::driver(root.path());
+        let second = common::driver(root.path());
         definitions::load(&second).unwrap();
         assert_eq!(lifecycle::adopt(&second).await.unwrap(), 1);
         assert_eq!(dnsmasq::process::running(&files), Some(pid));
@@ -92,7 +95,7 @@ fn a_network_comes_and_goes_without_a_trace() {
         while dnsmasq::process::running(&files).is_some() {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
-        let third = self::driver(root.path());
+        let third = common::driver(root.path());
         definitions::load(&third).unwrap();
         assert_eq!(lifecycle::adopt(&third).await.unwrap(), 1);
         assert!(dnsmasq::process::running(&files).is_some_and(|new| new != pid));

@@ -136,7 +136,9 @@ fn a_port_comes_back_equal() {
 </networkport>
 ";
     assert_eq!(NetworkPort::parse(text).expect("a port").format(), text);
-    let error =
-        NetworkPort::parse("<networkport><owner><name>x</name></owner></networkport>").expect_err("no UUID");
-    assert_eq!(error.message(), "internal error: network port has no owner UUID");
+    let refused = |text: &str| NetworkPort::parse(text).expect_err("a UUID is missing").message();
+    let owner = "<owner><name>x</name></owner></networkport>";
+    assert_eq!(refused(&format!("<networkport>{owner}")), "internal error: network port has no uuid");
+    let uuid = "<networkport><uuid>5d744f21-ba4a-4d6e-bdb2-30a35ff3207d</uuid>";
+    assert_eq!(refused(&format!("{uuid}{owner}")), "internal error: network port has no owner UUID");
 }

@@ -1,6 +1,8 @@
 //! `NetworkService`: check, convert, ask, convert.
 
 mod events;
+mod forwards;
+mod parameters;
 mod ports;
 
 use std::sync::Arc;
@@ -17,8 +19,9 @@ use virt_xml::Value;
 
 use crate::definitions::{self, Affect};
 use crate::driver::Driver;
+use crate::firewall::foreign;
 use crate::hooks::{self, Moment};
-use crate::network::{Network as Handle, NetworkExt, WorkExt};
+use crate::network::{Network as Handle, NetworkExt, WorkExt, invalid};
 use crate::update::{Command, Update};
 use crate::{lifecycle, metadata, pool};
 use events::Watched;
@@ -178,10 +181,15 @@ impl NetworkService for NetworkApi {
                     Box::pin(async move {
                         let affect = Affect::resolve(r.flags, &work.published().value)?;
                         let (value, key, uri) = (r.metadata.as_deref(), r.key.as_deref(), r.uri.as_deref());
-                        definitions::change(work, affect, |net| {
+                        let before = work.published();
+                        let live = definitions::change(work, affect, |net| {
                             metadata::set(net, r.r#type, value, key, uri)
                         })
                         .await?;
+                        // Our own metadata are port forwards.
+                        if let (Some(old), Some(new)) = (&before.value.live, live) {
+                            lifecycle::refresh(work, old, &new).await?;
+                        }
                         work.emit(definitions::metadata_event(r.r#type, r.uri.clone()));
                         Ok(Empty {})
                     })
@@ -299,6 +307,70 @@ impl NetworkService for NetworkApi {
         let request = request.into_inner();
         answer(async {
             ports::delete(&*self.find(&request.network)?, &request.port_uuid).await.map(|()| Empty {})
+        })
+        .await
+    }
+
+    async fn get_port_parameters(&self, request: Request<PortRequest>) -> Answer<PortParameters> {
+        let request = request.into_inner();
+        answer(async {
+            let network = self.find(&request.network)?;
+            Ok(PortParameters { parameters: parameters::get(&network, &request.port_uuid)? })
+        })
+        .await
+    }
+
+    async fn set_port_parameters(&self, request: Request<SetPortParametersRequest>) -> Answer<Empty> {
+        let r = request.into_inner();
+        answer(async {
+            let network = self.find(&r.network)?;
+            parameters::set(&network, &r.port_uuid, r.parameters).await.map(|()| Empty {})
+        })
+        .await
+    }
+
+    async fn add_port_forward(&self, request: Request<PortForwardRequest>) -> Answer<Empty> {
+        let r = request.into_inner();
+        answer(async {
+            flags(r.flags, AFFECT, "networkAddPortForward")?;
+            let network = self.find(&r.network)?;
+            forwards::change(&network, r, forwards::Change::Add).await.map(|()| Empty {})
+        })
+        .await
+    }
+
+    async fn remove_port_forward(&self, request: Request<PortForwardRequest>) -> Answer<Empty> {
+        let r = request.into_inner();
+        answer(async {
+            flags(r.flags, AFFECT, "networkRemovePortForward")?;
+            let network = self.find(&r.network)?;
+            forwards::change(&network, r, forwards::Change::Remove).await.map(|()| Empty {})
+        })
+        .await
+    }
+
+    async fn list_port_forwards(&self, request: Request<NetworkRequest>) -> Answer<ListPortForwardsResponse> {
+        let request = request.into_inner();
+        answer(async { forwards::list(&self.driver, &*self.find(&request.network)?).await }).await
+    }
+
+    async fn check_firewall(&self, request: Request<NetworkRequest>) -> Answer<CheckFirewallResponse> {
+        let request = request.into_inner();
+        answer(async {
+            let published = self.find(&request.network)?.published();
+            let Some(live) = published.value.live.clone() else {
+                return Err(invalid(format!("network '{}' is not active", published.value.name)));
+            };
+            let found = foreign::check(&live).await?.into_iter().map(|f| FirewallFinding {
+                family: f.family,
+                table: f.table,
+                chain: f.chain,
+                owner: f.owner.into(),
+                what: f.what.into(),
+                certain: f.certain,
+                cure: f.cure,
+            });
+            Ok(CheckFirewallResponse { findings: found.collect() })
         })
         .await
     }

@@ -11,6 +11,7 @@ use virt_model::network::forward::ForwardMode;
 use virt_model::network::port::{BridgePlug, NetworkPort, Plug};
 use virt_object::owner::{Class, Spec};
 
+use crate::firewall::forwards;
 use crate::hooks::{self, Moment};
 use crate::network::{Network, NetworkExt, invalid};
 use crate::{pool, status};
@@ -30,11 +31,11 @@ pub(super) fn list(network: &Network) -> ListPortsResponse {
     ListPortsResponse { ports: published.value.ports.iter().map(|p| answer(network, p)).collect() }
 }
 
-fn uuid_of(bytes: &[u8]) -> Result<Uuid> {
+pub(super) fn uuid_of(bytes: &[u8]) -> Result<Uuid> {
     Uuid::from_slice(bytes).map_err(|_| Error::new(Code::InvalidArg, Domain::Network, "a UUID has 16 bytes"))
 }
 
-fn missing(uuid: &Uuid) -> Error {
+pub(super) fn missing(uuid: &Uuid) -> Error {
     Error::new(Code::NoNetworkPort, Domain::Network, format!("Network port with UUID {uuid} does not exist"))
 }
 
@@ -83,14 +84,27 @@ pub(super) async fn create(network: &Network, xml: &str, reclaim: bool) -> Resul
                     return Err(Error::new(Code::NetworkPortExist, Domain::Network, text));
                 }
                 inherit(&mut port, live, &published.value.ports)?;
+                let lead = &port.forwards.forwards;
+                forwards::check(live, lead)?;
+                work.driver.no_clash(&work.uuid, lead)?;
+                if forwards::all(live, &published.value.ports)
+                    .iter()
+                    .any(|f| lead.iter().any(|n| n.clashes(f)))
+                {
+                    return Err(invalid("another port forward takes the same port of the host"));
+                }
                 hooks::run(&work.driver.folders.hook, Moment::PortCreated, live, Some(&port)).await?;
                 status::save_port(work, &port)?;
-                let stored = port.clone();
-                work.publish(|p| {
-                    let mut ports = (*p.ports).clone();
-                    ports.push(stored);
-                    p.ports = Arc::new(ports);
-                });
+                let mut ports = (*published.value.ports).clone();
+                ports.push(port.clone());
+                let ports = Arc::new(ports);
+                if !port.forwards.forwards.is_empty()
+                    && let Err(error) = work.driver.enforce(work.uuid, live, &ports).await
+                {
+                    status::remove_port(work, &uuid);
+                    return Err(error);
+                }
+                work.publish(|p| p.ports = ports);
                 Ok(port)
             })
         })
@@ -130,6 +144,9 @@ pub(super) async fn delete(network: &Network, uuid: &[u8]) -> Result<()> {
                     p.ports = Arc::new(rest);
                 });
                 if let Some(live) = &before.value.live {
+                    if !port.forwards.forwards.is_empty() {
+                        work.driver.enforce(work.uuid, live, &work.published().value.ports).await?;
+                    }
                     hooks::tell(&work.driver.folders.hook, Moment::PortDeleted, live, Some(port)).await;
                 }
                 Ok(())

@@ -4,6 +4,10 @@ use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use virt_error::{Domain, Error, Result};
+use virt_model::network::Network;
+
+use super::Files;
 
 /// The largest file believed.
 const MAX_FILE: u64 = 32 * 1024 * 1024;
@@ -50,6 +54,19 @@ pub fn read(path: &Path) -> io::Result<Vec<Lease>> {
         return Ok(Vec::new());
     }
     serde_json::from_str(&text).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+}
+
+/// The leases of a network with a bridge of its own; other networks have none. Blocking.
+///
+/// # Errors
+/// Code 38 when the file cannot be read, code 27 for a bridge that no interface can be.
+pub fn of(files: &Files, net: &Network) -> Result<Vec<Lease>> {
+    let Some(bridge) = net.bridge.name.as_deref().filter(|_| net.owns_bridge()) else {
+        return Ok(Vec::new());
+    };
+    virt_host::link::check_name(bridge)?;
+    let path = files.leases(bridge);
+    read(&path).map_err(|e| Error::system(Domain::Network, format!("unable to read '{}'", path.display()), e))
 }
 
 /// What dnsmasq reports.

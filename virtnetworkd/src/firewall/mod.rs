@@ -1,6 +1,11 @@
-//! Which packets of a network may go where. Pure: rules from documents, and their form for nftables.
+//! Which packets of a network may go where: rules from documents, their form for nftables, and what is in force.
 
+mod follow;
+mod force;
+pub mod foreign;
+pub mod forwards;
 mod nft;
+pub mod switch;
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -8,7 +13,9 @@ use virt_model::network::Network;
 use virt_model::network::forward::ForwardMode;
 use virt_model::network::ip::network_address;
 
-pub use nft::{TABLE, apply, document};
+pub use force::Firewall;
+pub use forwards::Forwarded;
+pub use nft::{Placed, TABLE, removal, whole};
 
 /// Where a rule stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +28,8 @@ pub enum Chain {
     Output,
     /// What guests' packets look like outside.
     Nat,
+    /// Which guests ports of the host lead to.
+    Forwards,
 }
 
 /// An IP version.
@@ -48,6 +57,8 @@ pub enum Verdict {
     Masquerade(Option<(u16, u16)>),
     /// Addresses and ports of these ranges.
     Snat((Ipv4Addr, Ipv4Addr), Option<(u16, u16)>),
+    /// It goes to this guest, the rule's first port to this one.
+    Dnat(IpAddr, u16),
 }
 
 /// One rule; what is `None` matches all.
@@ -69,8 +80,12 @@ pub struct Rule {
     pub to: Option<Net>,
     /// The packet goes anywhere but here.
     pub not_to: Option<Net>,
+    /// The packet goes to one of these ports.
+    pub ports: Option<(u16, u16)>,
     /// The packet belongs to a connection that was let through.
     pub established: bool,
+    /// The packet was sent to the host and leads to a guest.
+    pub forwarded: bool,
     /// What happens to it.
     pub verdict: Verdict,
 }
@@ -86,14 +101,17 @@ impl Rule {
             from: None,
             to: None,
             not_to: None,
+            ports: None,
             established: false,
+            forwarded: false,
             verdict,
         }
     }
 }
 
-/// The rules of one active network, in the order they are tried in each chain.
-pub fn rules(net: &Network) -> Vec<Rule> {
+/// The rules of one active network, in the order they are tried in each chain. Forwards to addresses outside the network
+/// are left out.
+pub fn rules(net: &Network, forwarded: &[Forwarded]) -> Vec<Rule> {
     let mode = net.mode();
     let Some(bridge) = net.bridge.name.clone().filter(|_| net.owns_bridge() && mode != ForwardMode::Open)
     else {
@@ -116,6 +134,9 @@ pub fn rules(net: &Network) -> Vec<Rule> {
             }
             _ => {}
         }
+    }
+    if forwards::possible(mode) {
+        out.extend(forwarded.iter().flat_map(|f| forwards::rules(f, &bridge, net)));
     }
     for family in families(net) {
         let mut cross = Rule::new(Chain::Cross, family, Verdict::Accept);

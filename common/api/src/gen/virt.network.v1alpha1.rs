@@ -226,6 +226,109 @@ pub struct ListPortsResponse {
     #[prost(message, repeated, tag = "1")]
     pub ports: ::prost::alloc::vec::Vec<Port>,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PortParameters {
+    /// VIR_NETWORK_PORT_BANDWIDTH\_\*: thousands of bytes a second, bursts in KiB.
+    #[prost(message, repeated, tag = "1")]
+    pub parameters: ::prost::alloc::vec::Vec<super::super::common::v1alpha1::TypedParam>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SetPortParametersRequest {
+    #[prost(message, optional, tag = "1")]
+    pub network: ::core::option::Option<NetworkRef>,
+    /// 16 raw bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub port_uuid: ::prost::bytes::Bytes,
+    #[prost(message, repeated, tag = "3")]
+    pub parameters: ::prost::alloc::vec::Vec<super::super::common::v1alpha1::TypedParam>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PortRange {
+    /// Ports of the host.
+    #[prost(uint32, tag = "1")]
+    pub start: u32,
+    /// 0 for `start`.
+    #[prost(uint32, tag = "2")]
+    pub end: u32,
+    /// The guest's port that `start` leads to; 0 for the same.
+    #[prost(uint32, tag = "3")]
+    pub to: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PortForward {
+    /// "tcp" or "udp".
+    #[prost(string, tag = "1")]
+    pub proto: ::prost::alloc::string::String,
+    /// Only this address of the host; unset for all.
+    #[prost(string, optional, tag = "2")]
+    pub address: ::core::option::Option<::prost::alloc::string::String>,
+    /// Only what comes in by this interface; unset for all.
+    #[prost(string, optional, tag = "3")]
+    pub dev: ::core::option::Option<::prost::alloc::string::String>,
+    /// Where it leads: an address, or the address that a card has.
+    #[prost(string, optional, tag = "4")]
+    pub guest: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(string, optional, tag = "5")]
+    pub mac: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(message, repeated, tag = "6")]
+    pub ranges: ::prost::alloc::vec::Vec<PortRange>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PortForwardRequest {
+    #[prost(message, optional, tag = "1")]
+    pub network: ::core::option::Option<NetworkRef>,
+    /// 16 raw bytes; empty for the network's own.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub port_uuid: ::prost::bytes::Bytes,
+    #[prost(message, optional, tag = "3")]
+    pub forward: ::core::option::Option<PortForward>,
+    /// virNetworkUpdateFlags; a port's forwards are live only.
+    #[prost(uint32, tag = "4")]
+    pub flags: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ActiveForward {
+    #[prost(message, optional, tag = "1")]
+    pub forward: ::core::option::Option<PortForward>,
+    /// 16 raw bytes; empty for the network's own.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub port_uuid: ::prost::bytes::Bytes,
+    /// Where it leads now; unset while the network is down, or the card has no address.
+    #[prost(string, optional, tag = "3")]
+    pub leads_to: ::core::option::Option<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListPortForwardsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub forwards: ::prost::alloc::vec::Vec<ActiveForward>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FirewallFinding {
+    /// nft's name of the address family: "ip", "inet".
+    #[prost(string, tag = "1")]
+    pub family: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub table: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub chain: ::prost::alloc::string::String,
+    /// "Docker", "firewalld", "ufw", "another firewall".
+    #[prost(string, tag = "4")]
+    pub owner: ::prost::alloc::string::String,
+    /// What is dropped.
+    #[prost(string, tag = "5")]
+    pub what: ::prost::alloc::string::String,
+    /// False when some rule that cannot be read may let it through.
+    #[prost(bool, tag = "6")]
+    pub certain: bool,
+    /// Commands that let it through.
+    #[prost(string, tag = "7")]
+    pub cure: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CheckFirewallResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub findings: ::prost::alloc::vec::Vec<FirewallFinding>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchRequest {
     /// Where to go on; unset starts with the next event.
@@ -787,6 +890,174 @@ pub mod network_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Changes what a port says of its card's traffic.
+        pub async fn set_port_parameters(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetPortParametersRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.network.v1alpha1.NetworkService/SetPortParameters",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.network.v1alpha1.NetworkService",
+                        "SetPortParameters",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn get_port_parameters(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PortRequest>,
+        ) -> std::result::Result<tonic::Response<super::PortParameters>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.network.v1alpha1.NetworkService/GetPortParameters",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.network.v1alpha1.NetworkService",
+                        "GetPortParameters",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lets ports of the host lead to a guest of a nat or routed network. With `port_uuid` the forward is the port's: it leads to
+        /// the port's card unless it names a guest, and goes with the port.
+        pub async fn add_port_forward(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PortForwardRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.network.v1alpha1.NetworkService/AddPortForward",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.network.v1alpha1.NetworkService",
+                        "AddPortForward",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes a forward of the same protocol, address, interface and ranges away again.
+        pub async fn remove_port_forward(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PortForwardRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.network.v1alpha1.NetworkService/RemovePortForward",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.network.v1alpha1.NetworkService",
+                        "RemovePortForward",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// All forwards of a network and its ports, and where they lead now.
+        pub async fn list_port_forwards(
+            &mut self,
+            request: impl tonic::IntoRequest<super::NetworkRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListPortForwardsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.network.v1alpha1.NetworkService/ListPortForwards",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.network.v1alpha1.NetworkService",
+                        "ListPortForwards",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Looks for rules of other firewalls that drop packets of a running network, and says what to do about them.
+        pub async fn check_firewall(
+            &mut self,
+            request: impl tonic::IntoRequest<super::NetworkRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CheckFirewallResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.network.v1alpha1.NetworkService/CheckFirewall",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.network.v1alpha1.NetworkService",
+                        "CheckFirewall",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Network events from a cursor on, in order; ends with an error when the caller reads too slowly.
         pub async fn watch(
             &mut self,
@@ -916,6 +1187,42 @@ pub mod network_service_server {
             &self,
             request: tonic::Request<super::PortRequest>,
         ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
+        /// Changes what a port says of its card's traffic.
+        async fn set_port_parameters(
+            &self,
+            request: tonic::Request<super::SetPortParametersRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
+        async fn get_port_parameters(
+            &self,
+            request: tonic::Request<super::PortRequest>,
+        ) -> std::result::Result<tonic::Response<super::PortParameters>, tonic::Status>;
+        /// Lets ports of the host lead to a guest of a nat or routed network. With `port_uuid` the forward is the port's: it leads to
+        /// the port's card unless it names a guest, and goes with the port.
+        async fn add_port_forward(
+            &self,
+            request: tonic::Request<super::PortForwardRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
+        /// Takes a forward of the same protocol, address, interface and ranges away again.
+        async fn remove_port_forward(
+            &self,
+            request: tonic::Request<super::PortForwardRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
+        /// All forwards of a network and its ports, and where they lead now.
+        async fn list_port_forwards(
+            &self,
+            request: tonic::Request<super::NetworkRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListPortForwardsResponse>,
+            tonic::Status,
+        >;
+        /// Looks for rules of other firewalls that drop packets of a running network, and says what to do about them.
+        async fn check_firewall(
+            &self,
+            request: tonic::Request<super::NetworkRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CheckFirewallResponse>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the Watch method.
         type WatchStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::WatchResponse, tonic::Status>,
@@ -1753,6 +2060,281 @@ pub mod network_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeletePortSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.network.v1alpha1.NetworkService/SetPortParameters" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetPortParametersSvc<T: NetworkService>(pub Arc<T>);
+                    impl<
+                        T: NetworkService,
+                    > tonic::server::UnaryService<super::SetPortParametersRequest>
+                    for SetPortParametersSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetPortParametersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NetworkService>::set_port_parameters(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetPortParametersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.network.v1alpha1.NetworkService/GetPortParameters" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetPortParametersSvc<T: NetworkService>(pub Arc<T>);
+                    impl<
+                        T: NetworkService,
+                    > tonic::server::UnaryService<super::PortRequest>
+                    for GetPortParametersSvc<T> {
+                        type Response = super::PortParameters;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PortRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NetworkService>::get_port_parameters(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetPortParametersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.network.v1alpha1.NetworkService/AddPortForward" => {
+                    #[allow(non_camel_case_types)]
+                    struct AddPortForwardSvc<T: NetworkService>(pub Arc<T>);
+                    impl<
+                        T: NetworkService,
+                    > tonic::server::UnaryService<super::PortForwardRequest>
+                    for AddPortForwardSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PortForwardRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NetworkService>::add_port_forward(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AddPortForwardSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.network.v1alpha1.NetworkService/RemovePortForward" => {
+                    #[allow(non_camel_case_types)]
+                    struct RemovePortForwardSvc<T: NetworkService>(pub Arc<T>);
+                    impl<
+                        T: NetworkService,
+                    > tonic::server::UnaryService<super::PortForwardRequest>
+                    for RemovePortForwardSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PortForwardRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NetworkService>::remove_port_forward(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RemovePortForwardSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.network.v1alpha1.NetworkService/ListPortForwards" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListPortForwardsSvc<T: NetworkService>(pub Arc<T>);
+                    impl<
+                        T: NetworkService,
+                    > tonic::server::UnaryService<super::NetworkRequest>
+                    for ListPortForwardsSvc<T> {
+                        type Response = super::ListPortForwardsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::NetworkRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NetworkService>::list_port_forwards(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListPortForwardsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.network.v1alpha1.NetworkService/CheckFirewall" => {
+                    #[allow(non_camel_case_types)]
+                    struct CheckFirewallSvc<T: NetworkService>(pub Arc<T>);
+                    impl<
+                        T: NetworkService,
+                    > tonic::server::UnaryService<super::NetworkRequest>
+                    for CheckFirewallSvc<T> {
+                        type Response = super::CheckFirewallResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::NetworkRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NetworkService>::check_firewall(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CheckFirewallSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -38,7 +38,9 @@ pub fn check_name(name: &str) -> Result<()> {
         && name.len() <= NAME_MAX
         && name != "."
         && name != ".."
-        && name.bytes().all(|b| b.is_ascii_graphic() && !b"/:\\\"'`$,;%".contains(&b));
+        // What begins with @ is a set for nft; with * or ? in it a name fits others for nft and dnsmasq.
+        && !name.starts_with('@')
+        && name.bytes().all(|b| b.is_ascii_graphic() && !b"/:\\\"'`$,;%*?#&|<>(){}[]!~^".contains(&b));
     if fits {
         return Ok(());
     }
@@ -136,6 +138,15 @@ pub fn add_route(name: &str, to: IpAddr, prefix: u8, gateway: IpAddr, metric: Op
     set().map_err(failed(&what, name))
 }
 
+/// The interface of the host's IPv4 default route, if there is one.
+pub fn default_route() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/thread-self/net/route").ok()?;
+    text.lines().skip(1).find_map(|line| {
+        let f: Vec<&str> = line.split_ascii_whitespace().collect();
+        (*f.get(1)? == "00000000" && *f.get(7)? == "00000000").then(|| f[0].to_string())
+    })
+}
+
 /// The IPv4 routes of the host: interface, network, mask. Default routes are left out.
 pub fn ipv4_routes() -> Vec<(String, u32, u32)> {
     let text = std::fs::read_to_string("/proc/thread-self/net/route").unwrap_or_default();
@@ -170,9 +181,23 @@ mod tests {
 
     #[test]
     fn names_that_no_interface_has() {
-        for bad in
-            ["", ".", "..", "a/b", "a b", "x;y", "$(id)", "virbr%d", "sixteen-letters-", "a\n", "\"x\""]
-        {
+        for bad in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "a b",
+            "x;y",
+            "$(id)",
+            "virbr%d",
+            "sixteen-letters-",
+            "a\n",
+            "\"x\"",
+            "e*",
+            "*",
+            "@set",
+            "a#b",
+        ] {
             assert!(check_name(bad).is_err(), "{bad}");
         }
         for good in ["virbr0", "br-lan", "a.100", "vnet@x"] {

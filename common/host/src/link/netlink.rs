@@ -32,6 +32,9 @@ const RTM_NEWTCLASS: u16 = 40;
 const RTM_NEWTFILTER: u16 = 44;
 /// Subsystem 10 (nftables), message 1.
 const NFT_GETTABLE: u16 = 10 << 8 | 1;
+const NFT_GETRULE: u16 = 10 << 8 | 7;
+const NFT_GETSETELEM: u16 = 10 << 8 | 13;
+const NFT_GETGEN: u16 = 10 << 8 | 16;
 const NFTA_TABLE_NAME: u16 = 1;
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
@@ -142,6 +145,21 @@ impl Message {
         let mut m = Self::new(NFT_GETTABLE, 0, &[family, 0, 0, 0]);
         m.text(NFTA_TABLE_NAME, name);
         m
+    }
+
+    /// All rules of an address family; attributes that choose among them follow.
+    pub(crate) fn get_rules(family: u8) -> Self {
+        Self::new(NFT_GETRULE, NLM_F_DUMP, &[family, 0, 0, 0])
+    }
+
+    /// The elements of one set; its names follow.
+    pub(crate) fn get_elements(family: u8) -> Self {
+        Self::new(NFT_GETSETELEM, NLM_F_DUMP, &[family, 0, 0, 0])
+    }
+
+    /// The number of the packet filter's present rules.
+    pub(crate) fn get_generation() -> Self {
+        Self::new(NFT_GETGEN, 0, &[0, 0, 0, 0])
     }
 
     /// One interface by its name.

@@ -9,6 +9,7 @@ pub mod bridge;
 pub mod dhcp;
 pub mod dns;
 pub mod forward;
+pub mod forwarding;
 pub mod ip;
 pub mod options;
 pub mod port;

@@ -5,6 +5,7 @@ use virt_xml::{El, Mode, Xml, YesNo};
 
 use super::bridge::MacTableManager;
 use super::forward::HostdevDriver;
+use super::forwarding::PortForwards;
 use crate::domain::address::PciAddress;
 use crate::domain::interface::DirectMode;
 use crate::domain::net::{Bandwidth, VirtualPort, Vlan};
@@ -35,6 +36,9 @@ pub struct NetworkPort {
     pub virtualport: Option<VirtualPort>,
     #[xml(child)]
     pub bandwidth: Option<Bandwidth>,
+    /// Our extension: ports of the host that lead to the card.
+    #[xml(flatten)]
+    pub forwards: PortForwards,
 }
 
 /// The guest a port is for.
@@ -103,6 +107,9 @@ impl NetworkPort {
 
     fn check(&mut self, e: El<'_>) -> Result<()> {
         let missing = |what: &str| Err(e.error(Code::InternalError, Domain::Network, what.to_string()));
+        if self.uuid.is_none() {
+            return missing("network port has no uuid");
+        }
         if self.owner.name.is_none() {
             return missing("network port has no owner name");
         }

@@ -1,6 +1,7 @@
 //! What is timed.
 
 use crate::native;
+use crate::networks;
 use crate::table::Figure;
 use anyhow::Result;
 use clap::ValueEnum;
@@ -32,6 +33,8 @@ pub enum Case {
     Define,
     /// Start and destroy a guest without disks, emulated.
     Lifecycle,
+    /// Define many networks, start and stop some of them.
+    Networks,
 }
 
 /// A case with its size.
@@ -47,13 +50,14 @@ const ALL_DOMAINS: u32 = 3;
 
 impl Case {
     /// The chosen cases (none chosen: all) with their sizes.
-    pub fn all(only: &[Self], calls: usize, guests: &[usize]) -> Vec<Sized> {
+    pub fn all(only: &[Self], calls: usize, guests: &[usize], networks: usize) -> Vec<Sized> {
         let chosen = Self::value_variants().iter().filter(|c| only.is_empty() || only.contains(c));
         chosen
             .flat_map(|case| {
                 let sizes = match case {
                     Self::Define => guests.to_vec(),
                     Self::Lifecycle => vec![LIVES],
+                    Self::Networks => vec![networks],
                     _ => vec![calls],
                 };
                 sizes.into_iter().map(|size| Sized { case: *case, size })
@@ -71,6 +75,7 @@ impl Sized {
             Case::Parallel => format!("{CONNECTIONS} clients"),
             Case::Define => format!("{} guests", self.size),
             Case::Lifecycle => "lifecycle".to_owned(),
+            Case::Networks => format!("{} networks", self.size),
         }
     }
 
@@ -98,6 +103,7 @@ impl Sized {
             Case::Parallel => parallel(server, self.size).await,
             Case::Define => define(&client, self.size).await,
             Case::Lifecycle => lifecycle(&client, self.size).await,
+            Case::Networks => networks::run(&client, self.size).await,
         }?;
         client.close().await?;
         Ok(figures)

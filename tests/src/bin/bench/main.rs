@@ -6,6 +6,7 @@
 
 mod cases;
 mod native;
+mod networks;
 mod own;
 mod table;
 
@@ -44,6 +45,9 @@ struct Options {
     /// How many guests the define case defines.
     #[arg(long, value_delimiter = ',', default_value = "100,1000,10000")]
     guests: Vec<usize>,
+    /// How many networks the networks case defines; at most 50 of them are active at once.
+    #[arg(long, default_value_t = 200)]
+    networks: usize,
     /// Only these cases.
     #[arg(long, value_enum)]
     only: Vec<Case>,
@@ -92,7 +96,7 @@ async fn run(options: &Options, floor: &Path, host: Option<&Host>) -> Result<()>
     if let Some(host) = host {
         own::measure(host, &options.uri, options.rounds, &mut table).await;
     }
-    for case in Case::all(&options.only, options.calls, &options.guests) {
+    for case in Case::all(&options.only, options.calls, &options.guests, options.networks) {
         for _ in 0..options.rounds {
             for server in servers.iter().filter(|s| case.runs_on(s)) {
                 let figures = case.run(server).await;

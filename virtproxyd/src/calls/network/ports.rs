@@ -1,12 +1,15 @@
 //! Ports: the places guests' cards hold in networks.
 
 use bytes::Bytes;
-use virt_api::network::v1alpha1::{CreatePortRequest, ListPortsRequest, Port, PortRequest};
+use virt_api::network::v1alpha1::{
+    CreatePortRequest, ListPortsRequest, Port, PortRequest, SetPortParametersRequest,
+};
 use virt_error::Result;
 use virt_wire::remote::{procs, *};
 
 use super::super::{Call, Ctx, calls, malformed, rpc};
 use super::{Networks, to_ref, to_wire};
+use crate::{params, refusal};
 
 pub(super) const CALLS: &[Call] = calls! {
     ask procs::NetworkListAllPorts => list;
@@ -14,6 +17,8 @@ pub(super) const CALLS: &[Call] = calls! {
     ask procs::NetworkPortCreateXml => create;
     ask procs::NetworkPortGetXmlDesc => get_xml;
     ask procs::NetworkPortDelete => delete;
+    ask procs::NetworkPortGetParameters => get_parameters;
+    ask procs::NetworkPortSetParameters => set_parameters;
 };
 
 fn port_to_wire(port: Port) -> Result<NonnullNetworkPort> {
@@ -51,5 +56,20 @@ async fn get_xml(c: Ctx, a: NetworkPortGetXmlDescArgs) -> Result<NetworkPortGetX
 
 async fn delete(c: Ctx, a: NetworkPortDeleteArgs) -> Result<()> {
     rpc!(c, Network: Networks.delete_port(request(a.port))).await?;
+    Ok(())
+}
+
+async fn get_parameters(c: Ctx, a: NetworkPortGetParametersArgs) -> Result<NetworkPortGetParametersRet> {
+    refusal::no_flags(a.flags, "networkPortGetParameters")?;
+    let found = rpc!(c, Network: Networks.get_port_parameters(request(a.port))).await?.parameters;
+    let (params, nparams) = params::sized(params::to_wire(found), a.nparams, NETWORK_PORT_PARAMETERS_MAX)?;
+    Ok(NetworkPortGetParametersRet { params, nparams })
+}
+
+async fn set_parameters(c: Ctx, a: NetworkPortSetParametersArgs) -> Result<()> {
+    refusal::no_flags(a.flags, "networkPortSetParameters")?;
+    let PortRequest { network, port_uuid } = request(a.port);
+    let request = SetPortParametersRequest { network, port_uuid, parameters: params::to_rpc(a.params) };
+    rpc!(c, Network: Networks.set_port_parameters(request)).await?;
     Ok(())
 }
