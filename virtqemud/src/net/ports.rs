@@ -14,6 +14,7 @@ use virt_consts::VIR_NETWORK_PORT_CREATE_RECLAIM;
 use virt_error::{Code, Domain as From, Error, Result};
 use virt_model::domain::actual::{Actual, ActualKind, ActualSource};
 use virt_model::domain::interface::{Interface, NetSource, NetworkNet};
+use virt_model::network::forwarding::PortForwards;
 use virt_model::network::port::{BridgePlug, DirectPlug, NetworkPort, Plug, PortOwner};
 use virt_rpc::client::Daemon;
 use virt_rpc::{client, from_status};
@@ -153,6 +154,7 @@ fn describe<'a>(card: &'a Interface, owner: &PortOwner) -> Result<(&'a str, Netw
         vlan: card.vlan.clone(),
         virtualport: card.virtualport.clone(),
         bandwidth: card.bandwidth.clone(),
+        forwards: PortForwards::default(),
     };
     Ok((network, port))
 }
