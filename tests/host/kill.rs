@@ -163,8 +163,8 @@ fn check(host: &Host, bystander: &Bystander, when: &str) {
     assert_eq!(files(host, "etc/libvirt/qemu"), configs, "{when}: definitions on disk");
     let live: BTreeSet<_> = running.iter().flat_map(|n| [format!("{n}.xml"), format!("{n}.pid")]).collect();
     let mut state = files(host, "run/libvirt/qemu");
-    // Not of one guest: the driver's lock, the event journal.
-    state.retain(|f| !f.starts_with("virtd-") && !f.ends_with(".lock"));
+    // Not of one guest: the driver's number and marks, the event journal.
+    state.retain(|f| !f.starts_with("virtd-") && f != "driver.pid" && f != "autostarted");
     assert_eq!(state, live, "{when}: state of running guests");
     let grouped = grouped_victims();
     assert!(

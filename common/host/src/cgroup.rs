@@ -8,9 +8,13 @@
 //! This is the layout of libvirt on hosts without systemd. The reader of the layout takes a `mountinfo` text and the
 //! folders are plain files to us, so tests use a temporary folder.
 
+mod control;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+
+pub use control::Refused;
 
 /// The controllers of version 1 that guests are put under.
 const USED: [&str; 5] = ["cpu", "cpuset", "memory", "blkio", "freezer"];
@@ -71,6 +75,14 @@ impl Layout {
         }
         group.dirs.retain(|d| d.is_dir());
         Ok(group)
+    }
+
+    /// The first hierarchy in which the partition is missing: version and folder.
+    pub fn missing(&self, partition: &str) -> Option<(u8, PathBuf)> {
+        let at = |mount: &Path| mount.join(partition.trim_start_matches('/'));
+        // Version 2 is looked at first, as the reference does.
+        let v2 = self.v2.iter().map(|mount| (2, at(mount)));
+        v2.chain(self.v1.iter().map(|(_, mount)| (1, at(mount)))).find(|(_, dir)| !dir.is_dir())
     }
 
     /// The group's folders, whether they exist or not.
@@ -156,26 +168,16 @@ impl Group {
         self.dirs.get(at).map(PathBuf::as_path)
     }
 
-    /// Writes a controller's value: to the first file in version 1, to the second in version 2.
-    ///
-    /// Errors: NotFound when the host has no such controller; what the kernel says of the value.
-    pub fn set(&self, controller: &str, files: [&str; 2], value: u64) -> io::Result<()> {
-        let dir = self.dir(controller).ok_or(io::ErrorKind::NotFound)?;
-        let file = files.iter().map(|f| dir.join(f)).find(|f| f.exists());
-        fs::OpenOptions::new()
-            .write(true)
-            .open(file.ok_or(io::ErrorKind::NotFound)?)
-            .and_then(|mut file| io::Write::write_all(&mut file, value.to_string().as_bytes()))
-    }
-
     /// The processes inside, each once.
     pub fn members(&self) -> Vec<i32> {
-        let mut pids: Vec<i32> = self
-            .dirs
-            .iter()
-            .filter_map(|d| fs::read_to_string(d.join("cgroup.procs")).ok())
-            .flat_map(|text| text.lines().filter_map(|l| l.trim().parse().ok()).collect::<Vec<_>>())
-            .collect();
+        let mut pids = Vec::new();
+        let mut folders: Vec<PathBuf> = self.dirs.clone();
+        while let Some(dir) = folders.pop() {
+            let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+            pids.extend(text.lines().filter_map(|l| l.trim().parse::<i32>().ok()));
+            let inside = fs::read_dir(&dir).into_iter().flatten().flatten();
+            folders.extend(inside.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+        }
         pids.sort_unstable();
         pids.dedup();
         pids

@@ -6,14 +6,17 @@ use virt_api::common::v1alpha1::{TypedParam, typed_param};
 use virt_api::domain::v1alpha1::*;
 use virt_consts::*;
 use virt_error::{Code, Domain as From, Error, Result};
+use virt_host::cgroup::Group;
 use virt_model::domain::Domain as Document;
 use virt_model::domain::disk::IoTune;
 use virt_object::owner::{Class, Spec};
 
 use super::check::{affect, flags, live_unsupported, reads};
+use crate::config::params::scheduler::Unset;
 use crate::config::params::{self, Param, Value};
 use crate::definitions::{Announce, Completion, Definitions};
-use crate::live::{limits, throttle};
+use crate::live::{blkio, cpu, limits, memtune, throttle};
+use crate::process::groups;
 
 const KNOWN: u32 = VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG | VIR_TYPED_PARAM_STRING_OKAY;
 
@@ -96,6 +99,20 @@ pub(super) fn needs_groups(definitions: &Definitions, family: ParameterFamily) -
     Err(Error::new(code, From::Qemu, text))
 }
 
+/// Errors with code 55 when the host has no controller for what is asked of a running guest.
+fn needs_controller(group: &Group, family: ParameterFamily) -> Result<()> {
+    let (controller, text) = match family {
+        ParameterFamily::Scheduler => ("cpu", "cgroup CPU controller is not mounted"),
+        ParameterFamily::Memory => ("memory", "cgroup memory controller is not mounted"),
+        ParameterFamily::Blkio => ("blkio", "blkio cgroup isn't mounted"),
+        _ => return Ok(()),
+    };
+    if group.has(controller) {
+        return Ok(());
+    }
+    Err(Error::new(Code::OperationInvalid, From::Qemu, text))
+}
+
 /// `DomainTuningService.GetParameters`.
 ///
 /// # Errors
@@ -108,11 +125,27 @@ pub async fn get(definitions: &Definitions, request: &GetParametersRequest) -> R
     flags(request.flags, KNOWN, names.get)?;
     let published = guest.published();
     let document = reads(&published.value, request.flags, names.api_get)?;
+    let running = published.value.live.as_ref().is_some_and(|l| Arc::ptr_eq(l, &document));
+    let group = running.then(|| groups::of(definitions.driver(), &document));
+    if let Some(group) = &group {
+        needs_controller(group, family)?;
+    }
     let rows = match family {
-        // A document that names no shares leaves them to the kernel.
-        ParameterFamily::Scheduler => params::scheduler::get(&document, 0),
+        ParameterFamily::Scheduler => {
+            let unset = match &group {
+                Some(group) => Unset::running(cpu::shares_of(group).unwrap_or(0)),
+                None => Unset::DEFINED,
+            };
+            params::scheduler::get(&document, unset)
+        }
         ParameterFamily::Memory => params::memory::get(&document),
-        ParameterFamily::Blkio => params::blkio::get(&document),
+        ParameterFamily::Blkio => {
+            let mut shown = (*document).clone();
+            if let (None, Some(group)) = (shown.blkiotune.weight, &group) {
+                shown.blkiotune.weight = blkio::weight_of(group);
+            }
+            params::blkio::get(&shown)
+        }
         ParameterFamily::Numa => params::numa::get(&document),
         ParameterFamily::Interface => {
             let at = params::interface::find(&document, &request.device)?;
@@ -124,8 +157,7 @@ pub async fn get(definitions: &Definitions, request: &GetParametersRequest) -> R
                 params::block::get(&IoTune::default())
             } else {
                 let disk = &document.devices.disks[params::block::find(&document, &request.device)?];
-                let live = published.value.live.as_ref().is_some_and(|l| Arc::ptr_eq(l, &document));
-                let applied = match guest.shared().answering_monitor().filter(|_| live) {
+                let applied = match guest.shared().answering_monitor().filter(|_| running) {
                     Some(monitor) => guest.told(throttle::get(&monitor, disk).await).await?,
                     None => None,
                 };
@@ -160,6 +192,19 @@ pub async fn set(definitions: &Definitions, request: SetParametersRequest) -> Re
             }
             ParameterFamily::Interface => {
                 guest.work(spec, move |w| Box::pin(limits::set(w, device, params))).await?;
+            }
+            ParameterFamily::Scheduler | ParameterFamily::Memory | ParameterFamily::Blkio => {
+                let set = guest.work(spec, move |w| {
+                    Box::pin(async move {
+                        needs_controller(&w.run()?.held.group, family)?;
+                        match family {
+                            ParameterFamily::Scheduler => cpu::set(w, params).await,
+                            ParameterFamily::Memory => memtune::set(w, &params),
+                            _ => blkio::set(w, params).await,
+                        }
+                    })
+                });
+                set.await?;
             }
             _ => return Err(live_unsupported(names.api_set)),
         }

@@ -209,6 +209,29 @@ impl TuningApi {
         self.both(&guest, affect, "pin", move |w| Box::pin(async move { change(w) }), edit).await
     }
 
+    async fn pin_iothread(&self, r: PinRequest) -> Result<Empty> {
+        affect_flags(r.flags, "qemuDomainPinIOThread")?;
+        let guest = self.find(r.domain.as_ref())?;
+        let affect = affect(&guest.published().value, r.flags)?;
+        let host = self.host_cpus().await?;
+        let cpus: Bitmap = unmap(&r.map).into_iter().filter(|c| (*c as usize) < host.bytes * 8).collect();
+        if cpus.is_empty() {
+            let text = "Empty iothread cpumap list for pinning";
+            return Err(Error::new(Code::InvalidArg, From::Qemu, text));
+        }
+        let wanted = cpus.clone();
+        let edit = move |d: &mut Document| pins::pin_iothread(d, r.number, cpus);
+        let number = r.number;
+        self.both(
+            &guest,
+            affect,
+            "pin",
+            move |w| Box::pin(live::affinity::pin_iothread(w, number, wanted)),
+            edit,
+        )
+        .await
+    }
+
     async fn iothreads(&self, r: FlagsRequest) -> Result<GetIothreadsResponse> {
         affect_flags(r.flags, "qemuDomainGetIOThreadInfo")?;
         let guest = self.find(r.domain.as_ref())?;
@@ -360,6 +383,10 @@ impl DomainTuningService for TuningApi {
 
     async fn pin_emulator(&self, request: Request<PinRequest>) -> Result<Response<Empty>, Status> {
         answer(self.pin(request.into_inner(), true)).await
+    }
+
+    async fn pin_iothread(&self, request: Request<PinRequest>) -> Result<Response<Empty>, Status> {
+        answer(self.pin_iothread(request.into_inner())).await
     }
 
     async fn get_iothreads(

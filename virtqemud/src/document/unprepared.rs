@@ -72,23 +72,8 @@ pub fn refuse(live: &Domain) -> Result<()> {
 /// A resource of the host that the document limits or shares out, and nothing here does yet.
 fn host_resource(live: &Domain) -> Option<&'static str> {
     let tune = &live.cputune;
-    let periods = [tune.period, tune.global_period, tune.emulator_period, tune.iothread_period];
-    let quotas = [tune.quota, tune.global_quota, tune.emulator_quota, tune.iothread_quota];
-    let limited = periods.iter().any(Option::is_some) || quotas.iter().any(Option::is_some);
-    let scheduled =
-        tune.emulatorsched.is_some() || !tune.vcpuscheds.is_empty() || !tune.iothreadscheds.is_empty();
     let cached = !tune.cachetunes.is_empty() || !tune.memorytunes.is_empty();
-    let blocks = live.blkiotune.weight.is_some() || !live.blkiotune.devices.is_empty();
-    let elsewhere = live.resource.partition.as_deref().is_some_and(|p| p != "/machine");
-    let checks = [
-        (limited, "processor periods or quotas"),
-        (scheduled, "a scheduler for its threads"),
-        (cached, "cache or memory bandwidth allocation"),
-        (!tune.iothreadpins.is_empty(), "host CPUs for I/O threads"),
-        (blocks, "block I/O weights"),
-        (live.memtune.swap_hard_limit.is_some(), "a limit for memory and swap"),
-        (elsewhere, "a resource partition of its own"),
-    ];
+    let checks = [(cached, "cache or memory bandwidth allocation")];
     checks.iter().find(|(asked, _)| *asked).map(|(_, what)| *what)
 }
 

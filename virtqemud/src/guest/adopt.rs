@@ -38,8 +38,7 @@ use crate::process::dac::Given;
 use crate::process::ended::ends_within;
 use crate::process::paths::RunPaths;
 use crate::process::ports::Port;
-use crate::process::stage::group_name;
-use crate::process::{kill, sockets, starting};
+use crate::process::{groups, kill, sockets, starting};
 use crate::qmp::Client;
 use crate::qmp::commands::{QueryChardev, QueryCpusFast, QueryStatus};
 
@@ -122,8 +121,7 @@ fn read(driver: &Arc<Driver>, path: &Path) -> Result<Found> {
         tracing::warn!(name, "a start that a dead daemon began does not come to its end");
     }
     let process = process(&status, &paths);
-    let partition = driver.partition.as_deref().unwrap_or_default();
-    let group = driver.cgroups.locate(partition, &group_name(id, &name));
+    let group = groups::of(driver, &status.domain);
     let given = match driver.settings.user {
         Some(_) => Given::known(files(&status.domain)),
         None => Given::default(),

@@ -2,14 +2,12 @@
 
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_setaffinity};
-use virt_api::common::v1alpha1::{TypedParam, typed_param::Value};
-use virt_api::domain::v1alpha1::TunableEvent;
-use virt_api::domain::v1alpha1::watch_response::Event;
 use virt_error::{Domain as From, Error, Result};
 use virt_model::Bitmap;
 use virt_model::domain::Domain;
 
-use super::invalid;
+use super::{invalid, iothreads, tunable};
+use crate::config::params::Value;
 use crate::config::pins;
 use crate::guest::Work;
 use crate::guest::status::Vcpu;
@@ -48,22 +46,59 @@ pub fn pin_emulator(work: &mut Work, cpus: &Bitmap) -> Result<()> {
     Ok(())
 }
 
-/// Host CPUs that the document gives to the threads of a guest that is being started.
+/// Pins the thread of an I/O thread.
+///
+/// # Errors
+/// Code 8 for an empty set or a thread that is not there, code 38 when the kernel refuses.
+pub async fn pin_iothread(work: &mut Work, id: u32, cpus: Bitmap) -> Result<()> {
+    if cpus.is_empty() {
+        return Err(invalid("Empty iothread cpumap list for pinning"));
+    }
+    let threads = iothreads::threads(&work.monitor()?).await?;
+    let run = work.run()?;
+    let found = threads.iter().find(|(number, _)| *number == id);
+    let (_, thread) = found.ok_or_else(|| invalid(format!("iothread {id} not found")))?;
+    let mut live = run.live.clone();
+    pins::pin_iothread(&mut live, id, cpus.clone())?;
+    set(*thread, &cpus)?;
+    run.live = live;
+    work.publish_live()?;
+    tell(work, format!("cputune.iothreadpin{id}"), &cpus);
+    Ok(())
+}
+
+/// Host CPUs that the document gives to the emulator of a guest that is being started.
 ///
 /// # Errors
 /// Code 38 when the kernel refuses, as for CPUs that the host does not have.
-pub fn begin(live: &Domain, process: i32, vcpus: &[Vcpu]) -> Result<()> {
+pub fn emulator(live: &Domain, process: i32) -> Result<()> {
     let everywhere = live.vcpu.as_ref().and_then(|v| v.cpuset.as_ref());
-    if let Some(cpus) = live.cputune.emulatorpin.as_ref().or(everywhere) {
-        set(process, cpus)?;
-    }
-    for vcpu in vcpus {
+    let own = live.cputune.emulatorpin.as_ref().or(everywhere);
+    own.map_or(Ok(()), |cpus| set(process, cpus))
+}
+
+/// Host CPUs of vCPUs that have just appeared.
+///
+/// # Errors
+/// As [`emulator`].
+pub fn vcpus(live: &Domain, threads: &[Vcpu]) -> Result<()> {
+    let everywhere = live.vcpu.as_ref().and_then(|v| v.cpuset.as_ref());
+    threads.iter().try_for_each(|vcpu| {
         let own = live.cputune.vcpupins.iter().find(|p| p.vcpu == vcpu.id).map(|p| &p.cpuset);
-        if let Some(cpus) = own.or(everywhere) {
-            set(vcpu.pid, cpus)?;
-        }
-    }
-    Ok(())
+        own.or(everywhere).map_or(Ok(()), |cpus| set(vcpu.pid, cpus))
+    })
+}
+
+/// Host CPUs of I/O threads, by number and thread, that have just appeared.
+///
+/// # Errors
+/// As [`emulator`].
+pub fn iothreads(live: &Domain, threads: &[(u32, i32)]) -> Result<()> {
+    let everywhere = live.vcpu.as_ref().and_then(|v| v.cpuset.as_ref());
+    threads.iter().try_for_each(|(id, thread)| {
+        let own = live.cputune.iothreadpins.iter().find(|p| p.iothread == *id).map(|p| &p.cpuset);
+        own.or(everywhere).map_or(Ok(()), |cpus| set(*thread, cpus))
+    })
 }
 
 fn set(thread: i32, cpus: &Bitmap) -> Result<()> {
@@ -79,6 +114,5 @@ fn set(thread: i32, cpus: &Bitmap) -> Result<()> {
 }
 
 fn tell(work: &Work, field: String, cpus: &Bitmap) {
-    let params = vec![TypedParam { field, value: Some(Value::S(cpus.to_string())) }];
-    work.emit(Event::Tunable(TunableEvent { params }));
+    work.emit(tunable([(field, Value::String(cpus.to_string()))]));
 }

@@ -1,11 +1,12 @@
 //! I/O threads of a running guest.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use virt_error::Result;
 
-use super::ask;
+use super::{affinity, ask, cpu, sched};
 use crate::config::iothreads;
 use crate::guest::Work;
+use crate::qmp::Client;
 
 /// Adds a thread.
 ///
@@ -16,7 +17,26 @@ pub async fn add(work: &mut Work, id: u32) -> Result<()> {
     iothreads::add(&mut live, id)?;
     ask(work, "object-add", json!({"qom-type": "iothread", "id": format!("iothread{id}")})).await?;
     work.run()?.live = live;
-    work.publish_live()
+    work.publish_live()?;
+    let mut new = threads(&work.monitor()?).await?;
+    new.retain(|(number, _)| *number == id);
+    let run = work.run()?;
+    affinity::iothreads(&run.live, &new)?;
+    sched::iothreads(&run.live, &new)?;
+    cpu::renew(run).await
+}
+
+/// Numbers and threads of all I/O threads that the document may name.
+///
+/// # Errors
+/// What QEMU says.
+pub async fn threads(monitor: &Client) -> Result<Vec<(u32, i32)>> {
+    let answer = monitor.run_untyped("query-iothreads", &Value::Null).await?;
+    let one = |row: &Value| {
+        let id = row["id"].as_str()?.strip_prefix("iothread")?.parse().ok()?;
+        Some((id, i32::try_from(row["thread-id"].as_i64()?).ok()?))
+    };
+    Ok(answer.as_array().into_iter().flatten().filter_map(one).collect())
 }
 
 /// Takes a thread out.

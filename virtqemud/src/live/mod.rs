@@ -4,7 +4,9 @@
 
 pub mod affinity;
 pub mod begin;
+pub mod blkio;
 mod cards;
+pub mod cpu;
 pub mod devices;
 pub mod iothreads;
 pub mod lifecycle;
@@ -12,13 +14,20 @@ pub mod limits;
 pub mod line;
 pub mod link;
 pub mod memory;
+pub mod memtune;
 pub mod resize;
+pub mod sched;
 pub mod throttle;
 pub mod vcpus;
 
 use serde_json::Value;
+use virt_api::common::v1alpha1::TypedParam;
+use virt_api::domain::v1alpha1::TunableEvent;
+use virt_api::domain::v1alpha1::watch_response::Event;
 use virt_error::{Code, Domain as From, Error, Result};
 
+use crate::api::parameters::to_message;
+use crate::config::params::{self, Param};
 use crate::guest::Work;
 
 /// Runs one monitor command; a refusal is code 1 with QEMU's text.
@@ -32,4 +41,10 @@ fn invalid_state(text: impl Into<String>) -> Error {
 
 fn invalid(text: impl Into<String>) -> Error {
     Error::new(Code::InvalidArg, From::Qemu, text)
+}
+
+/// The event of values that were tuned.
+fn tunable(rows: impl IntoIterator<Item = (String, params::Value)>) -> Event {
+    let message = |(name, value)| -> TypedParam { to_message(Param { name, value }) };
+    Event::Tunable(TunableEvent { params: rows.into_iter().map(message).collect() })
 }

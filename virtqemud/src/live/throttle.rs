@@ -1,9 +1,6 @@
 //! Throughput limits of a running guest's disks.
 
 use serde_json::{Map, Value as Json, json};
-use virt_api::common::v1alpha1::{TypedParam, typed_param};
-use virt_api::domain::v1alpha1::TunableEvent;
-use virt_api::domain::v1alpha1::watch_response::Event;
 use virt_error::Result;
 use virt_model::domain::Domain;
 use virt_model::domain::disk::{Disk, IoTune};
@@ -120,20 +117,10 @@ fn read(inserted: &Json) -> IoTune {
 }
 
 fn tell(work: &Work, disk: &Disk, params: &[Param]) {
-    let text = |field: &str, value: String| TypedParam {
-        field: field.to_string(),
-        value: Some(typed_param::Value::S(value)),
-    };
-    let mut rows = vec![text("blkdeviotune.disk", disk.target.dev.clone().unwrap_or_default())];
-    rows.extend(params.iter().filter_map(|p| {
-        let value = match &p.value {
-            Value::Ullong(number) => typed_param::Value::Ul(*number),
-            Value::String(group) => typed_param::Value::S(group.clone()),
-            _ => return None,
-        };
-        Some(TypedParam { field: format!("blkdeviotune.{}", p.name), value: Some(value) })
-    }));
-    work.emit(Event::Tunable(TunableEvent { params: rows }));
+    let target = disk.target.dev.clone().unwrap_or_default();
+    let first = [("blkdeviotune.disk".to_string(), Value::String(target))];
+    let rest = params.iter().map(|p| (format!("blkdeviotune.{}", p.name), p.value.clone()));
+    work.emit(super::tunable(first.into_iter().chain(rest)));
 }
 
 #[cfg(test)]

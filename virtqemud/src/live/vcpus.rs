@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use virt_error::{Code, Domain as From, Error, Result};
 
-use super::{ask, devices, invalid, invalid_state};
+use super::{affinity, ask, cpu, devices, invalid, invalid_state, sched};
 use crate::config::vcpus;
 use crate::guest::{Work, status};
 use crate::qmp::commands::QueryCpusFast;
@@ -134,10 +134,16 @@ async fn settle(work: &mut Work) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     let run = work.run()?;
+    let before = std::mem::take(&mut run.vcpus);
     run.vcpus = cpus.iter().map(|c| status::Vcpu { id: c.cpu_index, pid: c.thread_id }).collect();
     let count = u32::try_from(cpus.len()).unwrap_or(u32::MAX);
     vcpus::set_current(&mut run.live, count, false)?;
-    work.publish_live()
+    work.publish_live()?;
+    let run = work.run()?;
+    let new: Vec<_> = run.vcpus.iter().filter(|v| !before.contains(v)).copied().collect();
+    affinity::vcpus(&run.live, &new)?;
+    sched::vcpus(&run.live, &new)?;
+    if new.is_empty() { Ok(()) } else { cpu::renew(run).await }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub mod dac;
 pub mod ended;
+pub mod groups;
 pub mod images;
 pub mod kill;
 pub mod log;

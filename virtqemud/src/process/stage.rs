@@ -23,7 +23,7 @@ use virt_object::undo::Undo;
 use super::dac::{Given, Owner};
 use super::paths::RunPaths;
 use super::ports::Port;
-use super::{images, log, sockets, starting};
+use super::{groups, images, log, sockets, starting};
 use crate::command::NetFds;
 use crate::driver::Driver;
 use crate::guest::plan::{Command, Place, files, output_files};
@@ -97,7 +97,7 @@ pub fn stage(
     let sealing = Arc::new(sealing);
     place.sealing = Some(sealing.clone());
     let command = driver.planner.command(&live, &place)?;
-    let group = control_group(driver, id, &name, undo)?;
+    let group = groups::create(driver, &live, undo)?;
     for dir in [&paths.lib, &paths.channels] {
         private_folder(dir, owner)?;
         undo_folder(undo, dir.clone());
@@ -208,28 +208,6 @@ fn assign_ports(driver: &Arc<Driver>, live: &mut Domain) -> Result<Vec<Port>> {
         }
     }
     Ok(ports)
-}
-
-fn control_group(driver: &Driver, id: i32, name: &str, undo: &mut Undo) -> Result<Group> {
-    let partition = driver.partition.as_deref().unwrap_or_default();
-    let group_name = group_name(id, name);
-    let group = driver
-        .cgroups
-        .create(partition, &group_name)
-        .map_err(|e| Error::system(From::Cgroup, format!("Unable to create cgroup for {name}"), e))?;
-    let made = group.clone();
-    undo.add_async("control group", move || super::kill::remove_group(made));
-    Ok(group)
-}
-
-/// The reference's name of a guest's control group without a service manager.
-pub fn group_name(id: i32, name: &str) -> String {
-    format!("{}.libvirt-qemu", escape(&format!("qemu-{}", super::paths::short_name(id, name))))
-}
-
-/// A slash or a leading dot would change the meaning of the path.
-fn escape(name: &str) -> String {
-    name.replace('/', "-")
 }
 
 fn private_folder(dir: &Path, owner: Option<Owner>) -> Result<()> {

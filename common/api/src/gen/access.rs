@@ -62,6 +62,7 @@ pub const ACCESS: &[super::Access] = &[
     super::Access { path: "/virt.domain.v1alpha1.DomainTuningService/GetVcpus", api: "virDomainGetVcpus", readonly_ok: true, acl: &["domain:read"] },
     super::Access { path: "/virt.domain.v1alpha1.DomainTuningService/GetVcpusCount", api: "virDomainGetVcpusFlags", readonly_ok: true, acl: &["domain:read"] },
     super::Access { path: "/virt.domain.v1alpha1.DomainTuningService/PinEmulator", api: "virDomainPinEmulator", readonly_ok: false, acl: &["domain:write"] },
+    super::Access { path: "/virt.domain.v1alpha1.DomainTuningService/PinIothread", api: "virDomainPinIOThread", readonly_ok: false, acl: &["domain:write"] },
     super::Access { path: "/virt.domain.v1alpha1.DomainTuningService/PinVcpu", api: "virDomainPinVcpuFlags", readonly_ok: false, acl: &["domain:write"] },
     super::Access { path: "/virt.domain.v1alpha1.DomainTuningService/SetMemory", api: "virDomainSetMemoryFlags", readonly_ok: false, acl: &["domain:write"] },
     super::Access { path: "/virt.domain.v1alpha1.DomainTuningService/SetMemoryStatsPeriod", api: "virDomainSetMemoryStatsPeriod", readonly_ok: false, acl: &["domain:write"] },

@@ -8764,6 +8764,33 @@ pub mod domain_tuning_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// The request's number is the I/O thread's.
+        pub async fn pin_iothread(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PinRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.DomainTuningService/PinIothread",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.domain.v1alpha1.DomainTuningService",
+                        "PinIothread",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn add_iothread(
             &mut self,
             request: impl tonic::IntoRequest<super::IothreadRequest>,
@@ -8969,6 +8996,11 @@ pub mod domain_tuning_service_server {
             tonic::Response<super::GetIothreadsResponse>,
             tonic::Status,
         >;
+        /// The request's number is the I/O thread's.
+        async fn pin_iothread(
+            &self,
+            request: tonic::Request<super::PinRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
         async fn add_iothread(
             &self,
             request: tonic::Request<super::IothreadRequest>,
@@ -9567,6 +9599,52 @@ pub mod domain_tuning_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetIothreadsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.DomainTuningService/PinIothread" => {
+                    #[allow(non_camel_case_types)]
+                    struct PinIothreadSvc<T: DomainTuningService>(pub Arc<T>);
+                    impl<
+                        T: DomainTuningService,
+                    > tonic::server::UnaryService<super::PinRequest>
+                    for PinIothreadSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PinRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DomainTuningService>::pin_iothread(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PinIothreadSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -16,6 +16,7 @@ pub(super) const CALLS: &[Call] = calls! {
     ask procs::DomainPinVcpuFlags => pin_flags;
     ask procs::DomainGetVcpuPinInfo => pins;
     ask procs::DomainPinEmulator => pin_emulator;
+    ask procs::DomainPinIothread => pin_iothread;
     ask procs::DomainGetEmulatorPinInfo => emulator_pin;
 };
 
@@ -86,6 +87,12 @@ async fn pins(c: Ctx, a: DomainGetVcpuPinInfoArgs) -> Result<DomainGetVcpuPinInf
 async fn pin_emulator(c: Ctx, a: DomainPinEmulatorArgs) -> Result<()> {
     let request = PinRequest { domain: to_ref(a.dom), number: 0, map: a.cpumap.0.into(), flags: a.flags };
     rpc!(c, Tuning.pin_emulator(request)).await?;
+    Ok(())
+}
+
+async fn pin_iothread(c: Ctx, a: DomainPinIothreadArgs) -> Result<()> {
+    let (domain, map) = (to_ref(a.dom), a.cpumap.0.into());
+    rpc!(c, Tuning.pin_iothread(PinRequest { domain, number: a.iothreads_id, map, flags: a.flags })).await?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use virt_error::{Code, Domain as From, Error, Result};
 use virt_model::domain::Domain;
 
-use super::{Param, Type, Value, check, row};
+use super::{Param, Type, Value, row};
 
 /// Names in libvirt's order.
 pub const NAMES: [(&str, Type); 9] = [
@@ -18,19 +18,41 @@ pub const NAMES: [(&str, Type); 9] = [
     ("iothread_quota", Type::Llong),
 ];
 
-/// Values of a configuration; `shares` stands for a document that names none.
-pub fn get(domain: &Domain, shares: u64) -> Vec<Param> {
+/// What stands for values that a document does not name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unset {
+    /// Of the processors.
+    pub shares: u64,
+    /// Microseconds.
+    pub period: u64,
+    /// Microseconds.
+    pub quota: i64,
+}
+
+impl Unset {
+    /// In a definition.
+    pub const DEFINED: Self = Self { shares: 0, period: 0, quota: 0 };
+
+    /// The kernel's own, of a running guest with these shares.
+    pub fn running(shares: u64) -> Self {
+        Self { shares, period: 100_000, quota: -1 }
+    }
+}
+
+/// Values of a configuration.
+pub fn get(domain: &Domain, unset: Unset) -> Vec<Param> {
     let t = &domain.cputune;
+    let Unset { shares, period, quota } = unset;
     let values = [
         Value::Ullong(t.shares.unwrap_or(shares)),
-        Value::Ullong(t.period.unwrap_or(0)),
-        Value::Llong(t.quota.unwrap_or(0)),
-        Value::Ullong(t.emulator_period.unwrap_or(0)),
-        Value::Llong(t.emulator_quota.unwrap_or(0)),
-        Value::Ullong(t.global_period.unwrap_or(0)),
-        Value::Llong(t.global_quota.unwrap_or(0)),
-        Value::Ullong(t.iothread_period.unwrap_or(0)),
-        Value::Llong(t.iothread_quota.unwrap_or(0)),
+        Value::Ullong(t.period.unwrap_or(period)),
+        Value::Llong(t.quota.unwrap_or(quota)),
+        Value::Ullong(t.emulator_period.unwrap_or(period)),
+        Value::Llong(t.emulator_quota.unwrap_or(quota)),
+        Value::Ullong(t.global_period.unwrap_or(period)),
+        Value::Llong(t.global_quota.unwrap_or(quota)),
+        Value::Ullong(t.iothread_period.unwrap_or(period)),
+        Value::Llong(t.iothread_quota.unwrap_or(quota)),
     ];
     NAMES.iter().zip(values).map(|((name, _), value)| row(name, value)).collect()
 }
@@ -40,10 +62,7 @@ pub fn get(domain: &Domain, shares: u64) -> Vec<Param> {
 /// # Errors
 /// As [`check`]; code 8 for a value out of range.
 pub fn set(domain: &mut Domain, params: &[Param]) -> Result<()> {
-    check(params, &NAMES)?;
-    for param in params {
-        range(param)?;
-    }
+    check(params)?;
     let t = &mut domain.cputune;
     for Param { name, value } in params {
         let period = Some(value.unsigned()).filter(|v| *v > 0);
@@ -61,6 +80,15 @@ pub fn set(domain: &mut Domain, params: &[Param]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Checks values before anything is set.
+///
+/// # Errors
+/// As [`super::check`]; code 8 for a value out of range.
+pub fn check(params: &[Param]) -> Result<()> {
+    super::check(params, &NAMES)?;
+    params.iter().try_for_each(range)
 }
 
 /// The kernel's limits of CFS bandwidth (Documentation/scheduler/sched-bwc): periods of 1 ms to 1 s, quotas from 1 ms.
@@ -89,8 +117,8 @@ mod tests {
         let mut d = Domain::default();
         set(&mut d, &[row("cpu_shares", Value::Ullong(2048)), row("vcpu_quota", Value::Llong(10_000))])
             .unwrap();
-        assert_eq!(get(&d, 0)[0].value, Value::Ullong(2048));
-        assert_eq!(get(&d, 0)[2].value, Value::Llong(10_000));
+        assert_eq!(get(&d, Unset::DEFINED)[0].value, Value::Ullong(2048));
+        assert_eq!(get(&d, Unset::DEFINED)[2].value, Value::Llong(10_000));
         set(&mut d, &[row("vcpu_quota", Value::Llong(0))]).unwrap();
         assert_eq!(d.cputune.quota, None);
         let bad = [row("cpu_shares", Value::Ullong(7)), row("vcpu_period", Value::Ullong(5))];
