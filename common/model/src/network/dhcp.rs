@@ -5,6 +5,7 @@ use core::net::IpAddr;
 use virt_xml::rt_error::{Code, Domain, Result};
 use virt_xml::{El, Xml, names};
 
+use super::ip::Ip;
 use super::{network_of, unsupported, xml_error};
 use crate::Mac;
 
@@ -91,9 +92,12 @@ impl DhcpRange {
         }
     }
 
-    fn check(&mut self, _: El<'_>) -> Result<()> {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
         self.lease = self.lease.filter(|l| l.expiry.is_some());
-        Ok(())
+        // A range that is to be added or removed stands alone; the whole is checked later.
+        let place =
+            e.parent().and_then(|dhcp| dhcp.parent()).filter(|ip| ip.name() == "ip").and_then(Ip::place);
+        place.map_or(Ok(()), |(address, prefix)| check_range(e, self, address, prefix))
     }
 }
 
@@ -188,7 +192,7 @@ fn host(e: El<'_>) -> Result<()> {
 }
 
 /// Checks a range against the address it belongs to (code 1, the texts of the reference).
-pub(super) fn check_range(e: El<'_>, range: &DhcpRange, address: IpAddr, prefix: Option<u32>) -> Result<()> {
+fn check_range(e: El<'_>, range: &DhcpRange, address: IpAddr, prefix: Option<u32>) -> Result<()> {
     let (start, end) = (range.start, range.end);
     let bad = |text: String| Err(e.error(Code::InternalError, Domain::None, text));
     if start.is_ipv4() != end.is_ipv4() {
@@ -196,6 +200,13 @@ pub(super) fn check_range(e: El<'_>, range: &DhcpRange, address: IpAddr, prefix:
     }
     if start.is_ipv4() != address.is_ipv4() {
         return bad(format!("mismatch of address family in range {start} - {end} for network {address}"));
+    }
+    if let Some(prefix) = prefix {
+        let net = super::ip::network_address(address, prefix);
+        if super::ip::network_address(start, prefix) != net || super::ip::network_address(end, prefix) != net
+        {
+            return bad(format!("range {start} - {end} is not entirely within network {address}/{prefix}"));
+        }
     }
     match (start, end) {
         (IpAddr::V4(a), IpAddr::V4(b)) if a > b => return bad(format!("range {start} - {end} is reversed ")),
@@ -206,10 +217,6 @@ pub(super) fn check_range(e: El<'_>, range: &DhcpRange, address: IpAddr, prefix:
     }
     if let Some(prefix) = prefix {
         let net = super::ip::network_address(address, prefix);
-        if super::ip::network_address(start, prefix) != net || super::ip::network_address(end, prefix) != net
-        {
-            return bad(format!("range {start} - {end} is not entirely within network {address}/{prefix}"));
-        }
         if let (IpAddr::V4(a), IpAddr::V4(b), IpAddr::V4(net)) = (start, end, net) {
             let host_bits = u32::MAX.checked_shr(prefix).unwrap_or(0);
             if a == net {

@@ -158,6 +158,15 @@ fn srv(e: El<'_>) -> Result<()> {
             format!("missing required protocol attribute in DNS SRV record '{service}' of network '{name}'");
         return Err(detail(e, text));
     }
+    for attr in ["service", "protocol"] {
+        let text = e.attr(attr).unwrap_or_default();
+        if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-+/".contains(&b)) {
+            let text = format!(
+                "invalid character in {attr} attribute '{text}' in DNS SRV record of network '{name}'"
+            );
+            return Err(detail(e, text));
+        }
+    }
     for (attr, least, invalid) in
         [("port", 1, "invalid"), ("priority", 0, "Invalid"), ("weight", 0, "invalid")]
     {

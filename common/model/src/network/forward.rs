@@ -3,7 +3,7 @@
 use core::net::Ipv4Addr;
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{El, Xml, YesNo, names, parse_int};
+use virt_xml::{El, Xml, YesElse, YesNo, names, parse_int};
 
 use super::{detail, network_of, unsupported, xml_error};
 use crate::domain::address::PciAddress;
@@ -35,7 +35,7 @@ pub struct Forward {
     #[xml(attr)]
     pub mode: ForwardMode,
     /// Whether libvirt takes host cards from their driver and gives them back (hostdev only).
-    #[xml(attr, with = YesNo)]
+    #[xml(attr, with = YesElse)]
     pub managed: Option<bool>,
     #[xml(child)]
     pub driver: HostdevDriver,
@@ -257,6 +257,11 @@ impl Forward {
             }
         }
         self.dev = self.interfaces.first().map(|i| i.dev.clone());
+        let alone = self.interfaces.is_empty() && self.addresses.is_empty() && self.pf.is_none();
+        if alone && self.driver.name.is_none() && self.nat == Nat::default() {
+            // With nothing to drive it says nothing.
+            self.driver = HostdevDriver::default();
+        }
         self.managed = (self.mode == ForwardMode::Hostdev).then(|| self.managed.unwrap_or(false));
         Ok(())
     }

@@ -5,7 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use virt_xml::rt_error::Result;
 use virt_xml::{El, Mode, Xml, YesNo};
 
-use super::dhcp::{Bootp, DhcpHost, DhcpRange, check_range};
+use super::dhcp::{Bootp, DhcpHost, DhcpRange};
 use super::{network_of, unsupported, xml_error};
 
 /// `<ip>`.
@@ -58,6 +58,22 @@ pub fn mask_prefix(mask: Ipv4Addr) -> Option<u32> {
 }
 
 impl Ip {
+    /// The address and prefix of an element that [`Self::before`] has passed.
+    pub(super) fn place(e: El<'_>) -> Option<(IpAddr, Option<u32>)> {
+        let own = Self {
+            family: None,
+            address: e.attr("address")?.parse().ok()?,
+            netmask: e.attr("netmask").and_then(|m| m.parse().ok()),
+            prefix: e.attr("prefix").and_then(|p| p.parse().ok()),
+            local_ptr: None,
+            tftp_root: None,
+            ranges: Vec::new(),
+            hosts: Vec::new(),
+            bootp: None,
+        };
+        Some((own.address, own.prefix_length()))
+    }
+
     /// Whether it is an IPv6 address.
     pub fn is_ipv6(&self) -> bool {
         self.address.is_ipv6()
@@ -86,7 +102,7 @@ impl Ip {
 
     fn before(e: El<'_>) -> Result<()> {
         let name = network_of(e).unwrap_or_default();
-        let Some(text) = e.attr("address") else {
+        let Some(text) = e.attr("address").filter(|a| !a.is_empty()) else {
             return Err(xml_error(e, format!("Missing required address attribute in network '{name}'")));
         };
         let Ok(address) = text.parse::<IpAddr>() else {
@@ -129,9 +145,15 @@ impl Ip {
         if netmask.is_some_and(|m| m.parse::<Ipv4Addr>().is_err()) {
             let mask = netmask.unwrap_or_default();
             let text = format!(
-                "Network '{name}' has invalid netmask '{mask}' for address '{text}' (both must be IPv4)"
+                "Invalid netmask '{mask}' for address '{text}' in network '{name}' (both must be IPv4)"
             );
             return Err(unsupported(e, text));
+        }
+        if v6 && e.child("tftp").is_some() {
+            return Err(unsupported(
+                e,
+                format!("Unsupported <tftp> element in an IPv6 element in network '{name}'"),
+            ));
         }
         let (family, most) = if v6 { ("IPv6", 128) } else { ("IPv4", 32) };
         if let Some(n) = prefix.and_then(|p| virt_xml::parse_int(p, 10))
@@ -142,12 +164,11 @@ impl Ip {
         Ok(())
     }
 
-    fn check(&mut self, e: El<'_>) -> Result<()> {
+    fn check(&mut self, _: El<'_>) -> Result<()> {
         if self.is_ipv6() {
             // No such thing as BOOTP there; the reference drops it.
             self.bootp = None;
         }
-        let prefix = self.prefix_length();
-        self.ranges.iter().try_for_each(|r| check_range(e, r, self.address, prefix))
+        Ok(())
     }
 }

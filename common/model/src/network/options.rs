@@ -25,7 +25,7 @@ impl Xml for DnsmasqOptions {
                 return Err(option.error(
                     Code::InternalError,
                     Domain::Network,
-                    "No dnsmasq option value specified",
+                    "No dnsmasq options value specified",
                 ));
             };
             options.push(value.to_string());

@@ -2,11 +2,12 @@
 
 use core::net::IpAddr;
 
-use virt_xml::El;
 use virt_xml::rt_error::{Code, Domain, Result};
+use virt_xml::{El, Xml};
 
+use super::dns::Dns;
 use super::forward::ForwardMode;
-use super::ip::network_address;
+use super::ip::{Ip, network_address};
 use super::{Network, unsupported, xml_error};
 use crate::domain::net::{Bandwidth, VirtualPort};
 
@@ -27,6 +28,11 @@ pub(super) fn root(e: El<'_>, name: &str) -> Result<()> {
     {
         return Err(xml_error(e, format!("Invalid mtu size '{v}' in network '{name}'")));
     }
+    // Where packets leave by is looked at after what stays inside.
+    if let Some(dns) = e.child("dns") {
+        Dns::read(dns)?;
+    }
+    e.children_named("ip").try_for_each(|ip| Ip::read(ip).map(drop))?;
     if let Some(v) = e.child("mac").and_then(|m| m.attr("address")) {
         let Ok(mac) = <crate::Mac as virt_xml::Value>::parse(v) else {
             return Err(xml_error(e, format!("Invalid bridge mac address '{v}' in network '{name}'")));
@@ -101,7 +107,9 @@ fn by_mode(net: &Network, e: El<'_>) -> Result<()> {
                     format!("bridge name not allowed in {mode} mode (network '{name}')"),
                 ));
             }
-            if net.bridge.name.is_some() && interfaces > 0 {
+            let pf = net.forward.as_ref().is_some_and(|f| f.pf.is_some());
+            own_bridge_only(net, e)?;
+            if net.bridge.name.is_some() && (interfaces > 0 || pf) {
                 let text = format!(
                     "A network with forward mode='{mode}' can specify a bridge name or a forward dev, but not both (network '{name}')"
                 );
@@ -109,9 +117,12 @@ fn by_mode(net: &Network, e: El<'_>) -> Result<()> {
             }
         }
     }
-    if mode.owns_bridge() {
-        return Ok(());
-    }
+    Ok(())
+}
+
+/// What is said of a bridge that is not the network's own.
+fn own_bridge_only(net: &Network, e: El<'_>) -> Result<()> {
+    let (name, mode) = (net.name(), net.mode());
     if net.bridge.stp.is_some() || net.bridge.delay.is_some() || net.bridge.zone.is_some() {
         let text = format!(
             "bridge delay/stp/zone options only allowed in open, route, nat, and isolated mode, not in {mode} (network '{name}')"

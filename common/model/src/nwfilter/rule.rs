@@ -66,11 +66,17 @@ impl Body {
         let mut found: Vec<Option<Item>> = protocol.attrs().map(|_| None).collect();
         for e in rule.children().filter(|c| c.name() == protocol.name) {
             let negated = e.attr("match") == Some("no");
+            let mut wrong = None;
             for (slot, attr) in found.iter_mut().zip(protocol.attrs()) {
                 let Some(text) = e.attr(attr.name) else { continue };
-                let value =
-                    attr.kind.parse(text).ok_or_else(|| illegal(attr, text).with("line", e.line()))?;
-                *slot = Some(Item { attr, value, negated });
+                match attr.kind.parse(text) {
+                    Some(value) => *slot = Some(Item { attr, value, negated }),
+                    // Of several mistakes the reference tells the last.
+                    None => wrong = Some(illegal(attr, text).with("line", e.line())),
+                }
+            }
+            if let Some(wrong) = wrong {
+                return Err(wrong);
             }
         }
         let mut items: Vec<Item> = found.into_iter().flatten().collect();
