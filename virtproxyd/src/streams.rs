@@ -12,10 +12,10 @@
 //!
 //! Both ways wait when the other side does not take data. Frames for a stream that is gone are ignored.
 //!
-//! Volumes come and go as records ([`virt_rpc::bulk`]), which have holes and say how it ended: the client's finish of an
-//! upload is answered when the daemon has everything in its place.
+//! A volume's file is read and written here, on a thread of its own; records on a socket ([`virt_rpc::bulk`]) tell the daemon
+//! how it goes. The client's finish of an upload is answered when the daemon has let go of the volume.
 
-mod records;
+mod volume;
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -31,6 +31,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use virt_error::{Domain, Error, Result};
+use virt_host::content;
 use virt_wire::conn::Outbox;
 use virt_wire::frame::{Frame, Header, MessageType, OutFrame, STREAM_CHUNK, Status};
 
@@ -76,28 +77,28 @@ enum Part {
 pub(crate) enum Source {
     /// Bytes as they are, both ways.
     Raw(OwnedFd),
-    /// Records to a volume.
-    Upload(OwnedFd),
-    /// Records from a volume.
-    Download(OwnedFd),
+    /// A volume's content.
+    Volume(Volume),
+}
+
+/// A volume's file, and the socket on which its daemon is told how it goes.
+pub(crate) struct Volume {
+    /// To the volume or from it.
+    pub way: Way,
+    /// Records ([`virt_rpc::bulk`]).
+    pub control: OwnedFd,
+    /// The file or device.
+    pub file: OwnedFd,
+    /// Which part of it.
+    pub part: content::Part,
 }
 
 /// The kind of a [`Source`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub(crate) enum Way {
     Raw,
     Upload,
     Download,
-}
-
-impl Source {
-    fn split(self) -> (Way, OwnedFd) {
-        match self {
-            Self::Raw(fd) => (Way::Raw, fd),
-            Self::Upload(fd) => (Way::Upload, fd),
-            Self::Download(fd) => (Way::Download, fd),
-        }
-    }
 }
 
 /// A frame that found no room; the connection reads no more frames until it is delivered.
@@ -123,8 +124,14 @@ fn permits(data: &Bytes) -> u32 {
 impl Streams {
     /// Starts to carry a stream whose call was just answered.
     pub fn open(&self, link: &Arc<Link>, call: Header, source: Source) -> Result<()> {
-        let (way, descriptor) = source.split();
-        let socket = to_socket(descriptor)?;
+        let way = match &source {
+            Source::Raw(_) => Way::Raw,
+            Source::Volume(volume) => volume.way,
+        };
+        let flow = match source {
+            Source::Raw(descriptor) => Flow::Raw(to_socket(descriptor)?),
+            Source::Volume(volume) => Flow::Volume(volume::Transfer::new(volume)?),
+        };
         let mut streams = self.0.lock();
         if streams.len() >= PER_CLIENT || streams.contains_key(&key(&call)) {
             return Err(Error::internal(Domain::Streams, "too many streams"));
@@ -132,7 +139,7 @@ impl Streams {
         let (queue, parts) = unbounded_channel();
         let (room, abort) = (Arc::new(Semaphore::new(QUEUE)), Arc::new(Notify::new()));
         let carrier = Carrier { link: Arc::downgrade(link), outbox: link.outbox().clone(), call };
-        let task = tokio::spawn(carrier.run(way, socket, parts, abort.clone())).abort_handle();
+        let task = tokio::spawn(carrier.run(flow, parts, abort.clone())).abort_handle();
         streams.insert(key(&call), Handle { way, queue, room, abort, task });
         Ok(())
     }
@@ -201,6 +208,12 @@ fn file_to_socket(mut file: std::fs::File) -> std::io::Result<UnixStream> {
     Ok(ours)
 }
 
+/// What carries the bytes.
+enum Flow {
+    Raw(UnixStream),
+    Volume(volume::Transfer),
+}
+
 struct Carrier {
     link: Weak<Link>,
     outbox: Outbox,
@@ -218,20 +231,18 @@ enum End {
 }
 
 impl Carrier {
-    async fn run(self, way: Way, socket: UnixStream, parts: UnboundedReceiver<Part>, abort: Arc<Notify>) {
-        let (read, write) = socket.into_split();
+    async fn run(self, flow: Flow, parts: UnboundedReceiver<Part>, abort: Arc<Notify>) {
         let carry = async {
-            if way == Way::Raw {
-                return tokio::select! {
-                    biased;
-                    end = upload(write, parts) => end,
-                    end = self.download(read) => end,
-                };
-            }
-            tokio::select! {
-                biased;
-                end = records::to_client(self.call, &self.outbox, read) => end,
-                end = records::to_daemon(way, write, parts) => end,
+            match flow {
+                Flow::Raw(socket) => {
+                    let (read, write) = socket.into_split();
+                    tokio::select! {
+                        biased;
+                        end = upload(write, parts) => end,
+                        end = self.download(read) => end,
+                    }
+                }
+                Flow::Volume(transfer) => transfer.run(self.call, &self.outbox, parts).await,
             }
         };
         let end = tokio::select! {

@@ -12,6 +12,7 @@ use virt_host::cgroup::Layout;
 use virt_object::busy::Busy;
 use virt_object::owner::Kind;
 use virt_object::registry::{self, IdCounter, Registry};
+use virt_secret::ask::Secrets;
 
 use crate::guest::plan::SharedPlanner;
 use crate::guest::{Guest, Published};
@@ -19,7 +20,6 @@ use crate::net::{Names, Networks};
 use crate::process::dac::{Dac, Owner};
 use crate::process::paths::Folders;
 use crate::process::ports::Ports;
-use crate::sealing::Secrets;
 use crate::settings::Settings;
 use crate::volumes::Volumes;
 

@@ -7,77 +7,37 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use aes::Aes256;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use cbc::cipher::{
     Array, BlockCipherEncrypt as _, BlockModeEncrypt as _, KeyInit as _, KeyIvInit as _, block_padding::Pkcs7,
 };
 use rustix::rand::{GetRandomFlags, getrandom};
-use virt_api::secret::v1alpha1::secret_service_client::SecretServiceClient;
-use virt_api::secret::v1alpha1::{RevealRequest, SecretRef as Wanted, Usage};
 use virt_error::{Code, Domain as From, Error, Result};
 use virt_model::domain::Domain;
 use virt_model::domain::source::SecretRef;
 use virt_model::secret::UsageType;
-use virt_rpc::client::Daemon;
-use virt_rpc::{client, from_status};
 use virt_secret::Value;
+use virt_secret::ask::{Secrets, Wanted};
 use zeroize::Zeroizing;
 
 use crate::command::Sealed;
 
-/// How long virtsecretd may take for one secret.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// virtsecretd as this daemon sees it.
-pub struct Secrets {
-    sockets: PathBuf,
-    daemon: OnceLock<Daemon>,
-}
-
-impl Secrets {
-    /// The daemon whose sockets are in `sockets`; it is reached when the first disk needs it.
-    pub fn new(sockets: PathBuf) -> Self {
-        Self { sockets, daemon: OnceLock::new() }
-    }
-
-    /// A secret's value.
-    ///
-    /// # Errors
-    /// Code 66 when there is no such secret or it has no value, code 38 when the daemon is not reached.
-    pub async fn reveal(&self, secret: &SecretRef) -> Result<Value> {
-        let daemon = self.daemon.get_or_init(|| Daemon::new(&self.sockets, "virtsecretd"));
-        let mut service = client!(SecretServiceClient, daemon);
-        let request = RevealRequest { secret: Some(wanted(secret)), usage_type: None };
-        let call = async {
-            let ticket = service.reveal(request).await.map_err(|s| from_status(&s))?.into_inner();
-            let file = daemon.claim(&ticket.token).await?.pop();
-            let none = || Error::new(Code::Rpc, From::Rpc, "expected one descriptor");
-            Value::from_memfd(file.ok_or_else(none)?)
-        };
-        let late = |_| Error::new(Code::OperationTimeout, From::Secret, "virtsecretd did not answer in time");
-        tokio::time::timeout(PATIENCE, call).await.map_err(late)?
-    }
-}
-
-/// How virtsecretd is asked: by UUID, or else by use. A passphrase is a volume's.
-fn wanted(secret: &SecretRef) -> Wanted {
-    if let Some(uuid) = secret.uuid {
-        return Wanted { uuid: Bytes::copy_from_slice(uuid.as_bytes()), usage: None };
-    }
-    let kind = match secret.kind.as_deref() {
+/// What a disk's secret must be for: a passphrase is a volume's.
+fn use_of(secret: &SecretRef) -> UsageType {
+    match secret.kind.as_deref() {
         None | Some("passphrase") => UsageType::Volume,
         Some(kind) => UsageType::from_name(kind).unwrap_or_default(),
-    };
-    let usage = Usage { r#type: kind as i32, id: secret.usage.clone().unwrap_or_default() };
-    Wanted { uuid: Bytes::new(), usage: Some(usage) }
+    }
+}
+
+async fn reveal(secrets_of: &Secrets, secret: &SecretRef) -> Result<Value> {
+    let uuid = secret.uuid.as_ref().map(|u| u.as_bytes());
+    let wanted = Wanted { uuid, usage: secret.usage.as_deref(), kind: use_of(secret) as i32 };
+    secrets_of.reveal(wanted).await
 }
 
 /// The secrets that a guest's images need.
@@ -107,14 +67,14 @@ impl Sealing {
     /// A fresh key, and the values of all secrets that the guest names.
     ///
     /// # Errors
-    /// As [`Secrets::reveal`].
+    /// As [`Secrets::reveal`]: codes 66, 8 and 38.
     pub async fn begin(secrets_of: &Secrets, guest: &Domain) -> Result<Self> {
         let mut key = Zeroizing::new([0; 32]);
         random(&mut *key)?;
         let mut sealing = Self { key, values: HashMap::new(), sealed: AtomicU64::new(0) };
         for secret in secrets(guest) {
             if let Entry::Vacant(entry) = sealing.values.entry(name(secret)) {
-                entry.insert(secrets_of.reveal(secret).await?);
+                entry.insert(reveal(secrets_of, secret).await?);
             }
         }
         Ok(sealing)
@@ -192,7 +152,7 @@ mod tests {
             usage: Some("/a".into()),
             ..SecretRef::default()
         };
-        let kind = |kind: &str| wanted(&by(kind)).usage.unwrap().r#type;
+        let kind = |kind: &str| use_of(&by(kind)) as i32;
         assert_eq!([kind("passphrase"), kind("volume"), kind("ceph"), kind("iscsi")], [1, 1, 2, 3]);
     }
 }

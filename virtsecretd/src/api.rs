@@ -8,6 +8,7 @@ use virt_api::secret::v1alpha1::secret_service_server::SecretService;
 use virt_api::secret::v1alpha1::*;
 use virt_consts::*;
 use virt_error::{Code, Domain, Error, Result};
+use virt_model::secret::UsageType;
 use virt_object::blocking;
 use virt_rpc::descriptor::Descriptors;
 use virt_rpc::watch::{self, Watched};
@@ -72,6 +73,18 @@ fn is_daemon(caller: &Caller) -> Result<()> {
     }
     tracing::warn!(caller = ?caller.connection(), "a secret's value was asked for by somebody else than a daemon");
     Err(Error::new(Code::AccessDenied, Domain::Secret, "only daemons of this host are told this"))
+}
+
+/// A secret that is for nothing in particular may be used for anything, others only for their own use.
+fn check_use(secret: &Handle, wanted: Option<i32>) -> Result<()> {
+    let kind = secret.published().value.document.usage().map_or(UsageType::None, |(kind, _)| kind);
+    let Some(wanted) = wanted.filter(|wanted| kind != UsageType::None && *wanted != kind as i32) else {
+        return Ok(());
+    };
+    let known = UsageType::ALL.iter().find(|(_, kind)| *kind as i32 == wanted);
+    let wanted = known.map_or("none", |(name, _)| name);
+    let text = format!("secret with uuid {} is of type '{kind}' not expected '{wanted}' type", secret.uuid());
+    Err(Error::new(Code::InvalidArg, Domain::Secret, text))
 }
 
 #[tonic::async_trait]
@@ -142,11 +155,7 @@ impl SecretService for SecretApi {
         answer(async {
             is_daemon(&caller)?;
             let secret = self.driver.find(request.secret.as_ref())?;
-            let kind = secret.published().value.document.usage().map_or(0, |(kind, _)| kind as i32);
-            if request.usage_type.is_some_and(|wanted| wanted != kind) {
-                let text = format!("secret '{}' is for another use", secret.uuid());
-                return Err(Error::new(Code::InvalidSecret, Domain::Secret, text));
-            }
+            check_use(&secret, request.usage_type)?;
             tracing::debug!(uuid = %secret.uuid(), pid = caller.connection().pid, "a daemon is told a value");
             self.hand_out(&secret, &caller).await
         })

@@ -16,7 +16,9 @@ use virt_object::store::Store;
 
 use crate::backend::Backends;
 use crate::call::Calls;
+use crate::keys::Keys;
 use crate::pool::Pool;
+use crate::volume::tasks::Tasks;
 
 /// Where files are.
 #[derive(Debug, Clone)]
@@ -43,6 +45,8 @@ pub struct Driver {
     pub calls: Calls,
     /// The kinds of pools.
     pub backends: Backends,
+    /// Work on volumes that lasts.
+    pub tasks: Arc<Tasks>,
     /// Held while a source is checked against other pools and taken.
     pub sources: tokio::sync::Mutex<()>,
 }
@@ -57,6 +61,7 @@ impl Driver {
         kind: Kind,
         journal: Arc<Journal>,
         tools: Arc<dyn Tools>,
+        keys: Arc<dyn Keys>,
     ) -> Result<Arc<Self>> {
         for dir in [&folders.config, &folders.run] {
             std::fs::create_dir_all(dir).map_err(|e| {
@@ -69,7 +74,8 @@ impl Driver {
             store: Arc::new(Store::new(folders.config.clone(), "virsh pool-edit")),
             journal,
             calls: Calls::default(),
-            backends: Backends::new(tools, folders.run.clone()),
+            backends: Backends::new(tools, keys, folders.run.clone()),
+            tasks: Arc::default(),
             sources: tokio::sync::Mutex::default(),
             folders,
         }))

@@ -17,6 +17,7 @@ pub mod conflict;
 pub mod definitions;
 pub mod driver;
 pub mod image;
+pub mod keys;
 pub mod lifecycle;
 pub mod paths;
 pub mod pool;

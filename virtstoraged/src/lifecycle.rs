@@ -17,7 +17,7 @@ use virt_object::owner::{Class, Spec};
 use virt_object::registry::Claim;
 
 use crate::backend::{Backend, Content, Cx, Overwrite};
-use crate::call::{self, Calls};
+use crate::call;
 use crate::driver::Driver;
 use crate::pool::{Pool, PoolExt, Published, Sizes, Work, WorkExt, invalid};
 use crate::volume::{Busy, Volumes};
@@ -34,8 +34,11 @@ async fn ask<R: Send + 'static>(
     work: impl FnOnce(&dyn Backend, &Document, &Cx<'_>) -> Result<R> + Send + 'static,
 ) -> Result<R> {
     let (backend, pool) = (driver.backends.of(pool.kind)?, pool.clone());
-    let (tools, calls): (_, Calls) = (driver.backends.tools().clone(), driver.calls.clone());
-    calls.run(what, limit, move |cancel| work(&*backend, &pool, &Cx { tools: &*tools, cancel })).await
+    let (tools, keys) = (driver.backends.tools().clone(), driver.backends.keys().clone());
+    driver
+        .calls
+        .run(what, limit, move |cancel| work(&*backend, &pool, &Cx::new(&*tools, &*keys, cancel)))
+        .await
 }
 
 /// How a build treats what is there, from virStoragePoolBuildFlags.

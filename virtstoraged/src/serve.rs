@@ -16,6 +16,7 @@ use virt_rpc::service;
 
 use crate::api::{DataApi, StorageApi};
 use crate::driver::{Driver, Folders};
+use crate::keys::HostKeys;
 use crate::{definitions, lifecycle};
 
 /// Reads all definitions, finds active pools again, and offers the services.
@@ -28,7 +29,8 @@ pub async fn start(context: Context) -> Result<Running> {
     })?;
     let journal = Journal::open(&folders.run.join("virtd-events"), Limits::default(), context.busy.clone())?;
     let journal = Arc::new(journal);
-    let driver = Driver::new(folders.clone(), kind, journal.clone(), Arc::new(HostTools))?;
+    let keys = Arc::new(HostKeys::new(context.work.clone(), paths.grpc()));
+    let driver = Driver::new(folders.clone(), kind, journal.clone(), Arc::new(HostTools), keys)?;
     let loader = driver.clone();
     let known = blocking::run(move || definitions::load(&loader)).await?;
     let active = lifecycle::adopt(&driver).await?;

@@ -4,8 +4,11 @@
 //! C locale, so output can be parsed.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -13,7 +16,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use command_fds::{CommandFdExt as _, FdMapping};
 use virt_error::{Code, Domain, Error, Result};
+use zeroize::Zeroizing;
 
 /// Where programs are looked for, besides PATH.
 const FOLDERS: [&str; 4] = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"];
@@ -49,15 +54,47 @@ impl Cancel {
     }
 }
 
-/// One run of a program.
+/// The number of the first file that is handed to a program.
+const FIRST_FILE: i32 = 3;
+
+/// Bytes that nothing prints and that are overwritten in the end.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hidden(Zeroizing<Vec<u8>>);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hidden")
+    }
+}
+
+/// Sees a program's standard output as it comes, in pieces of any size.
+#[derive(Clone)]
+pub struct Watch(Arc<dyn Fn(&[u8]) + Send + Sync>);
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watch")
+    }
+}
+
+/// One run of a program. A secret never stands among the arguments: it is in a file that is handed over ([`Run::hand`]),
+/// or in the environment where a program takes it from nowhere else ([`Run::hidden`]).
 #[derive(Debug, Clone)]
 pub struct Run {
     /// The program's name, without folder.
     pub program: &'static str,
     /// Its arguments.
     pub args: Vec<OsString>,
-    /// Given on its standard input: the place for secrets, which never stand among the arguments.
+    /// Given on its standard input.
     pub input: Vec<u8>,
+    /// Open files it gets, numbered from 3 on.
+    pub files: Vec<Arc<OwnedFd>>,
+    /// Variables of its environment that only it and its user may read.
+    pub hidden: Vec<(&'static str, Hidden)>,
+    /// Sees its output meanwhile.
+    pub watch: Option<Watch>,
+    /// It ends with us: what works on something that we answer for must not go on when we are killed.
+    pub tied: bool,
     /// After this time it is killed.
     pub deadline: Duration,
     /// Exit statuses that are answers, besides 0.
@@ -75,6 +112,10 @@ impl Run {
             program,
             args: Vec::new(),
             input: Vec::new(),
+            files: Vec::new(),
+            hidden: Vec::new(),
+            watch: None,
+            tied: false,
             deadline: Duration::from_secs(60),
             also_ok: &[],
             domain,
@@ -112,6 +153,32 @@ impl Run {
     #[must_use]
     pub fn cancel(self, cancel: &Cancel) -> Self {
         Self { cancel: cancel.clone(), ..self }
+    }
+
+    /// Hands it an open file; the path is the one by which the program opens it.
+    pub fn hand(&mut self, file: OwnedFd) -> String {
+        let number = FIRST_FILE.saturating_add(i32::try_from(self.files.len()).unwrap_or(i32::MAX));
+        self.files.push(Arc::new(file));
+        format!("/dev/fd/{number}")
+    }
+
+    /// Adds a variable that must not be seen.
+    #[must_use]
+    pub fn hidden(mut self, name: &'static str, value: &[u8]) -> Self {
+        self.hidden.push((name, Hidden(Zeroizing::new(value.to_vec()))));
+        self
+    }
+
+    /// Lets it end when this process is killed.
+    #[must_use]
+    pub fn tied(self) -> Self {
+        Self { tied: true, ..self }
+    }
+
+    /// Shows its output to `see` meanwhile.
+    #[must_use]
+    pub fn watch(self, see: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
+        Self { watch: Some(Watch(Arc::new(see))), ..self }
     }
 
     fn line(&self, path: &Path) -> String {
@@ -168,13 +235,17 @@ impl Tools for HostTools {
             Error::new(Code::SystemError, run.domain, text).with("program", run.program)
         })?;
         tracing::debug!(command = run.line(&path), "running a program");
-        let mut command = Command::new(&path);
+        let mut command = self.command(run, &path);
         command.args(&run.args).env_clear().env("LC_ALL", "C").env("PATH", search_path());
         // LVM would tell of every descriptor that somebody else left open.
         command.env("LVM_SUPPRESS_FD_WARNINGS", "1");
         let input = if run.input.is_empty() { Stdio::null() } else { Stdio::piped() };
         command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        for (name, value) in &run.hidden {
+            command.env(name, OsStr::from_bytes(&value.0));
+        }
         let failed = |e| Error::system(run.domain, format!("cannot execute binary {}", path.display()), e);
+        hand_over(&mut command, run).map_err(failed)?;
         let mut child = command.spawn().map_err(failed)?;
         let output = attend(&mut child, run, &path)?;
         if output.status != 0 && !run.also_ok.contains(&output.status) {
@@ -192,6 +263,31 @@ impl Tools for HostTools {
     }
 }
 
+impl HostTools {
+    /// The program, or what becomes it after it has tied itself to us. The thread that starts it waits for its end.
+    fn command(&self, run: &Run, path: &Path) -> Command {
+        match self.find("setpriv").filter(|_| run.tied) {
+            Some(setpriv) => {
+                let mut command = Command::new(setpriv);
+                command.args(["--pdeathsig", "KILL", "--"]).arg(path);
+                command
+            }
+            None => Command::new(path),
+        }
+    }
+}
+
+/// Gives the program its files, and no other descriptor.
+fn hand_over(command: &mut Command, run: &Run) -> std::io::Result<()> {
+    if run.files.is_empty() {
+        return Ok(());
+    }
+    let mapping =
+        |(file, child_fd): (&Arc<OwnedFd>, i32)| Ok(FdMapping { parent_fd: file.try_clone()?, child_fd });
+    let mappings = run.files.iter().zip(FIRST_FILE..).map(mapping).collect::<std::io::Result<Vec<_>>>()?;
+    command.fd_mappings(mappings).map(drop).map_err(std::io::Error::other)
+}
+
 fn search_path() -> OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(FOLDERS.iter().map(PathBuf::from));
@@ -200,8 +296,8 @@ fn search_path() -> OsString {
 
 /// Feeds and drains a program until it ends, its time is over, or somebody wants it to end.
 fn attend(child: &mut Child, run: &Run, path: &Path) -> Result<Output> {
-    let out = drain(child.stdout.take());
-    let err = drain(child.stderr.take());
+    let out = drain(child.stdout.take(), run.watch.clone());
+    let err = drain(child.stderr.take(), None);
     if let Some(mut stdin) = child.stdin.take() {
         let input = run.input.clone();
         // A program that reads nothing must not hold us up.
@@ -258,15 +354,28 @@ fn kill(child: &mut Child) {
 
 struct Drain(Option<std::thread::JoinHandle<Vec<u8>>>);
 
-fn drain(from: Option<impl Read + Send + 'static>) -> Drain {
+fn drain(from: Option<impl Read + Send + 'static>, watch: Option<Watch>) -> Drain {
     Drain(from.map(|from| {
         std::thread::spawn(move || {
             let mut kept = Vec::new();
             // What is cut off ends the pipe: a program that goes on writing is told so.
-            let _ = from.take(MOST_OUTPUT).read_to_end(&mut kept);
+            let mut from = from.take(MOST_OUTPUT);
+            match watch {
+                None => drop(from.read_to_end(&mut kept)),
+                Some(watch) => show(&mut from, &mut kept, &watch),
+            }
             kept
         })
     }))
+}
+
+fn show(from: &mut impl Read, kept: &mut Vec<u8>, watch: &Watch) {
+    let mut piece = [0; 4096];
+    while let Ok(n) = from.read(&mut piece) {
+        let Some(piece) = piece.get(..n).filter(|p| !p.is_empty()) else { return };
+        watch.0(piece);
+        kept.extend_from_slice(piece);
+    }
 }
 
 impl Drain {
@@ -346,6 +455,26 @@ mod tests {
         assert_eq!(HostTools.run(&sh("exit 3").also_ok(&[3])).expect("ran").status, 3);
         let error = HostTools.run(&Run::new("no-such-program", Domain::Storage)).expect_err("missing");
         assert!(error.message().contains("no-such-program"));
+    }
+
+    #[test]
+    fn files_and_hidden_words_reach_a_program_and_nothing_prints_them() {
+        use std::io::Seek as _;
+        let mut run = sh("cat /dev/fd/3 /dev/fd/4; echo $WORD");
+        for text in ["one ", "two "] {
+            let mut file = tempfile::tempfile().expect("a file");
+            file.write_all(text.as_bytes()).and_then(|()| file.rewind()).expect("written");
+            run.hand(file.into());
+        }
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let to = seen.clone();
+        let run = run.hidden("WORD", b"hunter2").watch(move |piece| {
+            to.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(piece);
+        });
+        assert!(!format!("{run:?}").contains("hunter"));
+        let output = HostTools.run(&run.tied()).expect("ran");
+        assert_eq!(output.text(), "one two hunter2\n");
+        assert_eq!(*seen.lock().expect("whole"), output.out);
     }
 
     #[test]

@@ -9,6 +9,13 @@
 //!   either side closes: given up
 //! ```
 //!
+//! virtproxyd may be given the file itself beside the socket. It reads or writes the file then, and the socket only says
+//! how it goes:
+//!
+//! ```text
+//!   direct     proxy:  Moved ...  End            daemon: Done          Failure at any time, from both
+//! ```
+//!
 //! A record is 16 bytes of head (kind, zero, length; little endian) and, for `Data` and `Failure`, that many bytes.
 
 use std::io::{self, IoSlice, Read, Write};
@@ -42,6 +49,8 @@ pub enum Record {
     Done,
     /// What went wrong.
     Failure(Error),
+    /// This many bytes are in their place by now.
+    Moved(u64),
 }
 
 /// Numbers of the kinds.
@@ -51,6 +60,7 @@ mod kind {
     pub const END: u32 = 3;
     pub const DONE: u32 = 4;
     pub const FAILURE: u32 = 5;
+    pub const MOVED: u32 = 6;
 }
 
 fn head(kind: u32, length: u64) -> [u8; HEAD] {
@@ -68,6 +78,7 @@ impl Record {
             Self::Hole(length) => (head(kind::HOLE, length), Bytes::new()),
             Self::End => (head(kind::END, 0), Bytes::new()),
             Self::Done => (head(kind::DONE, 0), Bytes::new()),
+            Self::Moved(bytes) => (head(kind::MOVED, bytes), Bytes::new()),
             Self::Failure(error) => {
                 let failure = Failure {
                     code: error.code() as i32,
@@ -98,13 +109,17 @@ impl Record {
             kind::HOLE => Self::Hole(length),
             kind::END => Self::End,
             kind::DONE => Self::Done,
-            kind::FAILURE => {
-                let f = Failure::decode(body).map_err(|_| bad("a failure is no message"))?;
-                Self::Failure(Error::from_parts(f.code, f.domain, f.info))
-            }
+            kind::FAILURE => Self::Failure(failure(&body)?),
+            kind::MOVED => Self::Moved(length),
             _ => return Err(bad("a record of unknown kind")),
         })
     }
+}
+
+fn failure(body: &[u8]) -> io::Result<Error> {
+    let bad = |_| io::Error::new(io::ErrorKind::InvalidData, "a failure is no message");
+    let f = Failure::decode(body).map_err(bad)?;
+    Ok(Error::from_parts(f.code, f.domain, f.info))
 }
 
 /// A daemon's end, for a thread of its own.
@@ -123,6 +138,15 @@ impl Pipe {
             let _ = set_socket_recv_buffer_size(end, ROOM);
         }
         Ok((Self(ours), theirs.into()))
+    }
+
+    /// Ends a wait in [`Pipe::receive`] from another thread: as if the other side left.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn waker(&self) -> io::Result<impl FnOnce() + Send + use<>> {
+        let socket = self.0.try_clone()?;
+        Ok(move || drop(socket.shutdown(std::net::Shutdown::Read)))
     }
 
     /// Sends data without copying it; at most [`MOST`] bytes.
@@ -165,6 +189,8 @@ impl Pipe {
             kind::DATA => Taken::Data,
             kind::HOLE => Taken::Hole(length),
             kind::END => Taken::End,
+            kind::MOVED => Taken::Moved(length),
+            kind::FAILURE => Taken::Failure(failure(buffer)?),
             _ => {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,
@@ -176,7 +202,7 @@ impl Pipe {
 }
 
 /// What a daemon received.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Taken {
     /// The buffer has it.
     Data,
@@ -184,6 +210,10 @@ pub enum Taken {
     Hole(u64),
     /// That was all.
     End,
+    /// This many bytes are in their place by now.
+    Moved(u64),
+    /// The other side could not go on.
+    Failure(Error),
 }
 
 /// virtproxyd's receiving half.
@@ -285,11 +315,18 @@ mod tests {
         assert!(matches!(incoming.next().await.unwrap(), Some(Record::Failure(e)) if e.message() == "full"));
         outgoing.send(Record::Data(vec![1; MOST + 5].into())).await.unwrap();
         outgoing.send(Record::Hole(9)).await.unwrap();
+        outgoing.send(Record::Moved(7)).await.unwrap();
+        let full = Error::new(Code::SystemError, Domain::Streams, "full");
+        outgoing.send(Record::Failure(full)).await.unwrap();
         outgoing.send(Record::End).await.unwrap();
         drop((incoming, outgoing));
         let got = tokio::task::spawn_blocking(|| daemon.join().unwrap()).await.unwrap();
-        let wanted = [(Taken::Data, MOST), (Taken::Data, 5), (Taken::Hole(9), 0), (Taken::End, 0)];
-        assert_eq!(got, wanted);
+        let lengths: Vec<_> = got.iter().map(|(_, length)| *length).collect();
+        assert!(matches!(got[2].0, Taken::Hole(9)) && matches!(got[3].0, Taken::Moved(7)));
+        assert!(
+            matches!(&got[4].0, Taken::Failure(e) if e.message() == "full") && matches!(got[5].0, Taken::End)
+        );
+        assert_eq!((&lengths[..4], lengths[5]), (&[MOST, 5, 0, 0][..], 0));
     }
 
     #[test]
@@ -304,6 +341,9 @@ mod tests {
         assert!(pipe.receive(&mut Vec::new()).is_err());
         let (mut pipe, end) = Pipe::pair().unwrap();
         drop(end);
-        assert_eq!(pipe.receive(&mut Vec::new()).unwrap(), None);
+        assert!(pipe.receive(&mut Vec::new()).unwrap().is_none());
+        let (mut pipe, _end) = Pipe::pair().unwrap();
+        pipe.waker().unwrap()();
+        assert!(pipe.receive(&mut Vec::new()).unwrap().is_none());
     }
 }

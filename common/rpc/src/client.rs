@@ -331,11 +331,19 @@ impl ClientSession {
 
     /// Fetches the descriptor behind a ticket; an answer with none or several is an error.
     pub async fn claim(&self, token: &[u8]) -> Result<OwnedFd> {
-        let mut descriptors = self.daemon.claim(token).await?;
+        let mut descriptors = self.claim_all(token).await?;
         match (descriptors.pop(), descriptors.is_empty()) {
             (Some(one), true) => Ok(one),
             _ => Err(Error::new(Code::Rpc, Domain::Rpc, "expected one descriptor")),
         }
+    }
+
+    /// All descriptors that a ticket stands for.
+    ///
+    /// # Errors
+    /// As [`Daemon::claim`].
+    pub async fn claim_all(&self, token: &[u8]) -> Result<Vec<OwnedFd>> {
+        self.daemon.claim(token).await
     }
 }
 

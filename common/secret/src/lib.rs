@@ -4,6 +4,7 @@
 //! What a type cannot promise the process does: one that holds values calls [`hide_process`] first, so that neither a
 //! core dump nor another process of its user shows its memory.
 
+pub mod ask;
 mod memfd;
 
 use std::fmt;

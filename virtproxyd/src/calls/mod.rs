@@ -81,6 +81,11 @@ impl Ctx {
     async fn claim(&self, object: Object, ticket: &[u8]) -> Result<OwnedFd> {
         self.link.session(self.info, object).await?.claim(ticket).await
     }
+
+    /// As [`Ctx::claim`], for a ticket of several.
+    async fn claim_all(&self, object: Object, ticket: &[u8]) -> Result<Vec<OwnedFd>> {
+        self.link.session(self.info, object).await?.claim_all(ticket).await
+    }
 }
 
 impl Call {

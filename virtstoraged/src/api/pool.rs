@@ -261,7 +261,8 @@ async fn find(api: &StorageApi, request: FindSourcesRequest) -> Result<Sources> 
     let spec = request.source.as_deref().filter(|s| !s.is_empty());
     let spec = spec.map(|xml| PoolSource::parse(xml, kind)).transpose()?;
     let tools = api.driver.backends.tools().clone();
-    let look = move |cancel| backend.find_sources(&Cx { tools: &*tools, cancel }, kind, spec.as_ref());
+    let keys = api.driver.backends.keys().clone();
+    let look = move |cancel| backend.find_sources(&Cx::new(&*tools, &*keys, cancel), kind, spec.as_ref());
     Ok(Sources { sources: api.driver.calls.run("a search", call::LOOK, look).await? })
 }
 

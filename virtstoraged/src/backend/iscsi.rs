@@ -1,15 +1,17 @@
 //! Pools that are an iSCSI target the kernel is logged in to.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use virt_error::{Code, Domain, Error, Result};
 use virt_host::tool::{Output, Run};
+use virt_model::secret::UsageType;
 use virt_model::storage::source::{Device, Host, PoolSource};
 use virt_model::storage::{Pool, PoolType};
 
-use super::{Backend, Content, Cx, block, disk, no_support, scsi};
+use super::{Backend, Content, Cx, block, chap, disk, no_support, scsi};
+use crate::keys;
 use crate::pool::Sizes;
 use crate::volume::Volume;
 
@@ -52,14 +54,6 @@ pub(super) fn target(pool: &Pool) -> Result<&str> {
     match !name.is_empty() && !name.starts_with('-') && name.chars().all(good) {
         true => Ok(name),
         false => Err(Error::internal(Domain::Storage, format!("invalid iSCSI target '{name}'"))),
-    }
-}
-
-/// Logins need a password that nobody hands to this daemon yet.
-pub(super) fn no_secret(pool: &Pool) -> Result<()> {
-    match &pool.source.auth {
-        Some(auth) => Err(no_support(&format!("authentication of type '{}' for storage pools", auth.kind))),
-        None => Ok(()),
     }
 }
 
@@ -107,7 +101,10 @@ impl Backend for Iscsi {
     }
 
     fn start(&self, cx: &Cx<'_>, pool: &Pool) -> Result<()> {
-        no_secret(pool)?;
+        let password = match &pool.source.auth {
+            Some(auth) => Some((auth, keys::password(cx.keys, auth, UsageType::Iscsi)?)),
+            None => None,
+        };
         let (portal, target) = (portal(pool.source.hosts.first())?, target(pool)?);
         if session(cx, pool)?.is_none() {
             admin(cx, &["--mode", "discovery", "--type", "sendtargets", "--portal", &portal])?;
@@ -115,6 +112,14 @@ impl Backend for Iscsi {
             // The host's own boot must not log in: the pool's start does.
             let manual = ["--op", "update", "--name", "node.startup", "--value", "manual"];
             admin(cx, &[&node[..], &manual[..]].concat())?;
+            if let Some((auth, password)) = &password {
+                for (name, value) in
+                    [("node.session.auth.authmethod", "CHAP"), ("node.session.auth.username", &auth.username)]
+                {
+                    admin(cx, &[&node[..], &["--op", "update", "--name", name, "--value", value]].concat())?;
+                }
+                chap::set_password(&chap::RECORDS.map(Path::new), target, password)?;
+            }
             admin(cx, &[&node[..], &["--login"]].concat())?;
         }
         disk::settle(cx);
@@ -175,6 +180,7 @@ fn targets(text: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::NoKeys;
     use virt_host::tool::{Cancel, RecordedTools};
 
     fn pool() -> Pool {
@@ -204,7 +210,7 @@ mod tests {
             (format!("{node} --login"), ok()),
             ("udevadm settle --timeout=10".to_string(), ok()),
         ]);
-        Iscsi.start(&Cx { tools: &tools, cancel: Cancel::default() }, &pool()).unwrap();
+        Iscsi.start(&Cx::new(&tools, &NoKeys, Cancel::default()), &pool()).unwrap();
         assert!(tools.left().is_empty(), "{:?}", tools.left());
     }
 }

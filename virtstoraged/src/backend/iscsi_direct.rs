@@ -2,9 +2,11 @@
 
 use virt_error::{Domain, Error, Result};
 use virt_host::tool::{Output, Run};
+use virt_model::secret::UsageType;
 use virt_model::storage::{Pool, VolumeType};
 
 use super::{Backend, Content, Cx, block, iscsi, no_support};
+use crate::keys;
 use crate::pool::Sizes;
 use crate::volume::Volume;
 
@@ -13,7 +15,13 @@ pub struct IscsiDirect;
 
 fn run(cx: &Cx<'_>, pool: &Pool, program: &'static str, args: &[&str]) -> Result<Output> {
     let initiator = pool.source.initiator.as_ref().and_then(|i| i.iqn.clone()).unwrap_or_default();
-    let run = Run::new(program, Domain::Storage).args(["-i", initiator.as_str()]).args(args.iter().copied());
+    let mut run =
+        Run::new(program, Domain::Storage).args(["-i", initiator.as_str()]).args(args.iter().copied());
+    if let Some(auth) = &pool.source.auth {
+        let password = keys::password(cx.keys, auth, UsageType::Iscsi)?;
+        run = run.hidden("LIBISCSI_CHAP_USERNAME", auth.username.as_bytes());
+        run = run.hidden("LIBISCSI_CHAP_PASSWORD", password.bytes());
+    }
     cx.tools.run(&run.cancel(&cx.cancel))
 }
 
@@ -34,7 +42,6 @@ fn units(text: &str, target: &str) -> Vec<u32> {
 }
 
 fn content(cx: &Cx<'_>, pool: &Pool) -> Result<Content> {
-    iscsi::no_secret(pool)?;
     let (portal, target) = (iscsi::portal(pool.source.hosts.first())?, iscsi::target(pool)?);
     let said = run(cx, pool, "iscsi-ls", &["--show-luns", &format!("iscsi://{portal}/")])?;
     let mut volumes = Vec::new();
@@ -81,6 +88,7 @@ impl Backend for IscsiDirect {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::NoKeys;
     use virt_host::tool::{Cancel, RecordedTools};
 
     #[test]
@@ -96,7 +104,7 @@ mod tests {
             ("iscsi-readcapacity16 -i iqn.me -s iscsi://h:3260/iqn.a:b/2".to_string(), out("33554432\n")),
         ]);
         let pool = Pool::parse(xml).unwrap();
-        let found = IscsiDirect.refresh(&Cx { tools: &tools, cancel: Cancel::default() }, &pool).unwrap();
+        let found = IscsiDirect.refresh(&Cx::new(&tools, &NoKeys, Cancel::default()), &pool).unwrap();
         let volume = &found.volumes[0];
         assert_eq!((volume.name(), volume.capacity()), ("unit:0:0:2", 33_554_432));
         assert_eq!(volume.path(), "ip-h:3260-iscsi-iqn.a:b-lun-2");

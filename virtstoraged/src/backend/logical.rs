@@ -12,7 +12,7 @@ use virt_model::storage::{Pool, PoolType};
 use super::{
     Backend, Content, Create, Cx, Overwrite, Source, block, failed, mounted, no_support, unsupported,
 };
-use crate::image::raw;
+use crate::image::{qemu_img, raw};
 use crate::pool::{Sizes, invalid};
 use crate::volume::Volume;
 
@@ -261,13 +261,9 @@ impl Backend for Logical {
 /// Copies a source's bytes onto a new device.
 pub(super) fn fill(cx: &Cx<'_>, source: &Source, to: &std::path::Path) -> Result<()> {
     let from = std::path::Path::new(source.volume.path());
-    if source.volume.format() != "raw"
-        && source.volume.document.kind == Some(virt_model::storage::VolumeType::File)
-    {
-        let run =
-            Run::new("qemu-img", Domain::Storage).deadline(super::super::call::FORMAT).cancel(&cx.cancel);
-        let run = run.args(["convert", "-n", "-f", source.volume.format(), "-O", "raw"]).arg(from).arg(to);
-        return cx.tools.run(&run).map(drop);
+    let image = source.volume.format() != "raw" || source.volume.document.target.encryption.is_some();
+    if image && source.volume.kind() == virt_model::storage::VolumeType::File {
+        return qemu_img::fill(cx, (from, &source.volume.document), to);
     }
     if !matches!(
         source.volume.kind(),
@@ -281,13 +277,14 @@ pub(super) fn fill(cx: &Cx<'_>, source: &Source, to: &std::path::Path) -> Result
     if block::size(to)? < source.volume.capacity() {
         return Err(invalid("the new volume is smaller than its source"));
     }
-    raw::copy(&reading, from, &writing, to, false, &cx.cancel)?;
+    raw::copy(&reading, from, &writing, to, false, cx)?;
     writing.sync_all().map_err(failed("cannot sync data to file", to))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::NoKeys;
     use virt_host::tool::{Cancel, RecordedTools};
 
     const VGS: &str = r#"{"report":[{"vg":[{"vg_size":"1069547520","vg_free":"1048576000"}]}]}"#;
@@ -316,7 +313,7 @@ mod tests {
                    lv_name,origin,lv_uuid,devices,segtype,seg_size,vg_extent_size,lv_size,lv_attr VG";
         let vgs = "vgs --reportformat json --units b --nosuffix --unbuffered --options vg_size,vg_free VG";
         let tools = RecordedTools::new([(lvs.to_string(), said(LVS)), (vgs.to_string(), said(VGS))]);
-        let found = Logical.refresh(&Cx { tools: &tools, cancel: Cancel::default() }, &pool()).unwrap();
+        let found = Logical.refresh(&Cx::new(&tools, &NoKeys, Cancel::default()), &pool()).unwrap();
         assert_eq!((found.sizes.capacity, found.sizes.allocation), (1_069_547_520, 20_971_520));
         let names: Vec<_> = found.volumes.iter().map(|v| (v.name(), v.path(), v.capacity())).collect();
         assert_eq!(names, [("data", "/dev/VG/data", 12_582_912), ("snap", "/dev/VG/snap", 12_582_912)]);
@@ -335,7 +332,7 @@ mod tests {
             ("vgcreate VG /dev/sda2".to_string(), failed),
             ("pvremove -f /dev/sda2".to_string(), Output::default()),
         ]);
-        let cx = Cx { tools: &tools, cancel: Cancel::default() };
+        let cx = Cx::new(&tools, &NoKeys, Cancel::default());
         assert!(Logical.build(&cx, &pool(), Overwrite::Unsaid).is_err());
         assert!(tools.left().is_empty(), "{:?}", tools.left());
     }

@@ -1,6 +1,7 @@
 //! The kinds of pools behind one trait. Everything here blocks and runs on a thread that [`crate::call`] gives.
 
 mod block;
+mod chap;
 mod dir;
 mod disk;
 mod folder;
@@ -23,9 +24,11 @@ use virt_model::storage::source::{Extent, PoolSource};
 use virt_model::storage::target::Permissions;
 use virt_model::storage::{Pool, PoolType, Volume as Document, VolumeType};
 
+use crate::keys::Keys;
 use crate::pool::Sizes;
 use crate::volume::Volume;
 use crate::volume::create::How;
+use crate::volume::tasks::Progress;
 
 pub use folder::Folder;
 
@@ -33,8 +36,19 @@ pub use folder::Folder;
 pub struct Cx<'a> {
     /// Programs of the host.
     pub tools: &'a dyn Tools,
+    /// Passwords and passphrases.
+    pub keys: &'a dyn Keys,
     /// Somebody may want the work to end.
     pub cancel: Cancel,
+    /// How far the work is.
+    pub progress: Progress,
+}
+
+impl<'a> Cx<'a> {
+    /// For work whose progress nobody asks for.
+    pub fn new(tools: &'a dyn Tools, keys: &'a dyn Keys, cancel: Cancel) -> Self {
+        Self { tools, keys, cancel, progress: Progress::default() }
+    }
 }
 
 /// What a pool holds.
@@ -187,13 +201,19 @@ pub trait Backend: Send + Sync {
 /// All kinds that are built.
 pub struct Backends {
     tools: Arc<dyn Tools>,
+    keys: Arc<dyn Keys>,
     run: std::path::PathBuf,
 }
 
 impl Backends {
     /// With these programs; private mounts are made in `run`.
-    pub fn new(tools: Arc<dyn Tools>, run: std::path::PathBuf) -> Self {
-        Self { tools, run }
+    pub fn new(tools: Arc<dyn Tools>, keys: Arc<dyn Keys>, run: std::path::PathBuf) -> Self {
+        Self { tools, keys, run }
+    }
+
+    /// Passwords and passphrases.
+    pub fn keys(&self) -> &Arc<dyn Keys> {
+        &self.keys
     }
 
     /// Programs of the host.

@@ -287,6 +287,7 @@ fn export(host: &Host, dir: &str) -> PoolSource {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::NoKeys;
     use virt_host::tool::{Cancel, Output, RecordedTools};
 
     fn pool(kind: &str, source: &str) -> Pool {
@@ -332,7 +333,7 @@ mod tests {
     fn exports_are_found() {
         let said = Output { out: b"/srv/a *\n/srv/b 10.0.0.0/8\n".to_vec(), ..Output::default() };
         let tools = RecordedTools::new([("showmount --no-headers --exports h".to_string(), said)]);
-        let cx = Cx { tools: &tools, cancel: Cancel::default() };
+        let cx = Cx::new(&tools, &NoKeys, Cancel::default());
         let mounted = Mounted { kind: PoolType::Netfs };
         let spec = PoolSource::parse("<source><host name='h'/></source>", PoolType::Netfs).unwrap();
         let found = mounted.find_sources(&cx, PoolType::Netfs, Some(&spec)).unwrap();

@@ -3,15 +3,22 @@
 use serde_json::Value;
 use virt_error::{Domain, Error, Result};
 use virt_host::tool::{Output, Run};
+use virt_model::secret::UsageType;
 use virt_model::storage::source::Host;
 use virt_model::storage::{Pool, Volume as Document, VolumeType};
+use virt_secret::Value as Secret;
 
-use super::{Backend, Content, Create, Cx, Resize, block, iscsi, no_support};
+use super::{Backend, Content, Create, Cx, Resize, block, no_support, unsupported};
+use crate::keys;
 use crate::pool::Sizes;
 use crate::volume::Volume;
 
 /// `<pool type='rbd'>`.
 pub struct Rbd;
+
+/// How long a cluster may take to answer, in seconds.
+const PATIENCE: [&str; 6] =
+    ["--client-mount-timeout", "30", "--rados-mon-op-timeout", "30", "--rados-osd-op-timeout", "30"];
 
 /// A word that is an argument and part of an image's name.
 fn word<'a>(text: &'a str, what: &str) -> Result<&'a str> {
@@ -32,13 +39,25 @@ fn monitor(host: &Host) -> Result<String> {
 }
 
 fn run(cx: &Cx<'_>, pool: &Pool, program: &'static str, args: &[&str]) -> Result<Output> {
-    iscsi::no_secret(pool)?;
     let hosts = pool.source.hosts.iter().map(monitor).collect::<Result<Vec<_>>>()?.join(",");
-    let mut run = Run::new(program, Domain::Storage).args(["-m", hosts.as_str()]);
+    // Only the pool's document counts, not how this host reaches clusters otherwise.
+    let mut run = Run::new(program, Domain::Storage).args(["-c", "/dev/null", "-m", hosts.as_str()]);
+    run = run.args(PATIENCE).cancel(&cx.cancel);
+    match &pool.source.auth {
+        Some(auth) => {
+            let key = keys::password(cx.keys, auth, UsageType::Ceph)?;
+            // Ceph writes its keys as base64.
+            let key = Secret::new(key.to_base64().as_bytes().to_vec());
+            let file = run.hand(key.to_memfd()?);
+            run = run.args(["--auth-supported", "cephx", "--id", word(&auth.username, "user name")?]);
+            run = run.args(["--keyfile", &file]);
+        }
+        None => run = run.args(["--auth-supported", "none"]),
+    }
     for (option, value) in &pool.options.ceph {
         run = run.arg(format!("--{}", word(option, "option")?.replace('_', "-"))).arg(word(value, "value")?);
     }
-    cx.tools.run(&run.args(args.iter().copied()).cancel(&cx.cancel))
+    cx.tools.run(&run.args(args.iter().copied()))
 }
 
 fn json(output: &Output) -> Result<Value> {
@@ -101,7 +120,7 @@ impl Backend for Rbd {
     fn create(&self, cx: &Cx<'_>, pool: &Pool, create: &Create<'_>) -> Result<Volume> {
         let wanted = create.wanted;
         if wanted.target.encryption.is_some() {
-            return Err(no_support("creation of encrypted volumes"));
+            return Err(unsupported("storage pool does not support encrypted volumes"));
         }
         let image = format!("{}/{}", name(pool)?, wanted.name());
         let capacity = wanted.capacity.map_or(0, |b| b.0);
@@ -156,7 +175,11 @@ impl Backend for Rbd {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::NoKeys;
     use virt_host::tool::{Cancel, RecordedTools};
+
+    const SAID: &str = "-c /dev/null -m h:6789,i --client-mount-timeout 30 --rados-mon-op-timeout 30 \
+                        --rados-osd-op-timeout 30 --auth-supported none";
 
     #[test]
     fn a_pool_of_images_is_read() {
@@ -164,8 +187,8 @@ mod tests {
         let ls = r#"[{"image":"a","size":10485760,"format":2},{"image":"a","snapshot":"s","size":5}]"#;
         let df = r#"{"pools":[{"name":"rbd","stats":{"bytes_used":100,"max_avail":900}}]}"#;
         let tools = RecordedTools::new([
-            ("rbd -m h:6789,i --rbd-cache false --format json ls -l rbd".to_string(), out(ls)),
-            ("ceph -m h:6789,i --rbd-cache false df --format json".to_string(), out(df)),
+            (format!("rbd {SAID} --rbd-cache false --format json ls -l rbd"), out(ls)),
+            (format!("ceph {SAID} --rbd-cache false df --format json"), out(df)),
         ]);
         let pool = Pool::parse(
             "<pool type='rbd' xmlns:rbd='http://libvirt.org/schemas/storagepool/rbd/1.0'><name>p</name><source>\
@@ -173,7 +196,7 @@ mod tests {
              <rbd:config_opts><rbd:option name='rbd_cache' value='false'/></rbd:config_opts></pool>",
         )
         .unwrap();
-        let found = Rbd.refresh(&Cx { tools: &tools, cancel: Cancel::default() }, &pool).unwrap();
+        let found = Rbd.refresh(&Cx::new(&tools, &NoKeys, Cancel::default()), &pool).unwrap();
         assert_eq!(found.sizes.capacity, 1000);
         assert_eq!((found.volumes.len(), found.volumes[0].path()), (1, "rbd/a"));
         assert_eq!(found.volumes[0].kind(), VolumeType::Network);

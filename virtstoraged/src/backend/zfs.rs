@@ -140,6 +140,7 @@ impl Backend for Zfs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::NoKeys;
     use virt_host::tool::{Cancel, RecordedTools};
 
     #[test]
@@ -154,7 +155,7 @@ mod tests {
         ]);
         let pool =
             Pool::parse("<pool type='zfs'><name>p</name><source><name>tank</name></source></pool>").unwrap();
-        let found = Zfs.refresh(&Cx { tools: &tools, cancel: Cancel::default() }, &pool).unwrap();
+        let found = Zfs.refresh(&Cx::new(&tools, &NoKeys, Cancel::default()), &pool).unwrap();
         assert_eq!(found.sizes, Sizes { capacity: 1000, allocation: 400, available: 600 });
         let names: Vec<_> = found.volumes.iter().map(|v| (v.name(), v.capacity(), v.allocation())).collect();
         assert_eq!(names, [("a", 10_485_760, 0), ("b", 20, 20)]);

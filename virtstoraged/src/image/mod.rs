@@ -1,5 +1,6 @@
 //! Images: what a header says, and how files with images are made.
 
+pub mod luks;
 pub mod mark;
 pub mod probe;
 pub mod qemu_img;

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, ioctl_ficlone, seek};
 use virt_error::{Domain, Error, Result};
-use virt_host::tool::Cancel;
+
+use crate::backend::Cx;
 
 /// How much is copied between two looks at the cancel switch.
 const STEP: usize = 8 * 1024 * 1024;
@@ -81,7 +82,7 @@ pub fn copy(
     to: &File,
     to_path: &Path,
     sparse: bool,
-    cancel: &Cancel,
+    cx: &Cx<'_>,
 ) -> Result<u64> {
     let reading = failed("failed reading from file", from_path);
     let writing = failed("failed writing to file", to_path);
@@ -91,10 +92,11 @@ pub fn copy(
     if regular {
         to.set_len(length).map_err(&writing)?;
     }
+    cx.progress.expect(length);
     let mut buffer = vec![0; STEP];
     let mut at = 0;
     while at < length {
-        cancel.check(Domain::Storage)?;
+        cx.cancel.check(Domain::Storage)?;
         // The next part with data; a file system that knows no holes says: here.
         let data = match seek(from, SeekFrom::Data(at)) {
             Ok(data) => data,
@@ -109,7 +111,9 @@ pub fn copy(
         }
         write(to, at, &buffer[..n], sparse && regular).map_err(&writing)?;
         at += n as u64;
+        cx.progress.reach(at);
     }
+    cx.progress.reach(length);
     Ok(length)
 }
 
@@ -141,7 +145,9 @@ fn write(mut to: &File, at: u64, bytes: &[u8], holes: bool) -> std::io::Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::NoKeys;
     use std::os::unix::fs::MetadataExt;
+    use virt_host::tool::{Cancel, RecordedTools};
 
     #[test]
     fn a_copy_keeps_content_and_holes() {
@@ -151,12 +157,13 @@ mod tests {
         size(&from, &a, 20 << 20, 0).unwrap();
         std::os::unix::fs::FileExt::write_all_at(&from, b"middle", 9 << 20).unwrap();
         let to = make(&b).unwrap();
-        let cancel = Cancel::default();
-        assert_eq!(copy(&from, &a, &to, &b, true, &cancel).unwrap(), 20 << 20);
+        let tools = RecordedTools::new([]);
+        let cx = Cx::new(&tools, &NoKeys, Cancel::default());
+        assert_eq!(copy(&from, &a, &to, &b, true, &cx).unwrap(), 20 << 20);
         assert_eq!(std::fs::read(&a).unwrap(), std::fs::read(&b).unwrap());
         assert!(to.metadata().unwrap().blocks() * 512 < 1 << 20);
-        cancel.cancel();
-        assert!(copy(&from, &a, &to, &b, true, &cancel).is_err());
+        cx.cancel.cancel();
+        assert!(copy(&from, &a, &to, &b, true, &cx).is_err());
         assert!(make(&b).is_err(), "an existing file is never taken");
         allocate(&to, &b, 0, 20 << 20).unwrap();
         assert!(to.metadata().unwrap().blocks() * 512 >= 20 << 20);

@@ -7,6 +7,7 @@ use virt_error::{Code, Domain, Error, Result};
 use virt_model::storage::Volume as Document;
 
 use super::jobs::{Hold, Job};
+use super::tasks::Kind;
 use super::{Busy, Volume};
 use crate::backend::{Create, Source};
 use crate::driver::Driver;
@@ -37,8 +38,9 @@ impl How {
 /// # Errors
 /// Code 55 for a pool that is not active; code 90 when there is one of this name; what the backend says.
 pub async fn create(driver: &Arc<Driver>, pool: &Arc<Pool>, xml: String, how: How) -> Result<Arc<Volume>> {
-    let job = Job::new(driver, pool)?;
-    let wanted = Document::parse(&xml, job.document.kind, false)?;
+    let kind = pool.published().value.active()?.kind;
+    let wanted = Document::parse(&xml, kind, false)?;
+    let job = Job::new(driver, pool, Kind::Create, wanted.name())?;
     job.detached(async move |job| make(&job, wanted, how, None).await).await
 }
 
@@ -53,14 +55,15 @@ pub async fn create_from(
     (from_pool, from): (Arc<Pool>, String),
     how: How,
 ) -> Result<Arc<Volume>> {
-    let job = Job::new(driver, pool)?;
-    let mut wanted = Document::parse(&xml, job.document.kind, true)?;
+    let kind = pool.published().value.active()?.kind;
+    let mut wanted = Document::parse(&xml, kind, true)?;
     if pool.published().value.volumes.get(wanted.name()).is_some() {
         let text = format!("storage volume name '{}' already in use.", wanted.name());
         return Err(Error::internal(Domain::Storage, text));
     }
-    let other = Job::new(driver, &from_pool)?;
+    let job = Job::new(driver, pool, Kind::Copy, wanted.name())?;
     job.detached(async move |job| {
+        let other = job.beside(&from_pool)?;
         let source = other.hold(from.clone(), Hold::Shared).await?;
         // Never smaller than what it is to hold.
         let capacity = wanted.capacity.get_or_insert_default();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use virt_error::Result;
 
 use super::jobs::{Hold, Job};
+use super::tasks::Kind;
 use crate::driver::Driver;
 use crate::pool::Pool;
 
@@ -13,7 +14,7 @@ use crate::pool::Pool;
 /// # Errors
 /// Code 50 when it is not there, code 55 when it is busy, what the backend says; it stays then.
 pub async fn delete(driver: &Arc<Driver>, pool: &Arc<Pool>, name: String, flags: u32) -> Result<()> {
-    let job = Job::new(driver, pool)?;
+    let job = Job::new(driver, pool, Kind::Delete, &name)?;
     job.detached(async move |job| {
         let volume = job.hold(name.clone(), Hold::Alone).await?;
         let deleted = job

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use virt_error::{Domain, Error, Result};
-use virt_host::tool::Cancel;
 use virt_model::storage::Pool as Document;
 use virt_model::storage::source::Extent;
 use virt_object::owner::{Class, Spec};
 
+use super::tasks::{Kind, Running};
 use super::{Busy, Volume};
 use crate::backend::{Backend, Cx, Room};
 use crate::driver::Driver;
@@ -23,6 +23,8 @@ pub struct Job {
     pub document: Arc<Document>,
     /// The pool's kind.
     pub backend: Arc<dyn Backend>,
+    /// How others see it.
+    pub task: Arc<Running>,
 }
 
 /// How a volume is held.
@@ -35,14 +37,31 @@ pub enum Hold {
 }
 
 impl Job {
-    /// A job on an active pool.
+    /// A job on a volume of an active pool.
     ///
     /// # Errors
     /// Code 55 when the pool is not active.
-    pub fn new(driver: &Arc<Driver>, pool: &Arc<Pool>) -> Result<Self> {
+    pub fn new(driver: &Arc<Driver>, pool: &Arc<Pool>, kind: Kind, volume: &str) -> Result<Self> {
         let document = pool.published().value.active()?.clone();
         let backend = driver.backends.of(document.kind)?;
-        Ok(Self { driver: driver.clone(), pool: pool.clone(), document, backend })
+        let task = Arc::new(driver.tasks.begin(kind, document.name(), volume));
+        Ok(Self { driver: driver.clone(), pool: pool.clone(), document, backend, task })
+    }
+
+    /// The same job's work in another pool.
+    ///
+    /// # Errors
+    /// Code 55 when that pool is not active.
+    pub fn beside(&self, pool: &Arc<Pool>) -> Result<Self> {
+        let document = pool.published().value.active()?.clone();
+        let backend = self.driver.backends.of(document.kind)?;
+        Ok(Self {
+            driver: self.driver.clone(),
+            pool: pool.clone(),
+            document,
+            backend,
+            task: self.task.clone(),
+        })
     }
 
     /// Runs the job to its end even if its caller goes away. A job of its own runtime task: the owner is free meanwhile.
@@ -164,11 +183,13 @@ impl Job {
         work: impl FnOnce(&dyn Backend, &Document, &Cx<'_>) -> Result<R> + Send + 'static,
     ) -> Result<R> {
         let (backend, document) = (self.backend.clone(), self.document.clone());
-        let tools = self.driver.backends.tools().clone();
-        let cancel = Cancel::default();
+        let (tools, keys) = (self.driver.backends.tools().clone(), self.driver.backends.keys().clone());
+        let progress = self.task.progress.clone();
         self.driver
             .calls
-            .long(cancel, move |cancel| work(&*backend, &document, &Cx { tools: &*tools, cancel }))
+            .long(self.task.cancel.clone(), move |cancel| {
+                work(&*backend, &document, &Cx { tools: &*tools, keys: &*keys, cancel, progress })
+            })
             .await
     }
 }

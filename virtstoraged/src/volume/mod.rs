@@ -13,6 +13,7 @@ pub mod create;
 pub mod delete;
 pub mod jobs;
 pub mod resize;
+pub mod tasks;
 pub mod transfer;
 pub mod wipe;
 

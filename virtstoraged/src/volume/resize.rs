@@ -9,7 +9,8 @@ use virt_error::{Code, Domain, Error, Result};
 
 use super::Volume;
 use super::jobs::{Hold, Job};
-use crate::backend::Resize;
+use super::tasks::Kind;
+use crate::backend::{Cx, Resize};
 use crate::call;
 use crate::driver::Driver;
 use crate::pool::Pool;
@@ -56,7 +57,7 @@ pub async fn resize(
     capacity: u64,
     flags: u32,
 ) -> Result<()> {
-    let job = Job::new(driver, pool)?;
+    let job = Job::new(driver, pool, Kind::Resize, &name)?;
     let available = pool.published().value.sizes.available;
     job.detached(async move |job| {
         let volume = job.hold(name.clone(), Hold::Alone).await?;
@@ -86,17 +87,17 @@ pub async fn resize(
 /// # Errors
 /// Code 50 when it is not there, what the backend says.
 pub async fn look(driver: &Arc<Driver>, pool: &Arc<Pool>, name: &str) -> Result<Volume> {
-    let job = Job::new(driver, pool)?;
+    let document = pool.published().value.active()?.clone();
+    let backend = driver.backends.of(document.kind)?;
     let volume = pool.published().value.volumes.find(name)?.clone();
     if volume.check_whole().is_err() {
         return Ok((*volume).clone());
     }
-    let (backend, document) = (job.backend.clone(), job.document.clone());
-    let tools = driver.backends.tools().clone();
+    let (tools, keys) = (driver.backends.tools().clone(), driver.backends.keys().clone());
     driver
         .calls
         .run("a look at a volume", call::LOOK, move |cancel| {
-            backend.look(&crate::backend::Cx { tools: &*tools, cancel }, &document, &volume)
+            backend.look(&Cx::new(&*tools, &*keys, cancel), &document, &volume)
         })
         .await
 }

@@ -9,10 +9,11 @@ use std::time::Duration;
 use rustix::fs::{SeekFrom, seek};
 use virt_consts::*;
 use virt_error::{Code, Domain, Error, Result};
+use virt_host::content;
 use virt_host::tool::Run;
 
 use super::jobs::{Hold, Job};
-use super::transfer;
+use super::tasks::Kind;
 use crate::backend::Cx;
 use crate::driver::Driver;
 use crate::pool::Pool;
@@ -64,7 +65,7 @@ impl Algorithm {
 /// # Errors
 /// Code 50 when it is not there, code 55 when it is busy, code 38 when it cannot be written or `scrub` is missing.
 pub async fn wipe(driver: &Arc<Driver>, pool: &Arc<Pool>, name: String, algorithm: Algorithm) -> Result<()> {
-    let job = Job::new(driver, pool)?;
+    let job = Job::new(driver, pool, Kind::Wipe, &name)?;
     job.detached(async move |job| {
         let volume = job.hold(name.clone(), Hold::Alone).await?;
         let done = job
@@ -107,7 +108,7 @@ fn overwrite(cx: &Cx<'_>, content: &Path, path: &str, algorithm: Algorithm) -> R
         return Err(unopened(std::io::Error::from_raw_os_error(rustix::io::Errno::INVAL.raw_os_error())));
     }
     if let Algorithm::Scrub(pattern) = algorithm {
-        let run = Run::new("scrub", Domain::None).deadline(LONG).cancel(&cx.cancel);
+        let run = Run::new("scrub", Domain::None).tied().deadline(LONG).cancel(&cx.cancel);
         return cx.tools.run(&run.args(["-f", "-p", pattern]).arg(content)).map(drop);
     }
     if about.is_file() && about.blocks() * 512 < about.len() {
@@ -116,12 +117,14 @@ fn overwrite(cx: &Cx<'_>, content: &Path, path: &str, algorithm: Algorithm) -> R
         return file.set_len(about.len()).and_then(|()| file.sync_all()).map_err(unwritable);
     }
     let size = seek(&file, SeekFrom::End(0)).map_err(|e| unwritable(e.into()))?;
+    cx.progress.expect(size);
     let mut at = 0;
     while at < size {
         cx.cancel.check(Domain::Storage)?;
         let step = STEP.min(size - at);
-        transfer::zeros(&file, at, step).map_err(unwritable)?;
+        content::zeros(&file, at, step).map_err(unwritable)?;
         at += step;
+        cx.progress.add(step);
     }
     file.sync_all().map_err(unwritable)
 }
@@ -129,11 +132,12 @@ fn overwrite(cx: &Cx<'_>, content: &Path, path: &str, algorithm: Algorithm) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::NoKeys;
     use std::fs::{self, File};
     use virt_host::tool::{Cancel, Output, RecordedTools};
 
     fn wiped(path: &Path, algorithm: Algorithm, tools: &RecordedTools) -> Result<()> {
-        let cx = Cx { tools, cancel: Cancel::default() };
+        let cx = Cx::new(tools, &NoKeys, Cancel::default());
         overwrite(&cx, path, &path.to_string_lossy(), algorithm)
     }
 

@@ -2783,6 +2783,55 @@ pub struct TransferRequest {
     /// virStorageVolUploadFlags or virStorageVolDownloadFlags.
     #[prost(uint32, tag = "4")]
     pub flags: u32,
+    /// For virtproxyd: the ticket stands for the file as well, after the socket, and the socket tells only how it goes.
+    /// Others get the socket alone.
+    #[prost(bool, tag = "5")]
+    pub direct: bool,
+}
+/// Work on a volume that lasts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Job {
+    /// Never used again while the daemon lives.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// "create", "copy", "delete", "resize", "wipe", "upload" or "download".
+    #[prost(string, tag = "2")]
+    pub kind: ::prost::alloc::string::String,
+    /// The pool's name.
+    #[prost(string, tag = "3")]
+    pub pool: ::prost::alloc::string::String,
+    /// The volume's name.
+    #[prost(string, tag = "4")]
+    pub volume: ::prost::alloc::string::String,
+    /// Bytes so far.
+    #[prost(uint64, tag = "5")]
+    pub done: u64,
+    /// Bytes in all; 0 when nobody knows.
+    #[prost(uint64, tag = "6")]
+    pub total: u64,
+    /// How long it has run, in milliseconds.
+    #[prost(uint64, tag = "7")]
+    pub age_ms: u64,
+    /// It was asked to end.
+    #[prost(bool, tag = "8")]
+    pub cancelled: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListJobsRequest {
+    /// Only jobs in this pool; unset for all.
+    #[prost(message, optional, tag = "1")]
+    pub pool: ::core::option::Option<PoolRef>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListJobsResponse {
+    /// The oldest first.
+    #[prost(message, repeated, tag = "1")]
+    pub jobs: ::prost::alloc::vec::Vec<Job>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelJobRequest {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WipeRequest {
@@ -2943,6 +2992,63 @@ pub mod storage_data_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// The jobs that run now, with how far they are.
+        pub async fn list_jobs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListJobsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListJobsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.storage.v1alpha1.StorageDataService/ListJobs",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.storage.v1alpha1.StorageDataService",
+                        "ListJobs",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends a job: its own call fails with code 78, and nothing half is left of a volume that was being made.
+        pub async fn cancel_job(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CancelJobRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.storage.v1alpha1.StorageDataService/CancelJob",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.storage.v1alpha1.StorageDataService",
+                        "CancelJob",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Overwrites a volume's content so that it cannot be read again.
         pub async fn wipe(
             &mut self,
@@ -2998,6 +3104,19 @@ pub mod storage_data_service_server {
             tonic::Response<super::super::super::common::v1alpha1::Ticket>,
             tonic::Status,
         >;
+        /// The jobs that run now, with how far they are.
+        async fn list_jobs(
+            &self,
+            request: tonic::Request<super::ListJobsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListJobsResponse>,
+            tonic::Status,
+        >;
+        /// Ends a job: its own call fails with code 78, and nothing half is left of a volume that was being made.
+        async fn cancel_job(
+            &self,
+            request: tonic::Request<super::CancelJobRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
         /// Overwrites a volume's content so that it cannot be read again.
         async fn wipe(
             &self,
@@ -3156,6 +3275,96 @@ pub mod storage_data_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DownloadSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.storage.v1alpha1.StorageDataService/ListJobs" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListJobsSvc<T: StorageDataService>(pub Arc<T>);
+                    impl<
+                        T: StorageDataService,
+                    > tonic::server::UnaryService<super::ListJobsRequest>
+                    for ListJobsSvc<T> {
+                        type Response = super::ListJobsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListJobsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as StorageDataService>::list_jobs(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListJobsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.storage.v1alpha1.StorageDataService/CancelJob" => {
+                    #[allow(non_camel_case_types)]
+                    struct CancelJobSvc<T: StorageDataService>(pub Arc<T>);
+                    impl<
+                        T: StorageDataService,
+                    > tonic::server::UnaryService<super::CancelJobRequest>
+                    for CancelJobSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CancelJobRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as StorageDataService>::cancel_job(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CancelJobSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

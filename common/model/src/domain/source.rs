@@ -475,7 +475,7 @@ pub struct SecretRef {
 
 /// How an image is encrypted and what unlocks it.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
-#[xml(check = Encryption::check)]
+#[xml(check = Encryption::check, open)]
 pub struct Encryption {
     #[xml(
         attr,
@@ -496,7 +496,7 @@ pub struct Encryption {
 impl Encryption {
     fn check(&mut self, e: El<'_>) -> Result<()> {
         for (secret, at) in self.secrets.iter().zip(e.children_named("secret")) {
-            if !matches!(secret.kind.as_deref(), Some("passphrase" | "volume")) {
+            if !matches!(secret.kind.as_deref(), Some("passphrase")) {
                 let (code, text) = match secret.kind.as_deref() {
                     None => (Code::XmlError, "unknown volume encryption secret type".to_string()),
                     Some(other) => {

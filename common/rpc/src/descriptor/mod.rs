@@ -81,7 +81,7 @@ impl Descriptors {
     }
 
     /// Whether this user is virtproxyd's: nobody without a session.
-    pub(crate) fn is_proxy(&self, uid: u32) -> bool {
+    pub fn is_proxy(&self, uid: u32) -> bool {
         self.0.trust.proxies.contains(&uid)
     }
 

@@ -113,7 +113,7 @@ mod tests {
         let maps = [&[3][..], &[1, 2, 9], &[7]].map(Bytes::copy_from_slice);
         assert_eq!(Room::of("maxinfo", 2, 2).unwrap().pack(maps.clone()).0, [3, 0, 1, 2]);
         assert_eq!(Room::of("maxinfo", 4, 2).unwrap().pack(maps.clone()).0, [3, 0, 1, 2, 7, 0, 0, 0]);
-        assert_eq!(Room::of("maxinfo", 4, 0).unwrap().pack(maps).0, []);
+        assert!(Room::of("maxinfo", 4, 0).unwrap().pack(maps).0.is_empty());
     }
 
     #[test]

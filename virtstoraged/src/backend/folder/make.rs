@@ -51,9 +51,7 @@ fn settled(wanted: &Document) -> Document {
 fn fill(cx: &Cx<'_>, create: &Create<'_>, path: &Path) -> Result<()> {
     let wanted = create.wanted;
     let format = wanted.target.format.as_deref().unwrap_or("raw");
-    if wanted.target.encryption.is_some() {
-        return Err(no_support("creation of encrypted volumes"));
-    }
+    let plain = wanted.target.encryption.is_none();
     if format == "dir" {
         if create.from.is_some() {
             return Err(no_support("cannot copy from volume to a directory volume"));
@@ -64,8 +62,8 @@ fn fill(cx: &Cx<'_>, create: &Create<'_>, path: &Path) -> Result<()> {
         return Err(no_support("ploop volumes"));
     }
     match create.from {
-        None if format == "raw" => empty(wanted, create, path),
-        None => qemu_img::create(cx.tools, wanted, path, create.how.preallocate, &cx.cancel),
+        None if format == "raw" && plain => empty(wanted, create, path),
+        None => qemu_img::create(cx, wanted, path, create.how.preallocate),
         Some(source) => copy(cx, create, source, path),
     }
 }
@@ -100,9 +98,6 @@ fn copy(cx: &Cx<'_>, create: &Create<'_>, source: &Source, path: &Path) -> Resul
     if from.kind() == VolumeType::Dir {
         return Err(no_support("cannot copy from directory volume"));
     }
-    if from.document.target.encryption.is_some() {
-        return Err(no_support("copies of encrypted volumes"));
-    }
     if matches!(from.kind(), VolumeType::Network | VolumeType::NetDir) {
         return Err(no_support("copies of network volumes"));
     }
@@ -110,13 +105,15 @@ fn copy(cx: &Cx<'_>, create: &Create<'_>, source: &Source, path: &Path) -> Resul
     // What the pool knows of the source, not what its header says.
     let from_format = if from.kind() == VolumeType::Block { "raw" } else { from.format() };
     let format = wanted.target.format.as_deref().unwrap_or("raw");
-    if from_format != "raw" || format != "raw" {
+    let encrypted = [wanted, &from.document].iter().any(|v| v.target.encryption.is_some());
+    if from_format != "raw" || format != "raw" || encrypted {
         if create.how.reflink {
             return Err(Error::unsupported_flags(Domain::Storage, "storageBackendCreateQemuImg", 2));
         }
-        let given = (from_path, from_format);
-        qemu_img::convert(cx.tools, given, wanted, path, create.how.preallocate, &cx.cancel)?;
-        if format == "raw" {
+        let mut given = from.document.clone();
+        given.target.format = Some(from_format.to_string());
+        qemu_img::convert(cx, (from_path, &given), wanted, path, create.how.preallocate)?;
+        if format == "raw" && wanted.target.encryption.is_none() {
             mark::set(path, "raw");
         }
         return Ok(());
@@ -131,7 +128,7 @@ fn copy(cx: &Cx<'_>, create: &Create<'_>, source: &Source, path: &Path) -> Resul
         let capacity = wanted.capacity.map_or(0, |b| b.0);
         // Fewer bytes asked for than there are: holes are welcome.
         let sparse = wanted.allocation.is_some_and(|a| a.0 < capacity);
-        let length = raw::copy(&reading, from_path, &file, path, sparse, &cx.cancel)?;
+        let length = raw::copy(&reading, from_path, &file, path, sparse, cx)?;
         if capacity > length {
             file.set_len(capacity).map_err(failed("cannot extend file", path))?;
         }

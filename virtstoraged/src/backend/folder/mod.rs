@@ -15,6 +15,7 @@ use virt_model::storage::{Pool, Volume as Document, VolumeType};
 
 use super::{Content, Create, Cx, Resize, failed};
 use crate::image::{qemu_img, raw};
+use crate::keys;
 use crate::paths;
 use crate::pool::Sizes;
 use crate::volume::Volume;
@@ -91,6 +92,7 @@ impl<'a> Folder<'a> {
             }
         });
         cx.cancel.check(Domain::Storage)?;
+        keys::name_secrets(cx.keys, &mut volumes);
         Ok(Content {
             sizes: self.sizes()?,
             volumes,
@@ -174,11 +176,8 @@ impl<'a> Folder<'a> {
         }
         let path = paths::inside(self.path, volume.name())?;
         if volume.format() != "raw" || volume.document.target.encryption.is_some() {
-            if volume.document.target.encryption.is_some() {
-                return Err(super::no_support("resizing an encrypted volume"));
-            }
             let how = (wanted.shrink, wanted.allocate);
-            return qemu_img::resize(cx.tools, &path, volume.format(), wanted.capacity, how, &cx.cancel);
+            return qemu_img::resize(cx, &path, &volume.document, wanted.capacity, how);
         }
         let file = fs::OpenOptions::new().read(true).write(true).open(&path);
         let file = file.map_err(failed("Unable to open", &path))?;
