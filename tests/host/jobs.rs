@@ -22,6 +22,7 @@ struct Jobs {
 impl Jobs {
     fn of(host: &Host) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _inside = runtime.enter();
         let daemon = Daemon::new(host.root().join("run/libvirt/grpc"), "virtstoraged");
         Self { runtime, daemon }
     }
@@ -179,7 +180,7 @@ fn killed_at_random_moments_no_volume_is_half_made() {
         let xml = format!(
             "<volume><name>{name}</name><capacity>0</capacity><target><format type='{format}'/></target></volume>"
         );
-        host.document(name, &xml)
+        host.document(&format!("{name}.{format}"), &xml)
     };
     let (to_qcow2, to_raw) = (document("new", "qcow2"), document("new", "raw"));
     let mounts =
@@ -212,12 +213,11 @@ fn killed_at_random_moments_no_volume_is_half_made() {
             let whole = match round % 6 {
                 1 | 3 => fs::read(dir.join("new")).unwrap() == data,
                 4 => fs::metadata(dir.join("new")).unwrap().len() == 60 << 20,
-                _ => Command::new("qemu-img")
-                    .args(["check", "-q"])
-                    .arg(dir.join("new"))
-                    .status()
-                    .unwrap()
-                    .success(),
+                _ => {
+                    let run = Command::new("qemu-img").arg("check").arg(dir.join("new")).output().unwrap();
+                    println!("{run:?}");
+                    run.status.success()
+                }
             };
             assert!(whole, "round {round}");
             host.virsh(&["vol-delete", "--pool", &pool, "new"]);

@@ -103,11 +103,9 @@ fn encrypted_volumes_live_and_end() {
     assert_eq!(fs::read(pool.path("back")).unwrap(), data, "through two encryptions and back");
     let luks = format!("driver=luks,key-secret=s,file.filename={}", pool.path("luks").display());
     assert_eq!(content(host.files(), &luks), data);
-    let qcow2 = format!("driver=qcow2,encrypt.key-secret=s,file.filename={}", pool.path("qcow2").display());
+    host.virsh(&["vol-clone", "qcow2", "clone", "--pool", &pool.name]);
+    let qcow2 = format!("driver=qcow2,encrypt.key-secret=s,file.filename={}", pool.path("clone").display());
     assert_eq!(content(host.files(), &qcow2), data);
-    host.virsh(&["vol-clone", "luks", "clone", "--pool", &pool.name]);
-    let luks = format!("driver=luks,key-secret=s,file.filename={}", pool.path("clone").display());
-    assert_eq!(content(host.files(), &luks), data);
 
     for name in ["first", "qcow2"] {
         host.virsh(&["vol-resize", name, "6M", "--pool", &pool.name]);
@@ -177,6 +175,27 @@ fn a_guest_opens_an_encrypted_volume() {
         host.virsh(&["qemu-monitor-command", &name, nodes]).contains(r#""format": "luks""#)
             || host.virsh(&["qemu-monitor-command", &name, nodes]).contains(r#""format":"luks""#)
     );
+    // Another one while it runs, with the same secret, and after the daemon was away.
+    host.virsh(&["vol-create", &pool.name, &pool.document("more", "raw", &pool.luks())]);
+    host.kill("virtqemud");
+    let more = format!(
+        "<disk type='file'><driver name='qemu' type='raw'/><source file='{}'>{}</source>\
+         <target dev='vdb' bus='virtio'/></disk>",
+        pool.path("more").display(),
+        pool.luks()
+    );
+    let more = host.document("more.disk", &more);
+    let objects = || host.virsh(&["qemu-monitor-command", &name, "--hmp", "info qom-tree /objects"]);
+    let wrong = define(&host, 5, "volume", "<volume>wrong</volume>", "wrong");
+    let refused = fs::read_to_string(&more).unwrap().replace(&pool.secret, &wrong);
+    let refused = host.try_virsh(&["attach-device", &name, &host.document("wrong.disk", &refused), "--live"]);
+    assert!(refused.err.contains("Invalid password, cannot unlock any keyslot"), "{refused}");
+    assert_eq!(objects().matches("encryption-secret0").count(), 1, "{}", objects());
+    host.virsh(&["attach-device", &name, &more, "--live"]);
+    assert!(host.virsh(&["domblklist", &name]).contains("vdb"));
+    assert_eq!(objects().matches("encryption-secret0").count(), 2, "{}", objects());
+    let line = fs::read(format!("/proc/{}/cmdline", host.emulators()[0])).unwrap();
+    assert!(!line.windows(MARK.len()).any(|w| w == MARK.as_bytes()));
     host.virsh(&["destroy", &name]);
     let file = host.files().join("wrong");
     fs::write(&file, "wrong").unwrap();

@@ -4,10 +4,13 @@
 //!   virtsecretd --Reveal, sealed memory file--> value --AES-256-CBC, master key--> -object secret,keyid=masterKey0,iv=...
 //!   master key: 32 random bytes in a file of the guest's private folder, for QEMU's user only
 //! ```
+//!
+//! A disk that is plugged into a running guest gets its secrets sealed with the same key, which is read from its file.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use aes::Aes256;
 use base64::Engine as _;
@@ -20,6 +23,7 @@ use virt_error::{Code, Domain as From, Error, Result};
 use virt_model::domain::Domain;
 use virt_model::domain::source::SecretRef;
 use virt_model::secret::UsageType;
+use virt_object::blocking;
 use virt_secret::Value;
 use virt_secret::ask::{Secrets, Wanted};
 use zeroize::Zeroizing;
@@ -53,8 +57,11 @@ fn secrets(guest: &Domain) -> impl Iterator<Item = &SecretRef> {
 pub struct Sealing {
     key: Zeroizing<[u8; 32]>,
     values: HashMap<String, Value>,
-    /// How many were sealed: an initialisation vector is a number that was encrypted with the key.
-    sealed: AtomicU64,
+    /// The first initialisation vector before it is encrypted with the key; the next ones count on. It is random: the same
+    /// key seals again when a disk is plugged in.
+    first: u128,
+    /// What was sealed so far, by its number: the same data looks the same, so that two command lines can be compared.
+    sealed: Mutex<Vec<Zeroizing<Vec<u8>>>>,
 }
 
 impl std::fmt::Debug for Sealing {
@@ -71,13 +78,60 @@ impl Sealing {
     pub async fn begin(secrets_of: &Secrets, guest: &Domain) -> Result<Self> {
         let mut key = Zeroizing::new([0; 32]);
         random(&mut *key)?;
-        let mut sealing = Self { key, values: HashMap::new(), sealed: AtomicU64::new(0) };
+        let mut sealing = Self::with(key)?;
         for secret in secrets(guest) {
-            if let Entry::Vacant(entry) = sealing.values.entry(name(secret)) {
-                entry.insert(reveal(secrets_of, secret).await?);
-            }
+            sealing.fetch(secrets_of, secret).await?;
         }
         Ok(sealing)
+    }
+
+    /// For a guest that runs with the key in this file and is to become `new`: values are fetched of what it does not have
+    /// yet. `None` when there is no secret in either.
+    ///
+    /// # Errors
+    /// As [`Secrets::reveal`]; code 38 when the file cannot be read.
+    pub async fn resume(
+        secrets_of: &Secrets,
+        file: &Path,
+        old: &Domain,
+        new: &Domain,
+    ) -> Result<Option<Self>> {
+        if secrets(old).chain(secrets(new)).next().is_none() {
+            return Ok(None);
+        }
+        let path = file.to_path_buf();
+        let bytes = blocking::run(move || {
+            let failed = |e| Error::system(From::Qemu, format!("cannot read file '{}'", path.display()), e);
+            std::fs::read(&path).map(Zeroizing::new).map_err(failed)
+        })
+        .await?;
+        let bad = |_| Error::internal(From::Qemu, format!("'{}' is no master key", file.display()));
+        let mut sealing = Self::with(Zeroizing::new(bytes.as_slice().try_into().map_err(bad)?))?;
+        let count = |guest: &Domain, wanted: &str| secrets(guest).filter(|s| name(s) == wanted).count();
+        for secret in secrets(new) {
+            // What it has stays in QEMU as it is; nobody needs to know it again.
+            if count(new, &name(secret)) > count(old, &name(secret)) {
+                sealing.fetch(secrets_of, secret).await?;
+            }
+        }
+        for secret in secrets(old).chain(secrets(new)) {
+            sealing.values.entry(name(secret)).or_insert_with(|| Value::new(Vec::new()));
+        }
+        Ok(Some(sealing))
+    }
+
+    fn with(key: Zeroizing<[u8; 32]>) -> Result<Self> {
+        let mut first = [0; 16];
+        random(&mut first)?;
+        let first = u128::from_be_bytes(first);
+        Ok(Self { key, values: HashMap::new(), first, sealed: Mutex::default() })
+    }
+
+    async fn fetch(&mut self, secrets_of: &Secrets, secret: &SecretRef) -> Result<()> {
+        if let Entry::Vacant(entry) = self.values.entry(name(secret)) {
+            entry.insert(reveal(secrets_of, secret).await?);
+        }
+        Ok(())
     }
 
     /// The key's bytes, for its file.
@@ -96,8 +150,16 @@ impl Sealing {
 
     /// Encrypts for QEMU.
     pub fn seal(&self, data: &[u8]) -> Sealed {
-        let number = self.sealed.fetch_add(1, Ordering::Relaxed);
-        let mut iv = Array::from(u128::from(number).to_be_bytes());
+        let number = {
+            let mut sealed = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = sealed.iter().position(|s| s.as_slice() == data);
+            let at = known.unwrap_or_else(|| {
+                sealed.push(Zeroizing::new(data.to_vec()));
+                sealed.len() - 1
+            });
+            self.first.wrapping_add(at as u128)
+        };
+        let mut iv = Array::from(number.to_be_bytes());
         Aes256::new(&Array::from(*self.key)).encrypt_block(&mut iv);
         seal_with(&self.key, &iv.into(), data)
     }
@@ -136,13 +198,15 @@ mod tests {
     }
 
     #[test]
-    fn nothing_prints_a_key_and_each_sealing_differs() {
-        let sealing =
-            Sealing { key: Zeroizing::new([7; 32]), values: HashMap::new(), sealed: AtomicU64::default() };
-        assert_eq!(format!("{sealing:?}"), "Sealing(0 values)");
-        let (a, b) = (sealing.seal(b"x"), sealing.seal(b"x"));
-        assert!(a.data != b.data && a.iv != b.iv);
-        assert_eq!(sealing.value(&SecretRef::default()).unwrap_err().code(), Code::NoSecret);
+    fn nothing_prints_a_key_and_each_run_seals_otherwise() {
+        let sealing = || Sealing::with(Zeroizing::new([7; 32])).unwrap();
+        let (one, other) = (sealing(), sealing());
+        assert_eq!(format!("{one:?}"), "Sealing(0 values)");
+        let (a, b, c) = (one.seal(b"x"), one.seal(b"x"), one.seal(b"y"));
+        assert!(a.data == b.data && a.iv == b.iv && a.iv != c.iv);
+        let again = other.seal(b"x");
+        assert!(a.data != again.data && a.iv != again.iv);
+        assert_eq!(one.value(&SecretRef::default()).unwrap_err().code(), Code::NoSecret);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use virt_error::{Domain as From, Error, Result};
@@ -18,6 +19,7 @@ use crate::guest::Work;
 use crate::guest::plan::Place;
 use crate::net;
 use crate::process::images;
+use crate::sealing::Sealing;
 
 /// One argument that only one of the lines has.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,6 +51,9 @@ pub async fn difference(
     let (planner, vnc_listen) = (work.driver.planner.clone(), work.driver.settings.vnc_listen.clone());
     let run = work.run()?;
     let (id, paths) = (run.id, run.held.paths.clone());
+    let (live, key) = (run.live.clone(), paths.master_key.clone());
+    let sealing = Sealing::resume(&work.driver.secrets, &key, &live, new).await?;
+    let run = work.run()?;
     let cards = net::named(&run.live);
     let mut place = Place {
         id,
@@ -58,7 +63,7 @@ pub async fn difference(
         owner: None,
         vnc_listen,
         cards,
-        sealing: None,
+        sealing: sealing.map(Arc::new),
     };
     let (old, new) = (run.live.clone(), new.clone());
     blocking::run(move || {
