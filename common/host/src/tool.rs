@@ -67,9 +67,11 @@ impl fmt::Debug for Hidden {
     }
 }
 
+type See = dyn Fn(&[u8]) + Send + Sync;
+
 /// Sees a program's standard output as it comes, in pieces of any size.
 #[derive(Clone)]
-pub struct Watch(Arc<dyn Fn(&[u8]) + Send + Sync>);
+pub struct Watch(Arc<See>);
 
 impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

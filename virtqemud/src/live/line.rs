@@ -52,7 +52,7 @@ pub async fn difference(
     let run = work.run()?;
     let (id, paths) = (run.id, run.held.paths.clone());
     let (live, key) = (run.live.clone(), paths.master_key.clone());
-    let sealing = Sealing::resume(&work.driver.secrets, &key, &live, new).await?;
+    let sealing = Box::pin(Sealing::resume(&work.driver.secrets, &key, &live, new)).await?;
     let run = work.run()?;
     let cards = net::named(&run.live);
     let mut place = Place {
