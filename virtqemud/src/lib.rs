@@ -5,6 +5,7 @@ pub mod api;
 pub mod command;
 pub mod config;
 pub mod console;
+pub mod cpu;
 pub mod definitions;
 pub mod document;
 pub mod driver;

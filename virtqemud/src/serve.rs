@@ -84,7 +84,7 @@ pub async fn start(context: Context) -> Result<Running> {
     // Beside the service: a guest may take minutes.
     let starts = autostart::all(driver.clone());
     once_per_boot(&context.work, &folders.state, Domain::Qemu, Duration::ZERO, starts).await?;
-    let facts = Arc::new(HostFacts::new(Node::real(), emulators, Some(folders.cache.clone()), "/"));
+    let facts = Arc::new(HostFacts::new(Node::real(), emulators, "/"));
     let domains = DomainApi::new(definitions.clone(), journal.clone(), context.descriptors.clone());
     let services = Services::new()
         .add(service!(DomainServiceServer, domains.clone()))

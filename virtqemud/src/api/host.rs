@@ -11,6 +11,7 @@ use virt_error::{Code, Domain, Error, Result};
 use virt_rpc::IntoStatus;
 
 use super::check::{flags, flags_of};
+use crate::cpu::baseline::Ask;
 use crate::host::{Choice, HostFacts, sysinfo};
 
 /// Answers [`HostService`] from [`HostFacts`].
@@ -256,8 +257,11 @@ impl HostService for HostApi {
             flags(r.flags, ALL_CONNECT_BASELINE_CPU_FLAGS, function)?;
             let choice =
                 Choice { emulator: r.emulator, arch: r.arch, machine: r.machine, virt_type: r.virt_type };
-            let expand = r.flags & VIR_CONNECT_BASELINE_CPU_EXPAND_FEATURES != 0;
-            Ok(XmlResponse { xml: facts.baseline_cpu(&r.xml, r.hypervisor.then_some(&choice), expand)? })
+            let ask = Ask {
+                expand: r.flags & VIR_CONNECT_BASELINE_CPU_EXPAND_FEATURES != 0,
+                migratable: r.flags & VIR_CONNECT_BASELINE_CPU_MIGRATABLE != 0,
+            };
+            Ok(XmlResponse { xml: facts.baseline_cpu(&r.xml, r.hypervisor.then_some(&choice), ask)? })
         })
         .await
     }

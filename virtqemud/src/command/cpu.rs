@@ -5,6 +5,7 @@ use virt_error::Result;
 
 use super::Builder;
 use super::props::Opts;
+use crate::cpu::features;
 use crate::document::cpu::qemu_feature;
 use crate::document::machine;
 
@@ -46,7 +47,12 @@ impl Builder<'_> {
             opts.put("vendor", vendor);
         }
         for feature in &cpu.features {
-            let name = qemu_feature(feature.name.as_deref().unwrap_or_default());
+            let name = feature.name.as_deref().unwrap_or_default();
+            // Those are the host's kernel's: QEMU has no word for them.
+            if machine::is_x86(&self.emulator.arch) && features::is_host_only(name) {
+                continue;
+            }
+            let name = qemu_feature(name);
             match feature.policy.unwrap_or(FeaturePolicy::Require) {
                 FeaturePolicy::Force | FeaturePolicy::Require => opts.put(&name, "on"),
                 FeaturePolicy::Disable | FeaturePolicy::Forbid => opts.put(&name, "off"),

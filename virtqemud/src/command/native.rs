@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use virt_error::Result;
 
 use super::{CommandLine, LaunchContext, Monitor, Sealed, Settings, build};
+use crate::cpu::Cpus;
 use crate::document::types::{Domain, EthernetNet, Graphics, Interface, ListenKind, NetSource};
 use crate::document::{Live, prepare_live};
 use crate::emulator::Emulator;
@@ -15,7 +16,12 @@ const SPICE_PORT: i32 = 5901;
 
 /// Builds the line of a completed configuration as the reference shows it: every network card is a tap, automatic
 /// ports and descriptors are placeholders, and the guest has the number -1.
-pub fn native(mut def: Domain, emulator: &Emulator, settings: Settings) -> Result<CommandLine> {
+pub fn native(
+    mut def: Domain,
+    emulator: &Emulator,
+    cpus: &Cpus,
+    settings: Settings,
+) -> Result<CommandLine> {
     for net in &mut def.devices.interfaces {
         *net = plain_card(net);
     }
@@ -27,6 +33,7 @@ pub fn native(mut def: Domain, emulator: &Emulator, settings: Settings) -> Resul
         private_dir: format!("/var/lib/libvirt/qemu/domain-{short}"),
     };
     prepare_live(&mut def, emulator, &live)?;
+    crate::cpu::expand::expand(cpus, &mut def, emulator)?;
     for graphics in &mut def.devices.graphics {
         made_socket(graphics, &live.private_dir);
         match graphics {

@@ -76,7 +76,9 @@ impl Definitions {
             domain.uuid.get_or_insert_with(Uuid::new_v4);
             let vnc_listen = this.driver.settings.vnc_listen.clone();
             let settings = command::Settings { vnc_listen, ..command::Settings::default() };
-            let line = command::native(domain, &emulator, settings).map_err(|e| virt_xml::locate(e, &xml))?;
+            let cpus = this.emulators.cpus();
+            let line =
+                command::native(domain, &emulator, cpus, settings).map_err(|e| virt_xml::locate(e, &xml))?;
             let mut text = line.to_shell();
             text.push('\n');
             Ok(text)

@@ -40,6 +40,7 @@ impl Planner for DocumentPlanner {
             private_dir: place.paths.lib.display().to_string(),
         };
         prepare_live(&mut live, &emulator, &folders)?;
+        crate::cpu::expand::expand(self.emulators.cpus(), &mut live, &emulator)?;
         for graphics in &mut live.devices.graphics {
             listen_default(graphics, &place.vnc_listen);
         }

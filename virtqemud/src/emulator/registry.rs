@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use virt_error::{Domain, Error, Result};
 
 use super::{Emulator, Identity, cache, probe, target_of_arch};
+use crate::cpu::Cpus;
 
 type Slot = Arc<Mutex<Option<Arc<Emulator>>>>;
 
@@ -17,6 +18,7 @@ pub struct Emulators {
     cache: Option<PathBuf>,
     folders: Vec<PathBuf>,
     slots: Mutex<HashMap<PathBuf, Slot>>,
+    cpus: Cpus,
 }
 
 impl Emulators {
@@ -25,7 +27,13 @@ impl Emulators {
         let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
         let folders =
             std::env::split_paths(&path).chain(["/usr/bin".into(), "/usr/libexec".into()]).collect();
-        Self { cache, folders, slots: Mutex::default() }
+        let cpus = Cpus::new(cache.clone());
+        Self { cache, folders, slots: Mutex::default(), cpus }
+    }
+
+    /// What the host and its emulators offer to guests' CPUs.
+    pub fn cpus(&self) -> &Cpus {
+        &self.cpus
     }
 
     /// The binary that runs guests of an architecture: `qemu-system-x86_64` on the search path.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use virt_host::node::{Node, cpu, cpuid, list};
 use virt_xml::{Mode, Writer};
 
-use super::decode::{Wanted, describe};
-use super::features::{self, Features};
-use super::models::{Model, vendor_name};
 use super::xml::{empty, open, text};
+use crate::cpu::decode::{self, Wanted};
+use crate::cpu::features::{self, Features};
+use crate::cpu::{HostCpu, table};
 use crate::emulator::Emulator;
 
 /// One security model as the document names it.
@@ -27,10 +27,8 @@ pub struct Host<'a> {
     pub node: &'a Node,
     /// The host's UUID.
     pub uuid: String,
-    /// Models to name the host's CPU by; empty where none are known.
-    pub models: &'a [Model],
-    /// Features that only a privileged look at the CPU tells.
-    pub hidden: Features,
+    /// Its processor.
+    pub cpu: HostCpu,
     /// Security drivers, the primary first.
     pub security: &'a [SecurityModel],
 }
@@ -97,25 +95,27 @@ fn cpu_part(w: &mut Writer, host: &Host<'_>) {
     let node = host.node;
     w.start("cpu");
     text(w, "arch", &[], cpu::arch());
-    let identity = cpuid::identity(node.cpuid());
+    let own = &host.cpu;
     let mut extra = Features::new();
-    if identity.family > 0 {
-        let mut set = features::of_cpu(node.cpuid());
-        set.extend(host.hidden.iter().copied());
-        let vendor = vendor_name(&identity.vendor);
-        let signature = (identity.family, identity.model);
-        let wanted = Wanted { features: &set, vendor, signature, may_miss: false };
-        if let Some(found) = describe(host.models, &wanted) {
-            text(w, "model", &[], &found.model);
+    if own.signature.family > 0 {
+        let wanted = Wanted {
+            features: &own.features,
+            vendor: own.vendor,
+            signature: Some(own.signature),
+            named: &[],
+        };
+        if let Some(found) = decode::for_host(table::all(), &wanted) {
+            text(w, "model", &[], found.model.name);
             extra = found.extra;
         }
-        if let Some(vendor) = vendor {
+        if let Some(vendor) = own.vendor {
             text(w, "vendor", &[], vendor);
         }
         microcode(w, node);
-        let numbers = [identity.family, identity.model, identity.stepping].map(|n| n.to_string());
+        let s = own.signature;
+        let numbers = [s.family, s.model, s.stepping].map(|n| n.to_string());
         empty(w, "signature", &[("family", &numbers[0]), ("model", &numbers[1]), ("stepping", &numbers[2])]);
-        counter(w, node, &set);
+        counter(w, node, &own.features);
     }
     let shape = node.shape();
     let numbers = [shape.sockets, 1, 1, shape.cores, shape.threads].map(|n| n.to_string());

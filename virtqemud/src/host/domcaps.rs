@@ -3,11 +3,10 @@
 use virt_host::node::cpuid;
 use virt_xml::{Mode, Writer};
 
-use super::decode::{Wanted, describe};
-use super::features;
 use super::firmware::Firmware;
-use super::models::{Accelerator, Models, vendor_name};
 use super::xml::{choices, empty, open, text, yes};
+use crate::cpu::probe::Offer;
+use crate::cpu::{Accelerator, HostModel, features};
 use crate::emulator::{Emulator, Machine};
 
 /// What the document is about.
@@ -21,7 +20,9 @@ pub struct Subject<'a> {
     /// Upper limit of the accelerator, if it has one below the machine's.
     pub max_vcpus: Option<u32>,
     /// CPU models under this accelerator.
-    pub models: &'a Models,
+    pub offer: &'a Offer,
+    /// What the host's model is.
+    pub host_model: Option<HostModel>,
     /// Firmware images of the host.
     pub firmware: &'a [Firmware],
     /// The host's CPU.
@@ -91,12 +92,14 @@ fn cpu(w: &mut Writer, s: &Subject<'_>) {
     w.start("cpu");
     if s.accelerator == Accelerator::Kvm {
         open(w, "mode", &[("name", "host-passthrough"), ("supported", "yes")]);
-        choices(w, "hostPassthroughMigratable", &["on", "off"]);
+        // A 32-bit emulator is not asked what of its CPU can migrate.
+        let migratable: &[&str] = if s.emulator.arch == "i686" { &["off"] } else { &["on", "off"] };
+        choices(w, "hostPassthroughMigratable", migratable);
         w.end();
     } else {
         empty(w, "mode", &[("name", "host-passthrough"), ("supported", "no")]);
     }
-    if s.models.best.is_some() {
+    if s.offer.maximum {
         open(w, "mode", &[("name", "maximum"), ("supported", "yes")]);
         choices(w, "maximumMigratable", &["on", "off"]);
         w.end();
@@ -104,7 +107,7 @@ fn cpu(w: &mut Writer, s: &Subject<'_>) {
         empty(w, "mode", &[("name", "maximum"), ("supported", "no")]);
     }
     host_model(w, s);
-    if s.models.models.is_empty() {
+    if s.offer.models.is_empty() {
         empty(w, "mode", &[("name", "custom"), ("supported", "no")]);
     } else {
         custom(w, s);
@@ -113,41 +116,30 @@ fn cpu(w: &mut Writer, s: &Subject<'_>) {
 }
 
 fn host_model(w: &mut Writer, s: &Subject<'_>) {
-    let described = s.models.best.as_ref().and_then(|best| {
-        let signature = cpuid::identity(s.cpuid);
-        let signature = match s.accelerator {
-            Accelerator::Kvm => (signature.family, signature.model),
-            Accelerator::Tcg => (best.family, best.number),
-        };
-        let wanted =
-            Wanted { features: &best.features, vendor: best.vendor.as_deref(), signature, may_miss: true };
-        Some((describe(&s.models.models, &wanted)?, best))
-    });
-    let Some((described, best)) = described else {
+    let Some(host) = &s.host_model else {
         empty(w, "mode", &[("name", "host-model"), ("supported", "no")]);
         return;
     };
     open(w, "mode", &[("name", "host-model"), ("supported", "yes")]);
-    text(w, "model", &[("fallback", "forbid")], &described.model);
-    let host_vendor = || vendor_name(&cpuid::identity(s.cpuid).vendor).map(str::to_string);
-    let vendor = if s.accelerator == Accelerator::Kvm { host_vendor() } else { best.vendor.clone() };
-    if let Some(vendor) = vendor {
-        text(w, "vendor", &[], &vendor);
+    text(w, "model", &[("fallback", "forbid")], host.described.model.name);
+    if let Some(vendor) = host.vendor {
+        text(w, "vendor", &[], vendor);
     }
     if let Some(bits) = cpuid::address_bits(s.cpuid).filter(|_| s.accelerator == Accelerator::Kvm) {
         empty(w, "maxphysaddr", &[("mode", "passthrough"), ("limit", &bits.to_string())]);
     }
-    for (policy, set) in [("require", &described.extra), ("disable", &described.missing)] {
-        for name in features::in_order(set) {
-            empty(w, "feature", &[("policy", policy), ("name", name)]);
-        }
+    for name in features::in_order(&host.described.extra) {
+        empty(w, "feature", &[("policy", "require"), ("name", name)]);
+    }
+    for name in host.described.disabled() {
+        empty(w, "feature", &[("policy", "disable"), ("name", name)]);
     }
     w.end();
 }
 
 fn custom(w: &mut Writer, s: &Subject<'_>) {
     open(w, "mode", &[("name", "custom"), ("supported", "yes")]);
-    for model in s.models.models.iter().filter(|m| !(s.without_deprecated && m.deprecated)) {
+    for model in s.offer.models.iter().filter(|m| !(s.without_deprecated && m.deprecated)) {
         let usable = match &model.blockers {
             None => "unknown",
             Some(list) => yes(list.is_empty()),
@@ -156,7 +148,7 @@ fn custom(w: &mut Writer, s: &Subject<'_>) {
         if model.deprecated {
             attrs.push(("deprecated", "yes"));
         }
-        attrs.push(("vendor", model.vendor.as_deref().unwrap_or("unknown")));
+        attrs.push(("vendor", model.vendor.unwrap_or("unknown")));
         if let Some(canonical) = &model.alias_of {
             attrs.push(("canonical", canonical));
         }
@@ -280,7 +272,7 @@ fn devices(w: &mut Writer, s: &Subject<'_>) {
 }
 
 fn graphics<'a>(s: &Subject<'a>) -> Vec<&'a str> {
-    let has = |name: &str| s.models.displays.iter().any(|d| d == name);
+    let has = |name: &str| s.offer.displays.iter().any(|d| d == name);
     let group = |name: &str| s.emulator.options.contains(name);
     let rows = [
         ("sdl", has("sdl")),

@@ -4,34 +4,30 @@
 //! thread that may wait. Nothing is read before a call needs it.
 
 pub mod capabilities;
-pub mod compare;
-pub mod decode;
 pub mod domcaps;
-pub mod features;
 pub mod firmware;
-pub mod models;
 pub mod sysinfo;
-mod xml;
+pub(crate) mod xml;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use virt_error::{Code, Domain, Error, Result};
-use virt_host::node::{Node, cpu, cpuid, list};
+use virt_host::node::{Node, cpu, list};
 use virt_kvm_sys::Kvm;
 
 pub use virt_host::node::ksm::Parameter as KsmParameter;
 
 use crate::emulator::{Emulator, Emulators, Machine};
+use crate::cpu::compare::{Comparison, Offered, compare};
+use crate::cpu::told::{Form, read};
+use crate::cpu::{Accelerator, baseline, expand, table};
 use capabilities::SecurityModel;
-use features::{Features, WORDS, Word};
-use models::{Accelerator, ModelStore, Models};
 
 /// The host as this driver sees it.
 pub struct HostFacts {
     node: Node,
     emulators: Arc<Emulators>,
-    models: ModelStore,
     root: PathBuf,
     uuid: OnceLock<String>,
 }
@@ -60,14 +56,9 @@ pub struct Chosen {
 }
 
 impl HostFacts {
-    /// Facts of this machine. CPU models are cached under `cache`; firmware descriptors are looked for under `root`.
-    pub fn new(
-        node: Node,
-        emulators: Arc<Emulators>,
-        cache: Option<PathBuf>,
-        root: impl Into<PathBuf>,
-    ) -> Self {
-        Self { node, emulators, models: ModelStore::new(cache), root: root.into(), uuid: OnceLock::new() }
+    /// Facts of this machine. Firmware descriptors are looked for under `root`.
+    pub fn new(node: Node, emulators: Arc<Emulators>, root: impl Into<PathBuf>) -> Self {
+        Self { node, emulators, root: root.into(), uuid: OnceLock::new() }
     }
 
     /// The machine itself.
@@ -162,49 +153,24 @@ impl HostFacts {
         };
         // Probing is mostly waiting for a young process: a few at a time keep cold answers short.
         let mut emulators = Vec::new();
-        let mut models = Arc::new(Models::default());
         for group in binaries.chunks(4) {
             let found: Vec<_> = std::thread::scope(|scope| {
                 let jobs: Vec<_> = group.iter().map(|b| scope.spawn(move || probe(b))).collect();
-                if emulators.is_empty() {
-                    models = self.host_models();
-                }
                 jobs.into_iter().map(|j| j.join().ok().flatten()).collect()
             });
             emulators.extend(found.into_iter().flatten());
         }
         let security = self.security();
-        Ok(capabilities::document(&self.host_part(&models, &security), &emulators))
+        Ok(capabilities::document(&self.host_part(&security), &emulators))
     }
 
-    fn host_part<'a>(&'a self, models: &'a Models, security: &'a [SecurityModel]) -> capabilities::Host<'a> {
+    fn host_part<'a>(&'a self, security: &'a [SecurityModel]) -> capabilities::Host<'a> {
         let (node, uuid) = (&self.node, self.uuid().to_string());
-        capabilities::Host { node, uuid, models: &models.models, hidden: self.hidden_features(), security }
-    }
-
-    /// Models to name the host's own CPU by.
-    fn host_models(&self) -> Arc<Models> {
-        let models = self.default_emulator().and_then(|e| self.models.get(&e, Accelerator::Tcg));
-        models.unwrap_or_else(|error| {
-            tracing::warn!(%error, "no CPU models known");
-            Arc::default()
-        })
+        capabilities::Host { node, uuid, cpu: self.emulators.cpus().host(), security }
     }
 
     fn usual(&self, emulator: &Emulator) -> Accelerator {
         if emulator.kvm { Accelerator::Kvm } else { Accelerator::Tcg }
-    }
-
-    /// Feature bits of model specific registers, as the kernel's virtual machine device tells them.
-    fn hidden_features(&self) -> Features {
-        let mut out = Features::new();
-        let Ok(kvm) = Kvm::open() else { return out };
-        for (word, bits) in WORDS {
-            let Word::Msr(index) = word else { continue };
-            let value = kvm.feature_msr(*index).unwrap_or(0);
-            out.extend(bits.iter().filter(|(bit, _)| value & (1 << bit) != 0).map(|(_, name)| *name));
-        }
-        out
     }
 
     /// The security models in force, the primary first.
@@ -266,14 +232,16 @@ impl HostFacts {
     /// As [`Self::choose`].
     pub fn domain_capabilities(&self, wanted: &Choice, without_deprecated: bool) -> Result<String> {
         let chosen = self.choose(wanted)?;
-        let models = self.models.get(&chosen.emulator, chosen.accelerator)?;
+        let cpus = self.emulators.cpus();
+        let offer = cpus.offer(&chosen.emulator, chosen.accelerator)?;
         let kvm = (chosen.accelerator == Accelerator::Kvm).then(|| Kvm::open().ok()).flatten();
         Ok(domcaps::document(&domcaps::Subject {
             emulator: &chosen.emulator,
             machine: &chosen.machine,
             accelerator: chosen.accelerator,
             max_vcpus: kvm.and_then(|k| k.max_vcpus()),
-            models: &models,
+            offer: &offer,
+            host_model: cpus.host_model(&offer, chosen.accelerator),
             firmware: &firmware::all(&self.root),
             cpuid: self.node.cpuid(),
             swtpm: ["swtpm", "swtpm_setup", "swtpm_ioctl"].into_iter().all(installed),
@@ -281,42 +249,64 @@ impl HostFacts {
         }))
     }
 
-    /// Names of the CPU models that documents for an architecture may use.
+    /// Names of the CPU models that documents for an architecture may use; none where every name is accepted.
     ///
     /// # Errors
-    /// Code 8 for an unknown architecture.
+    /// Code 8 for an unknown architecture, code 3 for one whose CPUs have no driver.
     pub fn cpu_model_names(&self, arch: &str) -> Result<Vec<String>> {
         if !is_arch(arch) {
-            return Err(Error::new(
-                Code::InvalidArg,
-                Domain::Qemu,
-                format!("cannot find architecture {arch}"),
-            ));
+            let text = format!("cannot find architecture {arch}");
+            return Err(Error::new(Code::InvalidArg, Domain::Qemu, text));
         }
-        if !matches!(arch, "x86_64" | "i686") {
-            return Ok(Vec::new());
+        let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        match arch {
+            "x86_64" | "i686" => Ok(table::all().iter().map(|m| m.name.to_string()).collect()),
+            "ppc64" | "ppc64le" => Ok(owned(&["POWER6", "POWER7", "POWER8", "POWER9", "POWER10", "POWERPC_e5500", "POWERPC_e6500"])),
+            "s390x" | "s390" | "aarch64" | "armv6l" | "armv7b" | "armv7l" | "riscv64" | "loongarch64" => Ok(Vec::new()),
+            _ => {
+                let text = format!("'{arch}' architecture is not supported by CPU driver");
+                Err(Error::new(Code::NoSupport, Domain::Cpu, text))
+            }
         }
-        let Some(binary) = self.emulators.binary_for(arch) else { return Ok(Vec::new()) };
-        let emulator = self.emulators.get(&binary)?;
-        let models = self.models.get(&emulator, Accelerator::Tcg)?;
-        Ok(models.models.iter().map(|m| m.name.clone()).collect())
     }
 
     /// Compares a CPU document with the host's CPU, or with what a hypervisor offers when `choice` is given.
     ///
     /// # Errors
     /// Code 27 for a document that is none; with `must_match` code 91 (CPU incompatible) in place of that answer.
-    pub fn compare_cpu(
-        &self,
-        xml: &str,
-        choice: Option<&Choice>,
-        must_match: bool,
-    ) -> Result<compare::Comparison> {
-        let (models, offered, vendor) = self.offered(choice)?;
-        let told = compare::read(xml, &models)?;
-        let (answer, why) = compare::compare(&told, cpu::arch(), vendor.as_deref(), &offered);
+    pub fn compare_cpu(&self, xml: &str, choice: Option<&Choice>, must_match: bool) -> Result<Comparison> {
+        let chosen = choice.map(|c| self.choose(c)).transpose()?;
+        let cpus = self.emulators.cpus();
+        let (answer, why) = match chosen {
+            None => {
+                let told = read(xml, Form::Either)?;
+                let host = cpus.host();
+                let offered = Offered { features: &host.features, vendor: host.vendor, arch: cpu::arch() };
+                compare(&told, &offered)
+            }
+            Some(chosen) => {
+                let offer = cpus.offer(&chosen.emulator, chosen.accelerator)?;
+                let Some(best) = &offer.best else {
+                    let text = format!(
+                        "QEMU '{}' does not support reporting CPU model for virttype '{}'",
+                        chosen.emulator.path.display(),
+                        domcaps::domain_type(chosen.accelerator)
+                    );
+                    return Err(Error::new(Code::OperationUnsupported, Domain::Qemu, text));
+                };
+                let told = read(xml, Form::Either)?;
+                if expand::is_usable(&told, &offer) {
+                    return Ok(Comparison::Superset);
+                }
+                let vendor = match chosen.accelerator {
+                    Accelerator::Kvm => cpus.host().vendor,
+                    Accelerator::Tcg => best.vendor,
+                };
+                compare(&told, &Offered { features: &best.features, vendor, arch: &chosen.emulator.arch })
+            }
+        };
         match (answer, why) {
-            (compare::Comparison::Incompatible, why) if must_match => {
+            (Comparison::Incompatible, why) if must_match => {
                 Err(Error::new(Code::CpuIncompatible, Domain::Cpu, why.unwrap_or_default()))
             }
             (answer, _) => Ok(answer),
@@ -326,27 +316,32 @@ impl HostFacts {
     /// The CPU that all the given ones can be.
     ///
     /// # Errors
-    /// Code 27 for a document that is none, code 9 when they do not fit together.
-    pub fn baseline_cpu(&self, xml: &[String], choice: Option<&Choice>, expand: bool) -> Result<String> {
-        let (models, offered, _) = self.offered(choice)?;
-        let told = xml.iter().map(|x| compare::read(x, &models)).collect::<Result<Vec<_>>>()?;
-        compare::baseline(&told, choice.map(|_| &offered), &models.models, expand)
-    }
-
-    /// Known models, the features on offer, and the vendor they belong to.
-    fn offered(&self, choice: Option<&Choice>) -> Result<(Arc<Models>, Features, Option<String>)> {
+    /// Code 27 for a document that is none, code 9 when they do not fit together, code 84 for an emulator without models.
+    pub fn baseline_cpu(&self, xml: &[String], choice: Option<&Choice>, ask: baseline::Ask) -> Result<String> {
+        let read_all =
+            |form| xml.iter().map(|x| read(x, form)).collect::<Result<Vec<_>>>();
         let Some(choice) = choice else {
-            let mut set = features::of_cpu(self.node.cpuid());
-            set.extend(self.hidden_features());
-            let vendor = models::vendor_name(&cpuid::identity(self.node.cpuid()).vendor);
-            return Ok((self.host_models(), set, vendor.map(str::to_string)));
+            let told = read_all(Form::Host)?;
+            let foreign = told.iter().filter_map(|t| t.arch.as_deref()).find(|a| !is_x86(a));
+            if let Some(arch) = foreign {
+                let text = format!("cannot compute baseline CPU of {arch} architecture");
+                return Err(Error::new(Code::NoSupport, Domain::Cpu, text));
+            }
+            return baseline::baseline(&told, None, ask);
         };
         let chosen = self.choose(choice)?;
-        let models = self.models.get(&chosen.emulator, chosen.accelerator)?;
-        let (set, vendor) =
-            models.best.as_ref().map_or_else(Default::default, |b| (b.features.clone(), b.vendor.clone()));
-        Ok((models, set, vendor))
+        let arch = &chosen.emulator.arch;
+        if !is_x86(arch) {
+            let text = format!("computing baseline hypervisor CPU is not supported for arch {arch}");
+            return Err(Error::new(Code::OperationUnsupported, Domain::Qemu, text));
+        }
+        let offer = self.emulators.cpus().offer(&chosen.emulator, chosen.accelerator)?;
+        baseline::baseline(&read_all(Form::Either)?, Some(&offer), ask)
     }
+}
+
+fn is_x86(arch: &str) -> bool {
+    matches!(arch, "x86_64" | "i686")
 }
 
 /// libvirt's own name of a domain type it knows.
@@ -374,7 +369,7 @@ fn virt_type(name: &str) -> Option<&'static str> {
 }
 
 /// Whether libvirt has a name for this architecture.
-fn is_arch(name: &str) -> bool {
+pub(crate) fn is_arch(name: &str) -> bool {
     const ALL: &[&str] = &[
         "alpha",
         "armv6l",

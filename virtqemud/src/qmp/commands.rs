@@ -129,6 +129,9 @@ pub struct Cpu {
     pub cpu_index: u32,
     /// Its thread on the host.
     pub thread_id: i32,
+    /// Its place in QEMU's object tree.
+    #[serde(default)]
+    pub qom_path: String,
 }
 
 /// One row of [`QueryChardev`].

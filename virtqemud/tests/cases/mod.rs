@@ -82,7 +82,7 @@ pub fn show(file: &Path) -> String {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let shown = define(&text, &emulators).and_then(|(def, emulator)| {
         let xml = def.format(Mode::CONFIG);
-        let line = command::native(def, &emulator, command::Settings::default())?;
+        let line = command::native(def, &emulator, emulators.cpus(), command::Settings::default())?;
         Ok(format!("{xml}{}\n", line.to_shell()))
     });
     shown.unwrap_or_else(|e| format!("error {}: {e}\n", e.code() as i32))
@@ -94,12 +94,12 @@ fn argv(stem: &Path, emulators: &Emulators) -> Option<String> {
         return refused(
             &want,
             define(&text, emulators)
-                .and_then(|(def, emulator)| command::native(def, &emulator, command::Settings::default())),
+                .and_then(|(def, emulator)| command::native(def, &emulator, emulators.cpus(), command::Settings::default())),
         );
     }
     let want: Vec<String> = serde_json::from_str(&read(stem, ".argv.json")?).ok()?;
     let line = define(&text, emulators)
-        .and_then(|(def, emulator)| command::native(def, &emulator, command::Settings::default()));
+        .and_then(|(def, emulator)| command::native(def, &emulator, emulators.cpus(), command::Settings::default()));
     let line = match line {
         Ok(line) => line,
         Err(e) => return Some(format!("error {}: {e}", e.code() as i32)),

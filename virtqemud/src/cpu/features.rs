@@ -1,6 +1,7 @@
 //! x86 CPU features: libvirt's name of each, and the register bit the vendors' manuals give it.
 //!
-//! Sources of the bits: Intel SDM volume 2 (CPUID), volume 4 (MSRs 0x10a and 0xcf), AMD APM volume 3 appendix E.
+//! Sources of the bits: Intel SDM volume 2 (CPUID), volume 4 (MSRs 0x10a and 0xcf), volume 3 appendix A (what VMX
+//! tells of itself), AMD APM volume 3 appendix E.
 
 use std::collections::BTreeSet;
 
@@ -229,6 +230,20 @@ pub const WORDS: &[(Word, &[(u8, &str)])] = &[
         ],
     ),
     (Leaf(0xd, 1, Eax), &[(0, "xsaveopt"), (1, "xsavec"), (2, "xgetbv1"), (3, "xsaves"), (4, "xfd")]),
+    (Leaf(0xf, 1, Edx), &[(1, "mbm_total"), (2, "mbm_local")]),
+    (Leaf(0x12, 0, Eax), &[(0, "sgx1"), (1, "sgx2"), (11, "sgx-edeccssa")]),
+    (Leaf(0x12, 0, Ebx), &[(0, "sgx-exinfo")]),
+    (
+        Leaf(0x12, 1, Eax),
+        &[
+            (1, "sgx-debug"),
+            (2, "sgx-mode64"),
+            (4, "sgx-provisionkey"),
+            (5, "sgx-tokenkey"),
+            (7, "sgx-kss"),
+            (10, "sgx-aex-notify"),
+        ],
+    ),
     (Leaf(0x14, 0, Ecx), &[(31, "intel-pt-lip")]),
     (Leaf(0x24, 0, Ebx), &[(16, "avx10-128"), (17, "avx10-256"), (18, "avx10-512")]),
     (
@@ -251,6 +266,7 @@ pub const WORDS: &[(Word, &[(u8, &str)])] = &[
             (15, "lwp"),
             (16, "fma4"),
             (17, "tce"),
+            (18, "cvt16"),
             (19, "nodeid_msr"),
             (21, "tbm"),
             (22, "topoext"),
@@ -317,11 +333,15 @@ pub const WORDS: &[(Word, &[(u8, &str)])] = &[
             (2, "lfence-always-serializing"),
             (6, "null-sel-clr-base"),
             (8, "auto-ibrs"),
+            (24, "eraps"),
             (27, "sbpb"),
             (28, "ibpb-brtype"),
             (29, "srso-no"),
+            (30, "srso-user-kernel-no"),
         ],
     ),
+    (Leaf(0x8000_0022, 0, Eax), &[(0, "perfmon-v2")]),
+    (Msr(0xcf), &[(5, "split-lock-detect")]),
     (
         Msr(0x10a),
         &[
@@ -338,14 +358,151 @@ pub const WORDS: &[(Word, &[(u8, &str)])] = &[
             (14, "fbsdp-no"),
             (15, "psdp-no"),
             (17, "fb-clear"),
-            (20, "bhi-no"),
             (24, "pbrsb-no"),
             (26, "gds-no"),
             (27, "rfds-no"),
             (28, "rfds-clear"),
         ],
     ),
-    (Msr(0xcf), &[(5, "split-lock-detect")]),
+    (
+        Msr(0x480),
+        &[
+            (54, "vmx-ins-outs"),
+            (55, "vmx-true-ctls"),
+            (56, "vmx-any-errcode"),
+            (58, "vmx-nested-exception"),
+        ],
+    ),
+    (
+        Msr(0x485),
+        &[
+            (5, "vmx-store-lma"),
+            (6, "vmx-activity-hlt"),
+            (7, "vmx-activity-shutdown"),
+            (8, "vmx-activity-wait-sipi"),
+            (29, "vmx-vmwrite-vmexit-fields"),
+            (30, "vmx-zero-len-inject"),
+        ],
+    ),
+    (
+        Msr(0x48b),
+        &[
+            (32, "vmx-apicv-xapic"),
+            (33, "vmx-ept"),
+            (34, "vmx-desc-exit"),
+            (35, "vmx-rdtscp-exit"),
+            (36, "vmx-apicv-x2apic"),
+            (37, "vmx-vpid"),
+            (38, "vmx-wbinvd-exit"),
+            (39, "vmx-unrestricted-guest"),
+            (40, "vmx-apicv-register"),
+            (41, "vmx-apicv-vid"),
+            (42, "vmx-ple"),
+            (43, "vmx-rdrand-exit"),
+            (44, "vmx-invpcid-exit"),
+            (45, "vmx-vmfunc"),
+            (46, "vmx-shadow-vmcs"),
+            (47, "vmx-encls-exit"),
+            (48, "vmx-rdseed-exit"),
+            (49, "vmx-pml"),
+            (52, "vmx-xsaves"),
+            (57, "vmx-tsc-scaling"),
+            (58, "vmx-enable-user-wait-pause"),
+        ],
+    ),
+    (
+        Msr(0x48c),
+        &[
+            (0, "vmx-ept-execonly"),
+            (6, "vmx-page-walk-4"),
+            (7, "vmx-page-walk-5"),
+            (8, "vmx-ept-uc"),
+            (16, "vmx-ept-2mb"),
+            (17, "vmx-ept-1gb"),
+            (20, "vmx-invept"),
+            (21, "vmx-eptad"),
+            (22, "vmx-ept-advanced-exitinfo"),
+            (25, "vmx-invept-single-context"),
+            (26, "vmx-invept-all-context"),
+            (32, "vmx-invvpid"),
+            (40, "vmx-invvpid-single-addr"),
+            (42, "vmx-invvpid-all-context"),
+            (43, "vmx-invvpid-single-context-noglobals"),
+        ],
+    ),
+    (
+        Msr(0x48d),
+        &[
+            (32, "vmx-intr-exit"),
+            (35, "vmx-nmi-exit"),
+            (37, "vmx-vnmi"),
+            (38, "vmx-preemption-timer"),
+            (39, "vmx-posted-intr"),
+        ],
+    ),
+    (
+        Msr(0x48e),
+        &[
+            (34, "vmx-vintr-pending"),
+            (35, "vmx-tsc-offset"),
+            (39, "vmx-hlt-exit"),
+            (41, "vmx-invlpg-exit"),
+            (42, "vmx-mwait-exit"),
+            (43, "vmx-rdpmc-exit"),
+            (44, "vmx-rdtsc-exit"),
+            (47, "vmx-cr3-load-noexit"),
+            (48, "vmx-cr3-store-noexit"),
+            (51, "vmx-cr8-load-exit"),
+            (52, "vmx-cr8-store-exit"),
+            (53, "vmx-flexpriority"),
+            (54, "vmx-vnmi-pending"),
+            (55, "vmx-movdr-exit"),
+            (56, "vmx-io-exit"),
+            (57, "vmx-io-bitmap"),
+            (59, "vmx-mtf"),
+            (60, "vmx-msr-bitmap"),
+            (61, "vmx-monitor-exit"),
+            (62, "vmx-pause-exit"),
+            (63, "vmx-secondary-ctls"),
+        ],
+    ),
+    (
+        Msr(0x48f),
+        &[
+            (34, "vmx-exit-nosave-debugctl"),
+            (44, "vmx-exit-load-perf-global-ctrl"),
+            (47, "vmx-exit-ack-intr"),
+            (50, "vmx-exit-save-pat"),
+            (51, "vmx-exit-load-pat"),
+            (52, "vmx-exit-save-efer"),
+            (53, "vmx-exit-load-efer"),
+            (54, "vmx-exit-save-preemption-timer"),
+            (55, "vmx-exit-clear-bndcfgs"),
+            (57, "vmx-exit-clear-rtit-ctl"),
+            (61, "vmx-exit-load-pkrs"),
+            (63, "vmx-exit-secondary-ctls"),
+        ],
+    ),
+    (
+        Msr(0x490),
+        &[
+            (34, "vmx-entry-noload-debugctl"),
+            (41, "vmx-entry-ia32e-mode"),
+            (45, "vmx-entry-load-perf-global-ctrl"),
+            (46, "vmx-entry-load-pat"),
+            (47, "vmx-entry-load-efer"),
+            (48, "vmx-entry-load-bndcfgs"),
+            (50, "vmx-entry-load-rtit-ctl"),
+            (54, "vmx-entry-load-pkrs"),
+            (55, "vmx-entry-load-fred"),
+        ],
+    ),
+    (
+        Msr(0x491),
+        &[
+            (0, "vmx-eptp-switching"),
+        ],
+    ),
 ];
 
 /// A set of features by libvirt's names.
@@ -391,6 +548,21 @@ pub fn known(name: &str) -> Option<&'static str> {
 /// The features in the order documents list them.
 pub fn in_order<'a>(set: &'a Features) -> impl Iterator<Item = &'static str> + 'a {
     WORDS.iter().flat_map(|(_, bits)| bits.iter()).map(|(_, n)| *n).filter(|n| set.contains(n))
+}
+
+/// Whether the feature is read from a model specific register.
+pub fn is_of_register(name: &str) -> bool {
+    WORDS.iter().any(|(w, bits)| matches!(w, Msr(_)) && bits.iter().any(|(_, n)| *n == name))
+}
+
+/// Features that the host's kernel uses or counts with: a guest's CPU has no say in them.
+pub fn is_host_only(name: &str) -> bool {
+    matches!(name, "cmt" | "mbm_total" | "mbm_local" | "osxsave" | "ospke" | "vmx-ept-uc")
+}
+
+/// Whether a guest that has the feature may move to another host.
+pub fn is_migratable(name: &str) -> bool {
+    !matches!(name, "invtsc" | "xsaves")
 }
 
 #[cfg(test)]
