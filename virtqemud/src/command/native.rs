@@ -16,12 +16,7 @@ const SPICE_PORT: i32 = 5901;
 
 /// Builds the line of a completed configuration as the reference shows it: every network card is a tap, automatic
 /// ports and descriptors are placeholders, and the guest has the number -1.
-pub fn native(
-    mut def: Domain,
-    emulator: &Emulator,
-    cpus: &Cpus,
-    settings: Settings,
-) -> Result<CommandLine> {
+pub fn native(mut def: Domain, emulator: &Emulator, cpus: &Cpus, settings: Settings) -> Result<CommandLine> {
     for net in &mut def.devices.interfaces {
         *net = plain_card(net);
     }

@@ -26,7 +26,9 @@ pub struct Ask {
 pub fn baseline(cpus: &[Told], offer: Option<&Offer>, ask: Ask) -> Result<String> {
     let names = cpus.iter().enumerate().map(|(at, cpu)| match cpu.model {
         Some(model) => Ok(model.name),
-        None => Err(Error::new(Code::InvalidArg, Domain::Cpu, format!("no CPU model specified at index {at}"))),
+        None => {
+            Err(Error::new(Code::InvalidArg, Domain::Cpu, format!("no CPU model specified at index {at}")))
+        }
     });
     let mut names = names.collect::<Result<Vec<_>>>()?;
     let Some(first) = cpus.first() else {
@@ -149,8 +151,12 @@ mod tests {
     #[test]
     fn a_baseline_is_what_all_have() {
         let xml = of(&["<model>Haswell</model>", "<model>Broadwell</model>"], Ask::default()).unwrap();
-        assert_eq!(xml, "<cpu mode='custom' match='exact'>\n  <model fallback='allow'>Haswell</model>\n</cpu>\n");
-        let xml = of(&["<model>Haswell</model><feature name='invtsc'/><feature name='cmt'/>"], Ask::default());
+        assert_eq!(
+            xml,
+            "<cpu mode='custom' match='exact'>\n  <model fallback='allow'>Haswell</model>\n</cpu>\n"
+        );
+        let xml =
+            of(&["<model>Haswell</model><feature name='invtsc'/><feature name='cmt'/>"], Ask::default());
         let xml = xml.unwrap();
         assert!(xml.contains("fallback='forbid'") && xml.contains("invtsc") && !xml.contains("cmt"), "{xml}");
         let ask = Ask { migratable: true, ..Ask::default() };
@@ -168,7 +174,12 @@ mod tests {
     #[test]
     fn vendors_must_agree_when_they_are_said() {
         let intel = "<model>Haswell</model><vendor>Intel</vendor>";
-        assert!(of(&[intel, "<model>EPYC</model>"], Ask::default()).unwrap_err().message().ends_with("do not match"));
+        assert!(
+            of(&[intel, "<model>EPYC</model>"], Ask::default())
+                .unwrap_err()
+                .message()
+                .ends_with("do not match")
+        );
         assert!(of(&[intel, intel], Ask::default()).unwrap().contains("<vendor>Intel</vendor>"));
         assert!(!of(&[intel, "<model>Haswell</model>"], Ask::default()).unwrap().contains("<vendor>"));
         let foo = of(&["<model>486</model><vendor>Foo</vendor>"], Ask::default()).unwrap_err();

@@ -35,7 +35,8 @@ pub fn compare(told: &Told, offered: &Offered<'_>) -> (Comparison, Option<String
 
 fn refusal(told: &Told, offered: &Offered<'_>) -> Option<String> {
     let x86 = |a: &str| matches!(a, "x86_64" | "i686");
-    if let Some(arch) = told.arch.as_deref().filter(|a| *a != offered.arch && !(x86(a) && x86(offered.arch))) {
+    if let Some(arch) = told.arch.as_deref().filter(|a| *a != offered.arch && !(x86(a) && x86(offered.arch)))
+    {
         return Some(format!("CPU arch {arch} does not match host arch"));
     }
     let model = told.model?;
@@ -93,7 +94,10 @@ mod tests {
         let (answer, why) = result("<model>Haswell</model><feature name='xop'/><feature name='adx'/>");
         assert_eq!(answer, Comparison::Incompatible);
         assert_eq!(why, "Host CPU does not provide required features: adx, xop");
-        assert_eq!(result("<model>Haswell</model><feature name='xop' policy='force'/>").0, Comparison::Superset);
+        assert_eq!(
+            result("<model>Haswell</model><feature name='xop' policy='force'/>").0,
+            Comparison::Superset
+        );
         let (_, why) = result("<model>Haswell</model><feature name='aes' policy='forbid'/>");
         assert_eq!(why, "Host CPU provides forbidden features: aes");
         let (_, why) = result("<model>Haswell</model><vendor>AMD</vendor>");
@@ -110,6 +114,9 @@ mod tests {
     #[test]
     fn another_architecture_never_fits() {
         let (result, why) = against("<cpu><arch>ppc64</arch><model>POWER8</model></cpu>", &Features::new());
-        assert_eq!((result, why.as_str()), (Comparison::Incompatible, "CPU arch ppc64 does not match host arch"));
+        assert_eq!(
+            (result, why.as_str()),
+            (Comparison::Incompatible, "CPU arch ppc64 does not match host arch")
+        );
     }
 }

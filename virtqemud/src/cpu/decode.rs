@@ -94,8 +94,7 @@ fn is_named(described: &Described, wanted: &Wanted<'_>) -> bool {
 
 /// Those of the CPU's own numbers, or all when there is none.
 fn signed(all: &[Described], signature: Option<Signature>) -> Vec<&Described> {
-    let own: Vec<&Described> =
-        all.iter().filter(|d| signature.is_some_and(|s| d.model.is(s))).collect();
+    let own: Vec<&Described> = all.iter().filter(|d| signature.is_some_and(|s| d.model.is(s))).collect();
     if own.is_empty() { all.iter().collect() } else { own }
 }
 

@@ -1,7 +1,9 @@
 //! The CPU of a start: what a document asks for, told as one of the emulator's models and differences from it.
 
 use virt_error::{Code, Domain as From, Error, Result};
-use virt_model::domain::cpu::{Cpu, CpuCheck, CpuFallback, CpuFeature, CpuMatch, CpuMode, CpuModel, FeaturePolicy};
+use virt_model::domain::cpu::{
+    Cpu, CpuCheck, CpuFallback, CpuFeature, CpuMatch, CpuMode, CpuModel, FeaturePolicy,
+};
 use virt_model::domain::{Domain, VirtType};
 
 use super::compare::{Comparison, Offered, compare};
@@ -108,10 +110,18 @@ impl Host<'_> {
         }
         let offer = self.offer()?;
         let has = told.has();
-        let wanted =
-            Wanted { features: &has, vendor: told.vendor.as_deref().or(model.vendor), signature: None, named: &[] };
+        let wanted = Wanted {
+            features: &has,
+            vendor: told.vendor.as_deref().or(model.vendor),
+            signature: None,
+            named: &[],
+        };
         let found = decode::for_guest(offer.candidates(), &wanted).ok_or_else(|| {
-            Error::new(Code::OperationFailed, From::Cpu, format!("CPU model {name} is not supported by hypervisor"))
+            Error::new(
+                Code::OperationFailed,
+                From::Cpu,
+                format!("CPU model {name} is not supported by hypervisor"),
+            )
         })?;
         set_name(cpu, found.model.name);
         let own = std::mem::take(&mut cpu.features);
@@ -283,9 +293,6 @@ mod tests {
     fn what_a_model_once_had_is_switched_off_unless_asked_for() {
         let mut cpu = Cpu { features: vec![feature("monitor", FeaturePolicy::Require)], ..Cpu::default() };
         switch_off(&mut cpu, ["monitor", "mpx"].into_iter());
-        assert_eq!(
-            features_of(&cpu),
-            [("monitor", FeaturePolicy::Require), ("mpx", FeaturePolicy::Disable)]
-        );
+        assert_eq!(features_of(&cpu), [("monitor", FeaturePolicy::Require), ("mpx", FeaturePolicy::Disable)]);
     }
 }

@@ -366,12 +366,7 @@ pub const WORDS: &[(Word, &[(u8, &str)])] = &[
     ),
     (
         Msr(0x480),
-        &[
-            (54, "vmx-ins-outs"),
-            (55, "vmx-true-ctls"),
-            (56, "vmx-any-errcode"),
-            (58, "vmx-nested-exception"),
-        ],
+        &[(54, "vmx-ins-outs"), (55, "vmx-true-ctls"), (56, "vmx-any-errcode"), (58, "vmx-nested-exception")],
     ),
     (
         Msr(0x485),
@@ -497,12 +492,7 @@ pub const WORDS: &[(Word, &[(u8, &str)])] = &[
             (55, "vmx-entry-load-fred"),
         ],
     ),
-    (
-        Msr(0x491),
-        &[
-            (0, "vmx-eptp-switching"),
-        ],
-    ),
+    (Msr(0x491), &[(0, "vmx-eptp-switching")]),
 ];
 
 /// A set of features by libvirt's names.

@@ -83,9 +83,9 @@ impl Offer {
 
     /// The x86 models it can start guests with, in the table's order.
     pub fn candidates(&self) -> impl Iterator<Item = Candidate<'_>> {
-        table::all().iter().filter_map(|model| {
-            self.get(model.name).map(|o| Candidate { model, blockers: Some(&o.lacks) })
-        })
+        table::all()
+            .iter()
+            .filter_map(|model| self.get(model.name).map(|o| Candidate { model, blockers: Some(&o.lacks) }))
     }
 }
 
@@ -202,7 +202,12 @@ fn read(answers: &Answers, arch: &str, accelerator: Accelerator) -> Offer {
     models.sort_by(|a, b| a.name.cmp(&b.name));
     let x86 = matches!(arch, "x86_64" | "i686");
     let best = answers.best.as_ref().filter(|_| x86).map(|b| Best {
-        features: b.on.iter().filter_map(|n| features::known(n)).filter(|n| has(n, arch, accelerator)).collect(),
+        features: b
+            .on
+            .iter()
+            .filter_map(|n| features::known(n))
+            .filter(|n| has(n, arch, accelerator))
+            .collect(),
         vendor: b.vendor.as_deref().and_then(vendor_name),
     });
     Offer { models, maximum, best, displays: answers.displays.clone() }

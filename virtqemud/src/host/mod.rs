@@ -18,10 +18,10 @@ use virt_kvm_sys::Kvm;
 
 pub use virt_host::node::ksm::Parameter as KsmParameter;
 
-use crate::emulator::{Emulator, Emulators, Machine};
 use crate::cpu::compare::{Comparison, Offered, compare};
 use crate::cpu::told::{Form, read};
 use crate::cpu::{Accelerator, baseline, expand, table};
+use crate::emulator::{Emulator, Emulators, Machine};
 use capabilities::SecurityModel;
 
 /// The host as this driver sees it.
@@ -261,8 +261,18 @@ impl HostFacts {
         let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect();
         match arch {
             "x86_64" | "i686" => Ok(table::all().iter().map(|m| m.name.to_string()).collect()),
-            "ppc64" | "ppc64le" => Ok(owned(&["POWER6", "POWER7", "POWER8", "POWER9", "POWER10", "POWERPC_e5500", "POWERPC_e6500"])),
-            "s390x" | "s390" | "aarch64" | "armv6l" | "armv7b" | "armv7l" | "riscv64" | "loongarch64" => Ok(Vec::new()),
+            "ppc64" | "ppc64le" => Ok(owned(&[
+                "POWER6",
+                "POWER7",
+                "POWER8",
+                "POWER9",
+                "POWER10",
+                "POWERPC_e5500",
+                "POWERPC_e6500",
+            ])),
+            "s390x" | "s390" | "aarch64" | "armv6l" | "armv7b" | "armv7l" | "riscv64" | "loongarch64" => {
+                Ok(Vec::new())
+            }
             _ => {
                 let text = format!("'{arch}' architecture is not supported by CPU driver");
                 Err(Error::new(Code::NoSupport, Domain::Cpu, text))
@@ -317,9 +327,13 @@ impl HostFacts {
     ///
     /// # Errors
     /// Code 27 for a document that is none, code 9 when they do not fit together, code 84 for an emulator without models.
-    pub fn baseline_cpu(&self, xml: &[String], choice: Option<&Choice>, ask: baseline::Ask) -> Result<String> {
-        let read_all =
-            |form| xml.iter().map(|x| read(x, form)).collect::<Result<Vec<_>>>();
+    pub fn baseline_cpu(
+        &self,
+        xml: &[String],
+        choice: Option<&Choice>,
+        ask: baseline::Ask,
+    ) -> Result<String> {
+        let read_all = |form| xml.iter().map(|x| read(x, form)).collect::<Result<Vec<_>>>();
         let Some(choice) = choice else {
             let told = read_all(Form::Host)?;
             let foreign = told.iter().filter_map(|t| t.arch.as_deref()).find(|a| !is_x86(a));

@@ -93,13 +93,15 @@ fn argv(stem: &Path, emulators: &Emulators) -> Option<String> {
     if let Some(want) = read(stem, ".err.json") {
         return refused(
             &want,
-            define(&text, emulators)
-                .and_then(|(def, emulator)| command::native(def, &emulator, emulators.cpus(), command::Settings::default())),
+            define(&text, emulators).and_then(|(def, emulator)| {
+                command::native(def, &emulator, emulators.cpus(), command::Settings::default())
+            }),
         );
     }
     let want: Vec<String> = serde_json::from_str(&read(stem, ".argv.json")?).ok()?;
-    let line = define(&text, emulators)
-        .and_then(|(def, emulator)| command::native(def, &emulator, emulators.cpus(), command::Settings::default()));
+    let line = define(&text, emulators).and_then(|(def, emulator)| {
+        command::native(def, &emulator, emulators.cpus(), command::Settings::default())
+    });
     let line = match line {
         Ok(line) => line,
         Err(e) => return Some(format!("error {}: {e}", e.code() as i32)),
