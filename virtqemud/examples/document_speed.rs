@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let _ = whole.format(Mode::CONFIG);
         });
         let line = fast(|| {
-            let _ = command::native(whole.clone(), &emulator, command::Settings::default());
+            let _ = command::native(whole.clone(), &emulator, emulators.cpus(), command::Settings::default());
         });
         println!(
             "{file}: read {parse:.0} us, complete {complete:.0} us, write {write:.0} us, command line {line:.0} us"

@@ -58,7 +58,8 @@ impl Tally {
 
 fn refusal(text: &str, emulators: &Emulators) -> Option<Error> {
     let line = document::read(text, emulators).and_then(|(def, emulator)| {
-        command::native(def, &emulator, command::Settings::default()).map_err(|e| virt_xml::locate(e, text))
+        command::native(def, &emulator, emulators.cpus(), command::Settings::default())
+            .map_err(|e| virt_xml::locate(e, text))
     });
     line.err()
 }

@@ -5,6 +5,7 @@ use virt_consts::*;
 use virt_error::{Code, Domain as From, Error, Result};
 use virt_model::Mode;
 use virt_model::domain::Domain as Document;
+use virt_model::domain::cpu::Cpu;
 use virt_object::registry::Snapshot;
 
 use super::check::flags;
@@ -162,6 +163,13 @@ fn document_text(p: &Published, flags: u32) -> Result<String> {
         status: false,
     };
     let document = if inactive { p.config.as_ref().or(p.live.as_ref()) } else { p.document() };
+    // Another host is told what was asked for, not what this one made of it.
+    let planned = p.planned_cpu.as_ref().filter(|_| mode.migratable && !inactive);
+    if let (Some(document), Some(cpu)) = (document, planned) {
+        let mut planned = Document::clone(document);
+        planned.cpu = Some(Cpu::clone(cpu));
+        return Ok(planned.format(mode));
+    }
     document.map(|d| d.format(mode)).ok_or_else(|| Error::internal(From::Qemu, "the domain has no document"))
 }
 

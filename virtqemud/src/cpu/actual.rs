@@ -101,9 +101,8 @@ pub fn update(cpu: &mut Cpu, actual: &Actual) -> Result<()> {
             FeaturePolicy::Optional => {}
         }
     }
-    let nested = actual.enabled.contains("vmx");
     expected.extend(actual.unavailable.difference(&refused).copied());
-    expected.retain(|f| !features::is_host_only(f) && (nested || !f.starts_with("vmx-")));
+    expected.retain(|f| !features::is_host_only(f));
     let extra: Features = actual.enabled.difference(&expected).copied().collect();
     let missing: Features = expected.difference(&actual.enabled).copied().collect();
     if cpu.check == Some(CpuCheck::Full) {

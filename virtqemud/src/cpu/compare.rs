@@ -39,7 +39,10 @@ fn refusal(told: &Told, offered: &Offered<'_>) -> Option<String> {
     {
         return Some(format!("CPU arch {arch} does not match host arch"));
     }
-    let model = told.model?;
+    if told.model.is_none() && told.features.is_empty() {
+        return None;
+    }
+    let model = told.model.map(|m| m.features.clone()).unwrap_or_default();
     let of = |wanted: &[Policy]| -> Features {
         told.features.iter().filter(|(_, p)| wanted.contains(p)).map(|(n, _)| *n).collect()
     };
@@ -52,7 +55,7 @@ fn refusal(told: &Told, offered: &Offered<'_>) -> Option<String> {
     }
     // What is forced or optional is not asked of the host; what is forbidden stays the model's.
     let free = of(&[Policy::Force, Policy::Optional, Policy::Disable]);
-    let mut required: Features = model.features.difference(&free).copied().collect();
+    let mut required: Features = model.difference(&free).copied().collect();
     required.extend(of(&[Policy::Require]));
     let missing: Features = required.difference(offered.features).copied().collect();
     if !missing.is_empty() {

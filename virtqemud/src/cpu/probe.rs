@@ -230,7 +230,10 @@ fn model(definition: &Value, arch: &str) -> Option<OfferedModel> {
             let power = ["power7", "power8", "power9", "power10"].contains(&name);
             (power.then(|| name.to_ascii_uppercase())?, Some("IBM"))
         }
-        "s390x" => ((name != "host").then(|| name.to_string())?, Some("IBM")),
+        // Two are ideas of QEMU, not machines that were sold.
+        "s390x" => {
+            ((name != "host").then(|| name.to_string())?, (!matches!(name, "qemu" | "max")).then_some("IBM"))
+        }
         "armv6l" | "armv7l" | "aarch64" | "riscv64" | "loongarch64" => {
             ((name != "host").then(|| name.to_string())?, None)
         }

@@ -78,7 +78,8 @@ pub fn complete(def: &mut Domain, emulator: &Emulator) -> Result<()> {
         CpuMode::HostPassthrough | CpuMode::Maximum => {
             cpu.check.get_or_insert(CpuCheck::None);
             if mode == CpuMode::HostPassthrough {
-                cpu.migratable.get_or_insert(true);
+                // A 32-bit emulator is not asked what of the host's CPU can migrate.
+                cpu.migratable.get_or_insert(emulator.arch != "i686");
             }
             cpu.model = None;
         }

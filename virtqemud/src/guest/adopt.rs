@@ -206,6 +206,7 @@ async fn adopt(driver: &Arc<Driver>, found: Found) -> Result<(bool, JoinHandle<(
         state,
         since: SystemTime::now(),
         live: Some(live),
+        planned_cpu: status.planned_cpu.clone().map(Arc::new),
         id: Some(id),
         pid,
         vcpus: status.vcpus.vcpus.as_slice().into(),
@@ -298,7 +299,7 @@ impl Work {
             }
         };
         let Some(held) = self.unreached.take() else { return Ok(Reached::Yes) };
-        let Status { domain: mut live, fake_reboot, run: own, .. } = *status;
+        let Status { domain: mut live, planned_cpu, fake_reboot, run: own, .. } = *status;
         fill_ports(&mut live, &chardevs);
         let id = live.id.unwrap_or(-1);
         client.watch_process(process.clone());
@@ -308,6 +309,7 @@ impl Work {
             process: process.clone(),
             monitor: client,
             live,
+            planned_cpu: planned_cpu.map(Arc::new),
             vcpus: cpus.iter().map(|c| status::Vcpu { id: c.cpu_index, pid: c.thread_id }).collect(),
             fake_reboot,
             log_from: own.map_or(0, |r| r.log_from),

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use uuid::Uuid;
 use virt_api::domain::v1alpha1 as api;
 use virt_model::domain::Domain;
+use virt_model::domain::cpu::Cpu;
 
 use super::state::{Shutoff, State};
 use super::status::Vcpu;
@@ -26,6 +27,8 @@ pub struct Published {
     pub config: Option<Arc<Domain>>,
     /// The document of the running guest.
     pub live: Option<Arc<Domain>>,
+    /// The CPU its configuration asked for, where the running guest's document says more.
+    pub planned_cpu: Option<Arc<Cpu>>,
     /// Its number while it runs.
     pub id: Option<i32>,
     /// Its process while it runs.
@@ -57,6 +60,7 @@ impl Published {
             since: SystemTime::now(),
             config,
             live: None,
+            planned_cpu: None,
             id: None,
             pid: None,
             vcpus: Arc::default(),

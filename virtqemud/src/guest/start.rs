@@ -11,12 +11,14 @@ use virt_consts::*;
 use virt_error::{Code, Domain as From, Error, Result};
 use virt_model::domain::Domain;
 use virt_model::domain::chardev::{ChannelTarget, CharBackend, PortState};
+use virt_model::domain::cpu::Cpu;
 use virt_model::domain::interface::LinkState;
 use virt_object::undo::Undo;
 
 use super::state::{Paused, Running, Shutoff, State};
 use super::work::{Held, Run, Work, first_status};
 use super::{status, watch};
+use crate::cpu::actual;
 use crate::process::ended::{blocking, ended};
 use crate::process::log;
 use crate::process::stage::{Staged, stage};
@@ -52,6 +54,7 @@ impl Work {
 
     async fn try_start(&mut self, config: Arc<Domain>, how: Start, undo: &mut Undo) -> Result<()> {
         let id = self.driver.ids.next()?;
+        let planned = config.cpu.clone();
         let staged = self.stage(config, id, undo).await?;
         self.shared.set_process(staged.process.clone());
         let pid = staged.process.pid();
@@ -69,7 +72,7 @@ impl Work {
         monitor.watch_process(staged.process.clone());
         self.shared.set_monitor(monitor.clone());
         watch::spawn(self.driver.clone(), self.uuid, id, staged.process.clone(), events);
-        self.learn(staged, monitor.clone()).await?;
+        Box::pin(self.learn(staged, planned, monitor.clone())).await?;
         crate::live::begin::begin(self).await?;
         if !how.paused {
             monitor.run(&Cont {}).await?;
@@ -111,12 +114,16 @@ impl Work {
     }
 
     /// Asks QEMU what only it knows and makes the run.
-    async fn learn(&mut self, staged: Staged, monitor: Client) -> Result<()> {
+    async fn learn(&mut self, staged: Staged, planned: Option<Cpu>, monitor: Client) -> Result<()> {
         let (cpus, chardevs) = (QueryCpusFast {}, QueryChardev {});
         let (cpus, chardevs) = tokio::try_join!(monitor.run(&cpus), monitor.run(&chardevs))?;
         let Staged { mut live, paths, process, group, given, ports, sockets, cards, log_from } = staged;
         let id = live.id.unwrap_or(-1);
         fill_ports(&mut live, &chardevs);
+        if let Some(first) = cpus.first() {
+            learn_cpu(&mut live, &monitor, &first.qom_path).await?;
+        }
+        let planned_cpu = planned.filter(|p| live.cpu.as_ref() != Some(p)).map(Arc::new);
         pull_cables(&live, &monitor).await?;
         if cards.iter().any(|c| c.port().is_some()) {
             crate::net::replug::follow(&self.driver);
@@ -127,6 +134,7 @@ impl Work {
             process,
             monitor,
             live,
+            planned_cpu,
             vcpus,
             fake_reboot: false,
             log_from,
@@ -176,6 +184,13 @@ impl Work {
             tracing::error!(?error, "a failed start");
         }
     }
+}
+
+/// Writes into the document what the first processor has: all are alike.
+async fn learn_cpu(live: &mut Domain, monitor: &Client, path: &str) -> Result<()> {
+    let x86 = matches!(live.os.kind.arch.as_deref(), Some("x86_64" | "i686"));
+    let Some(cpu) = live.cpu.as_mut().filter(|c| x86 && actual::is_named(c)) else { return Ok(()) };
+    actual::update(cpu, &actual::ask(monitor, path).await?)
 }
 
 /// Cards begin with their cable in; those whose document wants it out lose it before the guest runs.

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use virt_error::{Domain as From, Error, Result};
 use virt_model::domain::Domain;
+use virt_model::domain::cpu::Cpu;
 use virt_object::store::write_whole;
 use virt_xml::{Mode, Xml};
 
@@ -52,6 +53,9 @@ pub struct Status {
     /// The next ACPI shutdown is a reboot.
     #[xml(flag = "fakereboot")]
     pub fake_reboot: bool,
+    /// The CPU that the configuration asked for, where the live document says more.
+    #[xml(child = "cpu")]
+    pub planned_cpu: Option<Cpu>,
     /// Owners of files are kept in extended attributes.
     #[xml(flag = "rememberOwner")]
     pub remember_owner: bool,

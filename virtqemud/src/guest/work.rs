@@ -11,6 +11,7 @@ use virt_error::{Domain as From, Error, Result};
 use virt_host::cgroup::Group;
 use virt_host::process::Process;
 use virt_model::domain::Domain;
+use virt_model::domain::cpu::Cpu;
 use virt_model::domain::interface::Interface;
 use virt_object::registry::{Entry, Snapshot};
 
@@ -64,6 +65,8 @@ pub struct Run {
     pub monitor: Client,
     /// The live document; published after each change.
     pub live: Domain,
+    /// The CPU that the configuration asked for, where the live document says more.
+    pub planned_cpu: Option<Arc<Cpu>>,
     /// Threads of its processors.
     pub vcpus: Vec<status::Vcpu>,
     /// The next ACPI shutdown is a reboot.
@@ -169,6 +172,7 @@ impl Work {
         let (live, vcpus) = (Arc::new(run.live.clone()), run.vcpus.as_slice().into());
         self.publish(|p| {
             p.live = Some(live);
+            p.planned_cpu.clone_from(&run.planned_cpu);
             p.vcpus = vcpus;
         });
         if self.state() == State::Paused(Paused::StartingUp) {
@@ -210,6 +214,7 @@ impl Work {
             pid: run.process.pid(),
             taints: published.value.taints.iter().map(|t| status::Taint { flag: (*t).into() }).collect(),
             vcpus: status::Vcpus { vcpus: run.vcpus.clone() },
+            planned_cpu: run.planned_cpu.as_deref().cloned(),
             fake_reboot: run.fake_reboot,
             run: Some(status::OwnRun {
                 namespace: Some(status::NAMESPACE.into()),

@@ -13,6 +13,8 @@ use crate::emulator::{Emulator, Machine};
 pub struct Subject<'a> {
     /// The emulator.
     pub emulator: &'a Emulator,
+    /// libvirt's name of the architecture asked for.
+    pub arch: &'a str,
     /// Its machine.
     pub machine: &'a Machine,
     /// libvirt's domain type: "qemu" or "kvm".
@@ -25,6 +27,8 @@ pub struct Subject<'a> {
     pub host_model: Option<HostModel>,
     /// Firmware images of the host.
     pub firmware: &'a [Firmware],
+    /// Images that are offered where no descriptor is about the machine.
+    pub loaders: &'a [String],
     /// The host's CPU.
     pub cpuid: &'a dyn cpuid::Cpuid,
     /// Whether a software TPM is installed.
@@ -40,7 +44,7 @@ pub fn document(s: &Subject<'_>) -> String {
     text(&mut w, "path", &[], &s.emulator.path.display().to_string());
     text(&mut w, "domain", &[], domain_type(s.accelerator));
     text(&mut w, "machine", &[], &s.machine.name);
-    text(&mut w, "arch", &[], &s.emulator.arch);
+    text(&mut w, "arch", &[], s.arch);
     let vcpus = s.max_vcpus.map_or(s.machine.cpu_max, |max| max.min(s.machine.cpu_max));
     empty(&mut w, "vcpu", &[("max", &vcpus.to_string())]);
     empty(&mut w, "iothreads", &[("supported", yes(s.emulator.has_type("iothread")))]);
@@ -73,12 +77,14 @@ fn os(w: &mut Writer, s: &Subject<'_>) {
     choices(w, "firmware", &kinds.iter().filter(|(_, on)| *on).map(|(n, _)| *n).collect::<Vec<_>>());
     open(w, "loader", &[("supported", "yes")]);
     let mut shown: Vec<String> = Vec::new();
-    for firmware in &found {
+    for firmware in found.iter().filter(|f| f.path.exists()) {
         let path = firmware.path.display().to_string();
         if !shown.contains(&path) {
-            text(w, "value", &[], &path);
             shown.push(path);
         }
+    }
+    for path in if found.is_empty() { s.loaders } else { &shown } {
+        text(w, "value", &[], path);
     }
     choices(w, "type", &["rom", "pflash"]);
     choices(w, "readonly", &["yes", "no"]);
@@ -165,25 +171,28 @@ fn custom(w: &mut Writer, s: &Subject<'_>) {
     w.end();
 }
 
+fn is_x86(s: &Subject<'_>) -> bool {
+    matches!(s.emulator.arch.as_str(), "x86_64" | "i686")
+}
+
 /// A choice is offered when the emulator has one of the types behind it.
 fn offered<'a>(s: &Subject<'_>, rows: &[(&'a str, &[&str])]) -> Vec<&'a str> {
     let has = |types: &[&str]| types.is_empty() || types.iter().any(|t| s.emulator.has_type(t));
     rows.iter().filter(|(_, types)| has(types)).map(|(name, _)| *name).collect()
 }
 
-/// The three virtio models, if the emulator has the device at all.
+/// The three virtio models; the plain one on whatever bus the emulator has for it.
 fn virtio_models(s: &Subject<'_>, device: &str) -> Vec<&'static str> {
-    let kinds = [
-        ("virtio", ""),
-        ("virtio-transitional", "-transitional"),
-        ("virtio-non-transitional", "-non-transitional"),
-    ];
     let has = |suffix: &str| s.emulator.has_type(&format!("{device}{suffix}"));
-    kinds.into_iter().filter(|(_, suffix)| has(suffix)).map(|(name, _)| name).collect()
+    let kinds = [
+        ("virtio", has("-pci") || has("-ccw") || has("-device")),
+        ("virtio-transitional", has("-pci-transitional")),
+        ("virtio-non-transitional", has("-pci-non-transitional")),
+    ];
+    kinds.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect()
 }
 
-fn device(w: &mut Writer, name: &'static str, lists: &[(&str, Vec<&str>)]) {
-    let supported = lists.first().is_some_and(|(_, values)| !values.is_empty());
+fn device(w: &mut Writer, name: &'static str, supported: bool, lists: &[(&str, Vec<&str>)]) {
     open(w, name, &[("supported", yes(supported))]);
     for (list, values) in lists.iter().filter(|_| supported) {
         choices(w, list, values);
@@ -191,29 +200,35 @@ fn device(w: &mut Writer, name: &'static str, lists: &[(&str, Vec<&str>)]) {
     w.end();
 }
 
-fn devices(w: &mut Writer, s: &Subject<'_>) {
-    let x86 = matches!(s.emulator.arch.as_str(), "x86_64" | "i686");
-    let i440fx = x86 && (s.machine.name.starts_with("pc-i440fx") || s.machine.name.starts_with("isapc"));
-    w.start("devices");
+/// A device that is there when its first list has something in it.
+fn listed(w: &mut Writer, name: &'static str, lists: &[(&str, Vec<&str>)]) {
+    device(w, name, lists.first().is_some_and(|(_, values)| !values.is_empty()), lists);
+}
+
+fn disk(w: &mut Writer, s: &Subject<'_>) {
+    let machine = s.machine.name.as_str();
+    let ide = machine.starts_with("pc-i440fx") || matches!(machine, "g3beige" | "malta" | "sun4u");
+    let floppy = !machine.starts_with("pseries");
     let mut buses = Vec::new();
-    buses.extend(i440fx.then_some("ide"));
-    buses.extend(x86.then_some("fdc"));
-    let rows: &[(&str, &[&str])] = &[
-        ("scsi", &["scsi-hd"]),
-        ("virtio", &["virtio-blk-pci", "virtio-blk-ccw", "virtio-blk-device"]),
-        ("usb", &["usb-storage"]),
-        ("sata", &["ich9-ahci"]),
-    ];
-    buses.extend(offered(s, rows));
+    buses.extend(ide.then_some("ide"));
+    buses.extend(floppy.then_some("fdc"));
+    buses.extend(["scsi", "virtio"]);
+    buses.extend(offered(s, &[("usb", &["usb-storage"]), ("sata", &["ich9-ahci"])]));
     let mut kinds = vec!["disk", "cdrom"];
-    kinds.extend(x86.then_some("floppy"));
+    kinds.extend(floppy.then_some("floppy"));
     kinds.push("lun");
-    device(
-        w,
-        "disk",
-        &[("diskDevice", kinds), ("bus", buses), ("model", virtio_models(s, "virtio-blk-pci"))],
-    );
-    device(w, "graphics", &[("type", graphics(s))]);
+    let mut models = virtio_models(s, "virtio-blk");
+    if models.is_empty() {
+        models.push("virtio");
+    }
+    device(w, "disk", true, &[("diskDevice", kinds), ("bus", buses), ("model", models)]);
+}
+
+fn devices(w: &mut Writer, s: &Subject<'_>) {
+    let x86 = is_x86(s);
+    w.start("devices");
+    disk(w, s);
+    listed(w, "graphics", &[("type", graphics(s))]);
     let video: &[(&str, &[&str])] = &[
         ("vga", &["VGA"]),
         ("cirrus", &["cirrus-vga"]),
@@ -224,10 +239,10 @@ fn devices(w: &mut Writer, s: &Subject<'_>) {
         ("bochs", &["bochs-display"]),
         ("ramfb", &["ramfb"]),
     ];
-    device(w, "video", &[("modelType", offered(s, video))]);
+    listed(w, "video", &[("modelType", offered(s, video))]);
     let policies = vec!["default", "mandatory", "requisite", "optional"];
-    let subsystems =
-        offered(s, &[("usb", &["usb-host"]), ("pci", &["vfio-pci"]), ("scsi", &["scsi-generic"])]);
+    let mut subsystems = offered(s, &[("usb", &["usb-host"])]);
+    subsystems.extend(["pci", "scsi"]);
     let lists = [
         ("mode", vec!["subsystem"]),
         ("startupPolicy", policies),
@@ -235,39 +250,46 @@ fn devices(w: &mut Writer, s: &Subject<'_>) {
         ("capsType", Vec::new()),
         ("pciBackend", Vec::new()),
     ];
-    device(w, "hostdev", &lists);
+    device(w, "hostdev", true, &lists);
     let backends: &[(&str, &[&str])] =
         &[("random", &["rng-random"]), ("egd", &["rng-egd"]), ("builtin", &["rng-builtin"])];
-    device(
-        w,
-        "rng",
-        &[("model", virtio_models(s, "virtio-rng-pci")), ("backendModel", offered(s, backends))],
-    );
+    let lists = [("model", virtio_models(s, "virtio-rng")), ("backendModel", offered(s, backends))];
+    device(w, "rng", true, &lists);
     let rows: &[(&str, &[&str])] = &[
-        ("path", &["virtio-9p-pci"]),
-        ("handle", &["virtio-9p-pci"]),
-        ("virtiofs", &["vhost-user-fs-pci", "vhost-user-fs-ccw"]),
+        ("path", &[]),
+        ("handle", &[]),
+        ("virtiofs", &["vhost-user-fs-pci", "vhost-user-fs-ccw", "vhost-user-fs-device"]),
     ];
-    device(w, "filesystem", &[("driverType", offered(s, rows))]);
+    listed(w, "filesystem", &[("driverType", offered(s, rows))]);
     let mut tpm = offered(s, &[("passthrough", &["tpm-passthrough"])]);
     tpm.extend((s.swtpm && s.emulator.has_type("tpm-emulator")).then_some("emulator"));
-    let models =
-        offered(s, &[("tpm-tis", &["tpm-tis"]), ("tpm-crb", &["tpm-crb"]), ("tpm-spapr", &["tpm-spapr"])]);
-    device(w, "tpm", &[("model", models), ("backendModel", tpm)]);
-    device(w, "redirdev", &[("bus", offered(s, &[("usb", &["usb-redir"])]))]);
+    let rows: &[(&str, &[&str])] = &[
+        ("tpm-tis", &["tpm-tis", "tpm-tis-device"]),
+        ("tpm-crb", &["tpm-crb"]),
+        ("tpm-spapr", &["tpm-spapr"]),
+        ("spapr-tpm-proxy", &["spapr-tpm-proxy"]),
+    ];
+    listed(w, "tpm", &[("model", offered(s, rows)), ("backendModel", tpm)]);
+    listed(w, "redirdev", &[("bus", offered(s, &[("usb", &["usb-redir"])]))]);
     let mut channels = vec!["pty", "unix"];
     channels.extend(s.emulator.has_type("chardev-spicevmc").then_some("spicevmc"));
-    device(w, "channel", &[("type", channels)]);
-    let crypto = offered(s, &[("virtio", &["virtio-crypto-pci"])]);
+    listed(w, "channel", &[("type", channels)]);
+    let crypto: &[(&str, &[&str])] =
+        &[("virtio", &["virtio-crypto-pci", "virtio-crypto-ccw", "virtio-crypto-device"])];
     let rows: &[(&str, &[&str])] =
         &[("builtin", &["cryptodev-backend-builtin"]), ("lkcf", &["cryptodev-backend-lkcf"])];
-    device(w, "crypto", &[("model", crypto), ("type", vec!["qemu"]), ("backendModel", offered(s, rows))]);
+    let lists = [("model", offered(s, crypto)), ("type", vec!["qemu"]), ("backendModel", offered(s, rows))];
+    device(w, "crypto", true, &lists);
     let mut nets = vec!["default"];
     nets.extend(s.emulator.at_least(7, 2).then_some("passt"));
-    device(w, "interface", &[("backendType", nets)]);
-    let panic: &[(&str, &[&str])] = &[("isa", &["pvpanic"]), ("hyperv", &[]), ("pvpanic", &["pvpanic-pci"])];
-    let panic = if x86 { offered(s, panic) } else { offered(s, &[("pvpanic", &["pvpanic-pci"])]) };
-    device(w, "panic", &[("model", panic)]);
+    listed(w, "interface", &[("backendType", nets)]);
+    let mut panic = Vec::new();
+    panic.extend((x86 && s.emulator.has_type("pvpanic")).then_some("isa"));
+    panic.extend(s.machine.name.starts_with("pseries").then_some("pseries"));
+    panic.extend(x86.then_some("hyperv"));
+    panic.extend((s.arch == "s390x").then_some("s390"));
+    panic.extend(s.emulator.has_type("pvpanic-pci").then_some("pvpanic"));
+    listed(w, "panic", &[("model", panic)]);
     w.end();
 }
 
@@ -285,9 +307,10 @@ fn graphics<'a>(s: &Subject<'a>) -> Vec<&'a str> {
 }
 
 fn features_part(w: &mut Writer, s: &Subject<'_>) {
-    let x86 = matches!(s.emulator.arch.as_str(), "x86_64" | "i686");
+    let x86 = is_x86(s);
     let arm_virt =
         s.machine.name.starts_with("virt") && matches!(s.emulator.arch.as_str(), "aarch64" | "armv7l");
+    let keyboard = x86 && ["pc-", "isapc"].iter().any(|m| s.machine.name.starts_with(m));
     w.start("features");
     if arm_virt && s.accelerator == Accelerator::Tcg {
         open(w, "gic", &[("supported", "yes")]);
@@ -304,7 +327,7 @@ fn features_part(w: &mut Writer, s: &Subject<'_>) {
     if s.emulator.arch == "s390x" {
         empty(w, "s390-pv", &[("supported", "no")]);
     }
-    empty(w, "ps2", &[("supported", yes(x86))]);
+    empty(w, "ps2", &[("supported", yes(keyboard))]);
     empty(w, "sev", &[("supported", "no")]);
     empty(w, "sgx", &[("supported", "no")]);
     if x86 {

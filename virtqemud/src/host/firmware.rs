@@ -55,6 +55,18 @@ pub fn all(root: &Path) -> Vec<Firmware> {
     files.values().filter_map(|path| std::fs::read(path).ok()).filter_map(|text| read(&text)).collect()
 }
 
+/// Images of the `nvram` setting's default that are installed under `root`.
+pub fn defaults(root: &Path) -> Vec<String> {
+    const ALL: &[&str] = &[
+        "/usr/share/OVMF/OVMF_CODE.fd",
+        "/usr/share/OVMF/OVMF_CODE.secboot.fd",
+        "/usr/share/AAVMF/AAVMF_CODE.fd",
+        "/usr/share/AAVMF/AAVMF32_CODE.fd",
+    ];
+    let there = |path: &&&str| root.join(path.trim_start_matches('/')).exists();
+    ALL.iter().filter(there).map(ToString::to_string).collect()
+}
+
 fn read(text: &[u8]) -> Option<Firmware> {
     let value: Value = serde_json::from_slice(text).ok()?;
     let mapping = &value["mapping"];

@@ -21,7 +21,7 @@ pub use virt_host::node::ksm::Parameter as KsmParameter;
 use crate::cpu::compare::{Comparison, Offered, compare};
 use crate::cpu::told::{Form, read};
 use crate::cpu::{Accelerator, baseline, expand, table};
-use crate::emulator::{Emulator, Emulators, Machine};
+use crate::emulator::{Emulator, Emulators, Machine, target_of_arch};
 use capabilities::SecurityModel;
 
 /// The host as this driver sees it.
@@ -49,6 +49,8 @@ pub struct Choice {
 pub struct Chosen {
     /// The emulator.
     pub emulator: Arc<Emulator>,
+    /// libvirt's name of the architecture asked for: an emulator may serve several.
+    pub arch: String,
     /// Its machine.
     pub machine: Machine,
     /// What runs the guest.
@@ -203,7 +205,7 @@ impl HostFacts {
         };
         let emulator = self.emulators.get(&binary)?;
         let path = emulator.path.display();
-        if emulator.arch != arch {
+        if emulator.target != target_of_arch(arch) {
             return Err(invalid(format!("Emulator '{path}' does not support arch '{arch}'")));
         }
         let accelerator = match kind {
@@ -223,7 +225,7 @@ impl HostFacts {
                 .cloned()
                 .ok_or_else(|| invalid(format!("Emulator '{path}' has no machine types")))?,
         };
-        Ok(Chosen { emulator, machine, accelerator })
+        Ok(Chosen { arch: arch.to_string(), emulator, machine, accelerator })
     }
 
     /// The domain capabilities document.
@@ -237,12 +239,14 @@ impl HostFacts {
         let kvm = (chosen.accelerator == Accelerator::Kvm).then(|| Kvm::open().ok()).flatten();
         Ok(domcaps::document(&domcaps::Subject {
             emulator: &chosen.emulator,
+            arch: &chosen.arch,
             machine: &chosen.machine,
             accelerator: chosen.accelerator,
             max_vcpus: kvm.and_then(|k| k.max_vcpus()),
             offer: &offer,
             host_model: cpus.host_model(&offer, chosen.accelerator),
             firmware: &firmware::all(&self.root),
+            loaders: &firmware::defaults(&self.root),
             cpuid: self.node.cpuid(),
             swtpm: ["swtpm", "swtpm_setup", "swtpm_ioctl"].into_iter().all(installed),
             without_deprecated,
