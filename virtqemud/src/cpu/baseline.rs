@@ -42,7 +42,7 @@ pub fn baseline(cpus: &[Told], offer: Option<&Offer>, ask: Ask) -> Result<String
     }
     common.retain(|f| !features::is_host_only(f) && (!ask.migratable || features::is_migratable(f)));
     names.dedup();
-    let wanted = Wanted { features: &common, vendor, signature: None, named: &names };
+    let wanted = Wanted { features: &common, vendor: vendor.as_deref(), signature: None, named: &names };
     let found = match offer {
         Some(offer) => decode::for_guest(offer.candidates(), &wanted),
         None => decode::for_guest(table::all().iter().map(plain), &wanted),
@@ -63,7 +63,7 @@ fn plain(model: &'static table::Known) -> Candidate<'static> {
 }
 
 /// Whose model the answer may be; none when the CPUs are of several vendors and do not say so.
-fn vendor(cpus: &[Told]) -> Result<Option<&str>> {
+fn vendor(cpus: &[Told]) -> Result<Option<String>> {
     const VENDORS: [&str; 3] = ["AMD", "Hygon", "Intel"];
     let mut said: Option<&str> = None;
     for (at, cpu) in cpus.iter().enumerate() {
@@ -84,14 +84,13 @@ fn vendor(cpus: &[Told]) -> Result<Option<&str>> {
             _ => {}
         }
     }
-    let mut all: Vec<&str> =
-        cpus.iter().filter_map(|c| c.vendor.as_deref().or(c.model.and_then(|m| m.vendor))).collect();
-    all.sort_unstable();
-    all.dedup();
-    Ok(match all[..] {
-        [one] => Some(one),
-        _ => None,
-    })
+    let only = |mut all: Vec<&'_ str>| {
+        all.sort_unstable();
+        all.dedup();
+        if let [one] = all[..] { Some(one.to_string()) } else { None }
+    };
+    let said = only(cpus.iter().filter_map(|c| c.vendor.as_deref()).collect());
+    Ok(said.or_else(|| only(cpus.iter().filter_map(|c| c.model.and_then(|m| m.vendor)).collect())))
 }
 
 fn write(

@@ -1,6 +1,7 @@
 //! Comparing a CPU with what a host or an emulator offers.
 
 use super::features::{self, Features};
+use super::probe::Offer;
 use super::told::{Policy, Told};
 
 /// `virCPUCompareResult`.
@@ -31,6 +32,28 @@ pub fn compare(told: &Told, offered: &Offered<'_>) -> (Comparison, Option<String
         None if told.model.is_some() && told.has() == *offered.features => (Comparison::Identical, None),
         None => (Comparison::Superset, None),
     }
+}
+
+/// Compares a CPU with what an emulator offers: its own word counts for the models it knows best.
+pub fn compare_offer(told: &Told, offer: &Offer, offered: &Offered<'_>) -> (Comparison, Option<String>) {
+    let Some((model, own)) = told.model.and_then(|m| Some((m, offer.get(m.name)?))) else {
+        return compare(told, offered);
+    };
+    if model.judged_here {
+        let asks = told.features.iter().any(|(_, p)| matches!(p, Policy::Require | Policy::Forbid));
+        let usable = own.blockers.as_ref().is_some_and(Vec::is_empty) && !asks;
+        return if usable { (Comparison::Superset, None) } else { compare(told, offered) };
+    }
+    let asked = if told.host { &[][..] } else { &told.features[..] };
+    let off = |name: &str| asked.iter().any(|(n, p)| *n == name && *p == Policy::Disable);
+    let mut missing: Vec<&str> = own.unavailable.iter().map(String::as_str).filter(|n| !off(n)).collect();
+    let required = asked.iter().filter(|(n, p)| *p == Policy::Require && !offered.features.contains(n));
+    missing.extend(required.map(|(n, _)| *n));
+    if missing.is_empty() {
+        return (Comparison::Superset, None);
+    }
+    let text = format!("Host CPU does not provide required features: {}", missing.join(", "));
+    (Comparison::Incompatible, Some(text))
 }
 
 fn refusal(told: &Told, offered: &Offered<'_>) -> Option<String> {

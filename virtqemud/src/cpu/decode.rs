@@ -110,9 +110,9 @@ fn describe(candidate: &Candidate<'_>, features: &Features) -> Described {
     let (there, gone) = model.removed.iter().copied().partition(|f| features.contains(f));
     let there: Features = there;
     extra.extend(there);
-    let blocked = candidate.blockers.into_iter().flatten().filter(|f| !model.removed.contains(**f));
-    missing.extend(blocked);
-    extra.retain(|f| !missing.contains(f));
+    // What the CPU has beyond the model is asked for by name, whatever the model cannot get.
+    let own = |f: &&&'static str| !model.removed.contains(**f) && !extra.contains(**f);
+    missing.extend(candidate.blockers.into_iter().flatten().filter(own));
     Described { model, extra, missing, gone }
 }
 

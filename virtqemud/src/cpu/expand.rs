@@ -6,7 +6,7 @@ use virt_model::domain::cpu::{
 };
 use virt_model::domain::{Domain, VirtType};
 
-use super::compare::{Comparison, Offered, compare};
+use super::compare::{Comparison, Offered, compare, compare_offer};
 use super::decode::{self, Wanted};
 use super::features::{self, Features};
 use super::probe::{Accelerator, Offer};
@@ -37,6 +37,9 @@ pub fn expand(cpus: &Cpus, def: &mut Domain, emulator: &Emulator) -> Result<()> 
     let told = read(cpu, &host)?;
     if mode == CpuMode::Custom && told.model.is_none() {
         return Ok(());
+    }
+    if cpu.check != Some(CpuCheck::None) {
+        host.check_forbidden(&told)?;
     }
     if cpu.check == Some(CpuCheck::Partial) {
         host.check(&told)?;
@@ -73,31 +76,39 @@ impl Host<'_> {
         Ok(self.cpus.host_model(&*self.offer()?, self.accelerator))
     }
 
-    /// With hardware help the host's own CPU counts; the translator has its own.
+    /// With hardware help the host's own CPU counts; the translator has its own. QEMU's own versions are judged by it.
     fn check(&self, told: &Told) -> Result<()> {
-        let why = match self.accelerator {
-            Accelerator::Kvm => {
-                let host = self.cpus.host();
-                let offered =
-                    Offered { features: &host.features, vendor: host.vendor, arch: &self.emulator.arch };
-                compare(told, &offered)
-            }
-            Accelerator::Tcg => {
-                let offer = self.offer()?;
-                let Some(best) = &offer.best else { return Ok(()) };
-                if is_usable(told, &offer) {
-                    return Ok(());
-                }
-                let offered =
-                    Offered { features: &best.features, vendor: best.vendor, arch: &self.emulator.arch };
-                compare(&Told { strict: false, ..told.clone() }, &offered)
-            }
+        let arch = self.emulator.arch.as_str();
+        let judged_here = told.model.is_none_or(|m| m.judged_here);
+        let answer = if self.accelerator == Accelerator::Kvm && judged_here {
+            let host = self.cpus.host();
+            compare(told, &Offered { features: &host.features, vendor: host.vendor, arch })
+        } else {
+            let offer = self.offer()?;
+            let Some(best) = &offer.best else { return Ok(()) };
+            compare_offer(told, &offer, &Offered { features: &best.features, vendor: best.vendor, arch })
         };
-        match why {
+        match answer {
             (Comparison::Incompatible, why) => {
                 Err(Error::new(Code::CpuIncompatible, From::Cpu, why.unwrap_or_default()))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Features that must not be there and that the host's model names.
+    fn check_forbidden(&self, told: &Told) -> Result<()> {
+        let mut forbidden = told.features.iter().filter(|(_, p)| *p == Policy::Forbid).peekable();
+        if forbidden.peek().is_none() {
+            return Ok(());
+        }
+        let Some(best) = self.host_model()? else { return Ok(()) };
+        match forbidden.find(|(name, _)| best.described.extra.contains(name)) {
+            Some((name, _)) => {
+                let text = format!("Host CPU provides forbidden feature '{name}'");
+                Err(Error::new(Code::CpuIncompatible, From::Cpu, text))
+            }
+            None => Ok(()),
         }
     }
 
@@ -132,13 +143,6 @@ impl Host<'_> {
     }
 }
 
-/// Whether the emulator itself says that a model is usable as it is.
-pub fn is_usable(told: &Told, offer: &Offer) -> bool {
-    let plain = told.features.is_empty();
-    let usable = |m: &Known| offer.get(m.name).and_then(|o| o.blockers.as_ref()).is_some_and(Vec::is_empty);
-    plain && told.model.is_some_and(usable)
-}
-
 /// A guest's CPU as something that can be compared.
 fn read(cpu: &Cpu, host: &Host<'_>) -> Result<Told> {
     let mut asked = Vec::with_capacity(cpu.features.len());
@@ -156,6 +160,7 @@ fn read(cpu: &Cpu, host: &Host<'_>) -> Result<Told> {
         model,
         vendor: cpu.vendor.clone(),
         strict: cpu.matching == Some(CpuMatch::Strict),
+        host: false,
         features: asked,
         address: None,
     })

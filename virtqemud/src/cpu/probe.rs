@@ -49,6 +49,8 @@ pub struct OfferedModel {
     pub blockers: Option<Vec<String>>,
     /// libvirt's vendor name; `None` for models of no vendor.
     pub vendor: Option<&'static str>,
+    /// The same in the emulator's own order, by libvirt's names.
+    pub unavailable: Vec<String>,
     /// The blockers among x86 features.
     lacks: Features,
 }
@@ -247,6 +249,7 @@ fn model(definition: &Value, arch: &str) -> Option<OfferedModel> {
     let list = definition["unavailable-features"].as_array();
     let mut blockers: Option<Vec<String>> =
         list.map(|l| l.iter().filter_map(Value::as_str).map(shown).collect());
+    let unavailable = blockers.clone().unwrap_or_default();
     if let Some(list) = &mut blockers {
         list.sort();
         list.dedup();
@@ -258,6 +261,7 @@ fn model(definition: &Value, arch: &str) -> Option<OfferedModel> {
         deprecated: definition["deprecated"].as_bool().unwrap_or(false),
         blockers,
         vendor,
+        unavailable,
         lacks,
     })
 }

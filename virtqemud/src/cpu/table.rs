@@ -25,6 +25,9 @@ pub struct Known {
     pub features: Features,
     /// Features it had before: QEMU's model of that name may have them still.
     pub removed: Features,
+    /// Whether the table decides what a host must have for the model. Of the others, which are QEMU's own versions,
+    /// the emulator itself says what it cannot give.
+    pub judged_here: bool,
     signatures: Vec<Range>,
 }
 
@@ -98,10 +101,17 @@ fn read(line: &'static str, base: impl Fn(&str) -> Option<Features>) -> Option<K
         name,
         vendor: (vendor != "-").then_some(vendor),
         for_guests: use_ == "guest",
+        judged_here: !(is_version(name) || matches!(name, "Denverton" | "KnightsMill")),
         features,
         removed,
         signatures,
     })
+}
+
+/// Whether a name ends in a version: "Haswell-v4".
+fn is_version(name: &str) -> bool {
+    let number = name.rsplit_once("-v").map(|(_, n)| n);
+    number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn range(text: &str) -> Option<Range> {

@@ -28,6 +28,8 @@ pub struct Told {
     pub vendor: Option<String>,
     /// Nothing more may be there.
     pub strict: bool,
+    /// A host's CPU: it has all its features, none is only wished for.
+    pub host: bool,
     /// What is asked of features, in the document's order.
     pub features: Vec<(&'static str, Policy)>,
     /// Address width, as the document has it: mode, bits, limit.
@@ -87,7 +89,15 @@ pub fn read(xml: &str, form: Form) -> Result<Told> {
     }
     let foreign = arch.as_deref().is_some_and(|a| !matches!(a, "x86_64" | "i686"));
     if foreign {
-        return Ok(Told { arch, model: None, vendor, strict, features: Vec::new(), address: None });
+        return Ok(Told {
+            arch,
+            model: None,
+            vendor,
+            strict,
+            host: !guest,
+            features: Vec::new(),
+            address: None,
+        });
     }
     let model = name
         .map(|n| table::get(&n).ok_or_else(|| Error::internal(Domain::Cpu, format!("Unknown CPU model {n}"))))
@@ -102,7 +112,7 @@ pub fn read(xml: &str, form: Form) -> Result<Told> {
     let address = cpu.child("maxphysaddr").map(|a| {
         ["mode", "bits", "limit"].into_iter().filter_map(|k| Some((k, a.attr(k)?.to_string()))).collect()
     });
-    Ok(Told { arch, model, vendor, strict, features, address })
+    Ok(Told { arch, model, vendor, strict, host: !guest, features, address })
 }
 
 /// A guest that takes the host's CPU names nothing.
@@ -110,7 +120,15 @@ fn guest_mode(mode: &str, arch: Option<String>) -> Result<Told> {
     if !["host-model", "host-passthrough", "maximum"].contains(&mode) {
         return Err(unsupported(&format!("Invalid mode attribute '{mode}'")));
     }
-    Ok(Told { arch, model: None, vendor: None, strict: false, features: Vec::new(), address: None })
+    Ok(Told {
+        arch,
+        model: None,
+        vendor: None,
+        strict: false,
+        host: false,
+        features: Vec::new(),
+        address: None,
+    })
 }
 
 fn strictness(cpu: El<'_>) -> Result<bool> {

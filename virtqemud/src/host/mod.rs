@@ -18,9 +18,9 @@ use virt_kvm_sys::Kvm;
 
 pub use virt_host::node::ksm::Parameter as KsmParameter;
 
-use crate::cpu::compare::{Comparison, Offered, compare};
+use crate::cpu::compare::{Comparison, Offered, compare, compare_offer};
 use crate::cpu::told::{Form, read};
-use crate::cpu::{Accelerator, baseline, expand, table};
+use crate::cpu::{Accelerator, baseline, table};
 use crate::emulator::{Emulator, Emulators, Machine, target_of_arch};
 use capabilities::SecurityModel;
 
@@ -309,14 +309,12 @@ impl HostFacts {
                     return Err(Error::new(Code::OperationUnsupported, Domain::Qemu, text));
                 };
                 let told = read(xml, Form::Either)?;
-                if expand::is_usable(&told, &offer) {
-                    return Ok(Comparison::Superset);
-                }
                 let vendor = match chosen.accelerator {
                     Accelerator::Kvm => cpus.host().vendor,
                     Accelerator::Tcg => best.vendor,
                 };
-                compare(&told, &Offered { features: &best.features, vendor, arch: &chosen.emulator.arch })
+                let offered = Offered { features: &best.features, vendor, arch: &chosen.emulator.arch };
+                compare_offer(&told, &offer, &offered)
             }
         };
         match (answer, why) {
