@@ -13,6 +13,7 @@ mod conformance;
 mod console;
 mod dump;
 mod files;
+mod firmware;
 mod grpc;
 mod hostile;
 mod jobs;

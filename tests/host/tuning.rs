@@ -256,7 +256,7 @@ fn what_is_not_applied_does_not_start() {
     let cases = [
         ("<resource><partition>/elsewhere</partition></resource>", "", "elsewhere.partition"),
         ("<resource><partition>elsewhere</partition></resource>", "", "must start with '/'"),
-        (label, "", "security driver for model selinux"),
+        (label, "", "Security driver model 'selinux' is not available"),
         ("", lease, "lease"),
         ("<vcpu cpuset='1000'>1</vcpu>", "", "CPU affinity"),
     ];
@@ -271,4 +271,38 @@ fn what_is_not_applied_does_not_start() {
         assert!(host.emulators().is_empty(), "{why}: an emulator is left");
         host.virsh(&["undefine", &name]);
     }
+}
+
+#[test]
+fn a_document_names_whom_its_guest_runs_as() {
+    use std::os::unix::fs::MetadataExt as _;
+    let Some(host) = Host::ours(Options::default()) else { return };
+    let name = host.name("labelled");
+    let image = host.files().join("labelled.img");
+    fs::write(&image, vec![0; 1 << 20]).unwrap();
+    let disk = format!(
+        "<disk type='file' device='disk'><source file='{}'/><target dev='vda' bus='virtio'/></disk>",
+        image.display()
+    );
+    let owner = |path: &str| {
+        let meta = fs::metadata(path).unwrap();
+        (meta.uid(), meta.gid())
+    };
+    let path = image.to_str().unwrap();
+    for (relabel, files) in [("yes", (0, 12)), ("no", (0, 0))] {
+        let label = format!(
+            "<seclabel type='static' model='dac' relabel='{relabel}'><label>root:+12</label></seclabel>"
+        );
+        host.virsh(&["create", &host.document(&name, &with(&name, &label, &disk))]);
+        let emulator = host.emulators()[0];
+        assert_eq!(owner(&format!("/proc/{emulator}")), (0, 12), "relabel={relabel}");
+        assert_eq!(owner(path), files, "relabel={relabel}");
+        // A restarted daemon gives back what was given, and no more.
+        host.kill("virtqemud");
+        host.virsh(&["destroy", &name]);
+        assert_eq!(owner(path), (0, 0), "relabel={relabel}");
+    }
+    let label = "<seclabel type='static' model='dac'><label>nosuchuser:root</label></seclabel>";
+    let refused = host.try_virsh(&["create", &host.document(&name, &with(&name, label, &disk))]);
+    assert!(refused.err.contains("Failed to parse user 'nosuchuser'"), "{refused}");
 }

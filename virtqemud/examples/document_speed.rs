@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let _ = Domain::parse(&text, Mode::CONFIG);
         });
         let complete = fast(|| {
-            let _ = document::complete_with(&mut parsed.clone(), &emulator);
+            let _ = document::complete_with(&mut parsed.clone(), &emulator, emulators.nvram());
         });
         let write = fast(|| {
             let _ = whole.format(Mode::CONFIG);

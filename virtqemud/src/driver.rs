@@ -186,8 +186,13 @@ fn visible(found: Option<Arc<Guest>>) -> Option<Arc<Guest>> {
 
 /// The folders that guests' files go into, with the reference's owners.
 fn make_folders(folders: &Folders, owner: Option<Owner>) -> Result<()> {
-    let shared =
-        [folders.state.clone(), folders.state.join("channel"), folders.lib.clone(), folders.lib.join("ram")];
+    let shared = [
+        folders.state.clone(),
+        folders.state.join("channel"),
+        folders.lib.clone(),
+        folders.lib.join("ram"),
+        folders.nvram(),
+    ];
     for dir in &shared {
         make_folder(dir)?;
         if let Some(owner) = owner {

@@ -62,7 +62,8 @@ pub async fn start(context: Context) -> Result<Running> {
         Limits::default(),
         context.busy.clone(),
     )?);
-    let emulators = Arc::new(Emulators::new(Some(folders.cache.join("virtd-emulators"))));
+    let emulators = Emulators::new(Some(folders.cache.join("virtd-emulators"))).with_nvram(folders.nvram());
+    let emulators = Arc::new(emulators);
     let line = command::Settings { vnc_listen: settings.vnc_listen.clone(), ..command::Settings::default() };
     let driver = Driver::new(Parts {
         settings,

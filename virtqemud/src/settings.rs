@@ -5,7 +5,7 @@ use std::ffi::CString;
 
 use nix::unistd::{Gid, Group, User, getgrouplist};
 use virt_daemon::Conf;
-use virt_error::{Domain, Error, Result};
+use virt_error::{Code, Domain, Error, Result};
 
 use crate::process::dac::Owner;
 
@@ -90,24 +90,48 @@ fn identity(conf: &Conf) -> Result<Option<Identity>> {
         Some(name) => find_group(name).ok_or_else(|| failed("group", name))?,
         None => user.gid,
     };
-    let mut groups = match user.name.as_deref().and_then(|n| CString::new(n).ok()) {
-        Some(name) => getgrouplist(&name, Gid::from_raw(user.gid))
-            .map_err(|e| Error::system(Domain::Qemu, "cannot read the groups of QEMU's user", e.into()))?
-            .into_iter()
-            .map(Gid::as_raw)
-            .collect(),
-        None => vec![user.gid],
+    user.with(gid).map(Some)
+}
+
+/// Somebody whom a guest's document names: "USER:GROUP", names or numbers.
+///
+/// # Errors
+/// Code 8 for a user or group that is not there.
+pub fn labelled(label: &str) -> Result<Identity> {
+    let failed = |what: &str, name: &str| {
+        Error::new(Code::InvalidArg, Domain::None, format!("Failed to parse {what} '{name}'"))
     };
-    if !groups.contains(&gid) {
-        groups.push(gid);
-    }
-    Ok(Some(Identity { owner: Owner { uid: user.uid, gid }, groups }))
+    let (user, group) = label.split_once(':').unwrap_or((label, ""));
+    let found = find_user(user).ok_or_else(|| failed("user", user))?;
+    let gid = match group {
+        "" => found.gid,
+        group => find_group(group).ok_or_else(|| failed("group", group))?,
+    };
+    found.with(gid)
 }
 
 struct Found {
     uid: u32,
     gid: u32,
     name: Option<String>,
+}
+
+impl Found {
+    /// The identity with this main group and all other groups of the user.
+    fn with(self, gid: u32) -> Result<Identity> {
+        let mut groups: Vec<u32> = match self.name.as_deref().and_then(|n| CString::new(n).ok()) {
+            Some(name) => getgrouplist(&name, Gid::from_raw(self.gid))
+                .map_err(|e| Error::system(Domain::Qemu, "cannot read the groups of QEMU's user", e.into()))?
+                .into_iter()
+                .map(Gid::as_raw)
+                .collect(),
+            None => vec![self.gid],
+        };
+        if !groups.contains(&gid) {
+            groups.push(gid);
+        }
+        Ok(Identity { owner: Owner { uid: self.uid, gid }, groups })
+    }
 }
 
 /// "+5" is always a number; a plain number is one when no user has that name.

@@ -88,7 +88,7 @@ fn what_happened_meanwhile_is_settled() {
         let mut guests = Vec::new();
         for name in ["dead", "hung", "paused"] {
             let guest = host.define(name, "", "");
-            host.start(&guest, Start { paused: name == "paused" }).await.expect("starts");
+            host.start(&guest, Start { paused: name == "paused", ..Start::default() }).await.expect("starts");
             guests.push((guest.published().value.clone(), *guest.uuid()));
         }
         (die(host), guests)

@@ -74,7 +74,7 @@ async fn a_killed_emulator_is_seen_at_once() {
     }
     let host = Host::new();
     let guest = host.define("vm1", "", "");
-    host.start(&guest, Start { paused: true }).await.expect("starts");
+    host.start(&guest, Start { paused: true, ..Start::default() }).await.expect("starts");
     assert_eq!(guest.published().value.state, State::Paused(Paused::User));
     guest.shared().process().expect("a process").signal(Signal::KILL).expect("killed");
     let begun = Instant::now();

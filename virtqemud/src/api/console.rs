@@ -122,7 +122,7 @@ pub async fn screenshot(
 
 /// QEMU writes the picture into the guest's private folder; the name is gone when the client reads it.
 async fn dump_screen(work: &mut Work, screen: u32) -> Result<OwnedFd> {
-    let owner = work.driver.settings.user.as_ref().map(|u| u.owner);
+    let owner = work.who()?.owner();
     let run = work.run()?;
     let videos = &run.live.devices.videos;
     if videos.is_empty() {

@@ -35,7 +35,6 @@ pub async fn start(
         | VIR_DOMAIN_START_FORCE_BOOT
         | VIR_DOMAIN_START_RESET_NVRAM;
     flags(request.flags, known, "qemuDomainCreateWithFlags")?;
-    unbuilt(request.flags, VIR_DOMAIN_START_RESET_NVRAM, "virDomainCreateWithFlags")?;
     let guest = driver.find(request.domain.as_ref())?;
     let how = how(request.flags);
     guest
@@ -67,7 +66,7 @@ pub async fn create(
         | VIR_DOMAIN_START_VALIDATE
         | VIR_DOMAIN_START_RESET_NVRAM;
     flags(request.flags, known, "qemuDomainCreateXML")?;
-    unbuilt(request.flags, VIR_DOMAIN_START_VALIDATE | VIR_DOMAIN_START_RESET_NVRAM, "virDomainCreateXML")?;
+    unbuilt(request.flags, VIR_DOMAIN_START_VALIDATE, "virDomainCreateXML")?;
     let driver = definitions.driver();
     let (reader, xml) = (definitions.clone(), request.xml);
     let document = Arc::new(blocking(move || reader.prepare(&xml)).await??);
@@ -108,7 +107,8 @@ async fn start_transient(work: &mut Work, document: Arc<Document>, how: Start) -
 }
 
 fn how(flags: u32) -> Start {
-    Start { paused: flags & VIR_DOMAIN_START_PAUSED != 0 }
+    let given = |bit| flags & bit != 0;
+    Start { paused: given(VIR_DOMAIN_START_PAUSED), reset_nvram: given(VIR_DOMAIN_START_RESET_NVRAM) }
 }
 
 /// Flags of the call that this daemon cannot keep yet are refused, not ignored.

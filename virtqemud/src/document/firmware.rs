@@ -23,17 +23,14 @@ const LEGACY: &[(&str, &str)] = &[
     ("/usr/share/AAVMF/AAVMF32_CODE.fd", "/usr/share/AAVMF/AAVMF32_VARS.fd"),
 ];
 
-/// Where guests' variables are kept.
-const NVRAM_DIR: &str = "/var/lib/libvirt/qemu/nvram";
-
-/// Checks and completes loader and variables; `root` is the host's file system.
-pub fn choose(def: &mut Domain, emulator: &Emulator, root: &Path) -> Result<()> {
+/// Checks and completes loader and variables; `root` is the host's file system, `nvram` where variables are kept.
+pub fn choose(def: &mut Domain, emulator: &Emulator, root: &Path, nvram: &Path) -> Result<()> {
     check(def)?;
     match def.os.firmware.filter(|f| *f != Kind::None) {
         Some(kind) => automatic(def, emulator, root, kind)?,
         None => manual(def, emulator, root),
     }
-    nvram_path(def);
+    nvram_path(def, nvram);
     Ok(())
 }
 
@@ -236,11 +233,11 @@ fn fits(def: &Domain, f: &Firmware, target: &str, machine: &str, kind: Kind) -> 
 }
 
 /// Variables that have no place get one named after the guest.
-fn nvram_path(def: &mut Domain) {
+fn nvram_path(def: &mut Domain, folder: &Path) {
     let name = def.name.clone().unwrap_or_default();
     let Some(nvram) = &mut def.os.nvram else { return };
     let suffix = if nvram.format == Some(ImageFormat::Qcow2) { "qcow2" } else { "fd" };
-    let path = format!("{NVRAM_DIR}/{name}_VARS.{suffix}");
+    let path = folder.join(format!("{name}_VARS.{suffix}")).display().to_string();
     match &mut nvram.source {
         Some(DiskSource::File(file)) => _ = file.file.get_or_insert(path),
         Some(_) => {}

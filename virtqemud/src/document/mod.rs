@@ -64,15 +64,15 @@ pub fn complete(def: &mut Domain, emulators: &Emulators) -> Result<Arc<Emulator>
 
 fn made_whole(def: &mut Domain, emulators: &Emulators) -> Result<Arc<Emulator>> {
     let emulator = defaults::choose_emulator(def, emulators).within("/domain/devices/emulator")?;
-    complete_with(def, &emulator)?;
+    complete_with(def, &emulator, emulators.nvram())?;
     Ok(emulator)
 }
 
-/// The same for an emulator whose facts are at hand. Errors may hold places in the text that was read.
+/// The same for an emulator whose facts are at hand; `nvram` is where variables of firmware are kept. Errors may hold places in the text that was read.
 ///
 /// # Errors
 /// As [`complete`], but for those of running the emulator.
-pub fn complete_with(def: &mut Domain, emulator: &Emulator) -> Result<()> {
+pub fn complete_with(def: &mut Domain, emulator: &Emulator, nvram: &Path) -> Result<()> {
     let mut fresh = defaults::Host;
     let unfit = defaults::choose_machine(def, emulator).within(TYPE)?;
     let foreign;
@@ -85,7 +85,7 @@ pub fn complete_with(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     };
     validate::own_sockets(def)?;
     model::guest(def, &mut fresh)?;
-    firmware::choose(def, emulator, Path::new("/")).within("/domain/os")?;
+    firmware::choose(def, emulator, Path::new("/"), nvram).within("/domain/os")?;
     model::number_controllers(def);
     implicit::place_scsi_hostdevs(def);
     defaults::default_devices(def, emulator)?;

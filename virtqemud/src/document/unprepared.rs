@@ -3,8 +3,6 @@
 
 use virt_error::{Code, Domain as From, Error, Result};
 
-use virt_model::domain::seclabel::SeclabelKind;
-
 use super::types::{
     Domain, Filesystem, FsDriverType, FsSource, Graphics, HostdevSource, Interface, NetBackendKind,
     NetSource, TpmBackend,
@@ -63,37 +61,8 @@ pub fn refuse(live: &Domain) -> Result<()> {
     if !devices.leases.is_empty() {
         return refuse("a guest with a lease, which needs a lock manager,");
     }
-    match host_resource(live) {
-        Some(what) => refuse(&format!("a guest with {what}")),
-        None => labels(live),
-    }
-}
-
-/// A resource of the host that the document limits or shares out, and nothing here does yet.
-fn host_resource(live: &Domain) -> Option<&'static str> {
-    let tune = &live.cputune;
-    let cached = !tune.cachetunes.is_empty() || !tune.memorytunes.is_empty();
-    let checks = [(cached, "cache or memory bandwidth allocation")];
-    checks.iter().find(|(asked, _)| *asked).map(|(_, what)| *what)
-}
-
-/// Errors with code 67 for a label that no security driver here can give.
-fn labels(live: &Domain) -> Result<()> {
-    let unsupported = |text: String| Err(Error::new(Code::ConfigUnsupported, From::Security, text));
-    for label in &live.seclabels {
-        match (label.model.as_deref(), label.kind) {
-            // No driver but "dac" is there; none is what the document wants of the others.
-            (Some("dac"), None | Some(SeclabelKind::Dynamic)) | (None, _) => {}
-            (Some("dac"), _) => {
-                return unsupported(
-                    "a guest with an owner of its own cannot be started yet by this driver".into(),
-                );
-            }
-            (Some(_), Some(SeclabelKind::None)) => {}
-            (Some(model), _) => {
-                return unsupported(format!("Unable to find security driver for model {model}"));
-            }
-        }
+    if !live.cputune.cachetunes.is_empty() || !live.cputune.memorytunes.is_empty() {
+        return refuse("a guest with cache or memory bandwidth allocation");
     }
     Ok(())
 }

@@ -13,12 +13,16 @@ use crate::cpu::Cpus;
 
 type Slot = Arc<Mutex<Option<Arc<Emulator>>>>;
 
+/// Where a daemon of the host keeps variables of guests' firmware.
+const NVRAM: &str = "/var/lib/libvirt/qemu/nvram";
+
 /// Finds emulator binaries and keeps their facts.
 pub struct Emulators {
     cache: Option<PathBuf>,
     folders: Vec<PathBuf>,
     slots: Mutex<HashMap<PathBuf, Slot>>,
     cpus: Cpus,
+    nvram: PathBuf,
 }
 
 impl Emulators {
@@ -28,12 +32,23 @@ impl Emulators {
         let folders =
             std::env::split_paths(&path).chain(["/usr/bin".into(), "/usr/libexec".into()]).collect();
         let cpus = Cpus::new(cache.clone());
-        Self { cache, folders, slots: Mutex::default(), cpus }
+        Self { cache, folders, slots: Mutex::default(), cpus, nvram: NVRAM.into() }
     }
 
     /// What the host and its emulators offer to guests' CPUs.
     pub fn cpus(&self) -> &Cpus {
         &self.cpus
+    }
+
+    /// The same, with another folder for the variables of guests' firmware.
+    #[must_use]
+    pub fn with_nvram(self, folder: PathBuf) -> Self {
+        Self { nvram: folder, ..self }
+    }
+
+    /// Where the variables of guests' firmware are kept.
+    pub fn nvram(&self) -> &Path {
+        &self.nvram
     }
 
     /// The binary that runs guests of an architecture: `qemu-system-x86_64` on the search path.

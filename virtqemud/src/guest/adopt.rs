@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use uuid::Uuid;
 use virt_consts::*;
-use virt_error::{Domain as From, Error, Result};
+use virt_error::{Code, Domain as From, Error, Result};
 use virt_host::process::Process;
 use virt_model::domain::graphics::Graphics;
 use virt_object::blocking;
@@ -38,7 +38,7 @@ use crate::process::dac::Given;
 use crate::process::ended::ends_within;
 use crate::process::paths::RunPaths;
 use crate::process::ports::Port;
-use crate::process::{groups, kill, sockets, starting};
+use crate::process::{groups, identity, kill, sockets, starting};
 use crate::qmp::Client;
 use crate::qmp::commands::{QueryChardev, QueryCpusFast, QueryStatus};
 
@@ -122,7 +122,7 @@ fn read(driver: &Arc<Driver>, path: &Path) -> Result<Found> {
     }
     let process = process(&status, &paths);
     let group = groups::of(driver, &status.domain);
-    let given = match driver.settings.user {
+    let given = match identity::of(driver, &status.domain)?.lends_to() {
         Some(_) => Given::known(files(&status.domain)),
         None => Given::default(),
     };
@@ -259,7 +259,10 @@ async fn keep_trying(guest: &Arc<Guest>, id: i32, mut status: Box<Status>) {
     while let Some(process) = guest.shared().process() {
         if ends_within(&process, PATIENCE).await {
             let ended = guest.work(ADOPT, |work| Box::pin(work.clean_up(false)));
-            if let Err(error) = ended.await {
+            // A transient one that a client destroyed meanwhile is not known any more.
+            if let Err(error) = ended.await
+                && error.code() != Code::NoDomain
+            {
                 tracing::error!(?error, "a guest that ended before it was reached");
             }
             return;

@@ -155,7 +155,7 @@ impl Work {
         };
         match written.await {
             Ok(()) => {
-                tracing::info!(uuid = %self.uuid, file = %to.display(), "wrote the memory of a guest that crashed")
+                tracing::info!(uuid = %self.uuid, file = %to.display(), "wrote a guest's memory")
             }
             Err(error) => {
                 tracing::error!(?error, file = %to.display(), "Unable to take core dump of domain '{name}'");

@@ -81,6 +81,7 @@ pub fn files(live: &Domain) -> Vec<PathBuf> {
         }
     }
     let mut paths: Vec<PathBuf> = found.into_iter().map(PathBuf::from).collect();
+    paths.extend(crate::process::nvram::path(os));
     paths.dedup();
     paths
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::UnixStream;
-use virt_api::domain::v1alpha1::AgentLifecycleEvent;
 use virt_api::domain::v1alpha1::watch_response::Event;
+use virt_api::domain::v1alpha1::{AgentLifecycleEvent, DiskChangeEvent};
 use virt_consts::*;
 use virt_error::{Code, Domain as From, Error, Result};
 use virt_model::domain::Domain;
@@ -20,6 +20,7 @@ use super::work::{Held, Run, Work, first_status};
 use super::{status, watch};
 use crate::cpu::actual;
 use crate::process::ended::{blocking, ended};
+use crate::process::images::Dropped;
 use crate::process::log;
 use crate::process::stage::{Staged, stage};
 use crate::qmp::commands::{Chardev, Cont, QueryChardev, QueryCpusFast};
@@ -33,6 +34,8 @@ const GREETING: Duration = Duration::from_secs(120);
 pub struct Start {
     /// Its processors stand still.
     pub paused: bool,
+    /// The variables of its firmware are made anew from their template.
+    pub reset_nvram: bool,
 }
 
 impl Work {
@@ -55,7 +58,7 @@ impl Work {
     async fn try_start(&mut self, config: Arc<Domain>, how: Start, undo: &mut Undo) -> Result<()> {
         let id = self.driver.ids.next()?;
         let planned = config.cpu.clone();
-        let staged = self.stage(config, id, undo).await?;
+        let mut staged = self.stage(config, id, how, undo).await?;
         self.shared.set_process(staged.process.clone());
         let pid = staged.process.pid();
         let starting = Arc::new(staged.live.clone());
@@ -68,6 +71,7 @@ impl Work {
         });
         self.become_state(State::Paused(Paused::StartingUp))?;
         self.driver.guests.set_id(&self.uuid, Some(id));
+        let dropped = std::mem::take(&mut staged.dropped);
         let (monitor, events) = self.greet(&staged).await?;
         monitor.watch_process(staged.process.clone());
         self.shared.set_monitor(monitor.clone());
@@ -77,18 +81,22 @@ impl Work {
         if !how.paused {
             monitor.run(&Cont {}).await?;
         }
+        for Dropped { image, alias, reason } in dropped {
+            let event = DiskChangeEvent { old_source: Some(image), new_source: None, alias, reason };
+            self.emit(Event::DiskChange(event));
+        }
         self.announce(how)
     }
 
     /// Everything up to the running process.
-    async fn stage(&self, config: Arc<Domain>, id: i32, undo: &mut Undo) -> Result<Staged> {
+    async fn stage(&self, config: Arc<Domain>, id: i32, how: Start, undo: &mut Undo) -> Result<Staged> {
         let driver = self.driver.clone();
         let remember = driver.settings.remember_owner;
         // The stack travels with the work; if that panics, its steps run where it is dropped.
         let mut steps = std::mem::replace(undo, Undo::new("start"));
         let (steps, staged) = blocking(move || {
             let first = |paths: &_, live: &_| first_status(paths, live, remember);
-            let staged = stage(&driver, &config, id, &mut steps, first);
+            let staged = stage(&driver, &config, id, &mut steps, how.reset_nvram, first);
             (steps, staged)
         })
         .await?;
@@ -117,7 +125,8 @@ impl Work {
     async fn learn(&mut self, staged: Staged, planned: Option<Cpu>, monitor: Client) -> Result<()> {
         let (cpus, chardevs) = (QueryCpusFast {}, QueryChardev {});
         let (cpus, chardevs) = tokio::try_join!(monitor.run(&cpus), monitor.run(&chardevs))?;
-        let Staged { mut live, paths, process, group, given, ports, sockets, cards, log_from } = staged;
+        let Staged { mut live, paths, process, group, given, ports, sockets, cards, log_from, dropped: _ } =
+            staged;
         let id = live.id.unwrap_or(-1);
         fill_ports(&mut live, &chardevs);
         if let Some(first) = cpus.first() {

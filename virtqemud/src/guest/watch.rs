@@ -12,6 +12,7 @@ use virt_error::{Code, Result};
 use virt_host::process::Process;
 use virt_model::domain::Domain;
 use virt_model::domain::chardev::{ChannelTarget, PortState};
+use virt_model::domain::misc::WatchdogAction;
 use virt_model::domain::tuning::LifecycleAction;
 use virt_object::owner::{Class, Spec, Wait};
 
@@ -138,7 +139,7 @@ impl Work {
                 .on_pm_suspend(VIR_DOMAIN_EVENT_PMSUSPENDED_DISK, Told::PmSuspendDisk(PmEvent { reason: 0 })),
             "WAKEUP" => self.on_wakeup(),
             "GUEST_PANICKED" => self.on_panic(&event).await,
-            "WATCHDOG" | "BLOCK_IO_ERROR" => self.on_trouble(&event),
+            "WATCHDOG" | "BLOCK_IO_ERROR" => self.on_trouble(&event).await,
             "VSERPORT_CHANGE" => self.on_port(&event),
             "BALLOON_CHANGE" => self.on_balloon(&event),
             _ => {
@@ -268,7 +269,7 @@ impl Work {
     }
 
     /// A watchdog or an I/O error; either may have stopped the guest.
-    fn on_trouble(&mut self, event: &Event) -> Result<()> {
+    async fn on_trouble(&mut self, event: &Event) -> Result<()> {
         let stopped = match (event.name.as_str(), event.text("action")) {
             ("WATCHDOG", Some("pause")) => Some((Paused::Watchdog, VIR_DOMAIN_EVENT_SUSPENDED_WATCHDOG)),
             ("BLOCK_IO_ERROR", Some("stop")) => Some((Paused::IoError, VIR_DOMAIN_EVENT_SUSPENDED_IOERROR)),
@@ -283,8 +284,18 @@ impl Work {
             self.become_state(State::Paused(reason))?;
             self.note_status();
             self.emit_lifecycle(VIR_DOMAIN_EVENT_SUSPENDED, detail);
+            if reason == Paused::Watchdog && self.watchdog_dumps() {
+                Box::pin(self.auto_dump()).await;
+                return self.resume().await;
+            }
         }
         Ok(())
+    }
+
+    /// The document wants a dump where QEMU only paused the guest.
+    fn watchdog_dumps(&self) -> bool {
+        let first = self.run.as_ref().and_then(|r| r.live.devices.watchdogs.first());
+        first.is_some_and(|w| w.action == WatchdogAction::Dump)
     }
 
     /// Somebody in the guest opened or closed a channel.

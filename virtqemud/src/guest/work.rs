@@ -22,6 +22,7 @@ use super::{Published, not_running};
 use crate::driver::Driver;
 use crate::net::Holding;
 use crate::process::dac::Given;
+use crate::process::identity::{self, Who};
 use crate::process::paths::RunPaths;
 use crate::process::ports::Port;
 use crate::qmp::{Client, Command};
@@ -147,6 +148,12 @@ impl Work {
     /// The monitor of the run. Errors: "domain is not running".
     pub fn monitor(&self) -> Result<Client> {
         self.run.as_ref().map(|r| r.monitor.clone()).ok_or_else(not_running)
+    }
+
+    /// Whom the running guest's process runs as. Errors: "domain is not running".
+    pub fn who(&self) -> Result<Who> {
+        let run = self.run.as_ref().ok_or_else(not_running)?;
+        identity::of(&self.driver, &run.live)
     }
 
     /// Gives one more file of the host to the running guest.

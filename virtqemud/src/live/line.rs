@@ -142,7 +142,7 @@ pub async fn remove(work: &Work, parts: &[Part]) {
 /// # Errors
 /// As [`images::check_disk`].
 pub async fn check_image(work: &Work, disk: &Disk) -> Result<()> {
-    let (disk, owner) = (disk.clone(), work.driver.settings.user.as_ref().map(|u| u.owner));
+    let (disk, owner) = (disk.clone(), work.who()?.owner());
     blocking::run(move || images::check_disk(&disk, owner)).await
 }
 
@@ -151,9 +151,7 @@ pub async fn check_image(work: &Work, disk: &Disk) -> Result<()> {
 /// # Errors
 /// Code 38 when its owner cannot be changed.
 pub async fn lend(work: &mut Work, path: Option<&str>) -> Result<()> {
-    let (Some(path), Some(owner)) = (path, work.driver.settings.user.as_ref().map(|u| u.owner)) else {
-        return Ok(());
-    };
+    let (Some(path), Some(owner)) = (path, work.who()?.lends_to()) else { return Ok(()) };
     work.lend(Path::new(path), owner)
 }
 

@@ -88,19 +88,20 @@ impl Dac {
         }
         let _one = ATTRIBUTES.lock();
         let Ok(meta) = fs::metadata(path) else { return Ok(()) };
-        let owner = if self.remember {
-            match self.recall(path).map_err(|e| security("unable to recall the owner of ", path, e))? {
-                Recalled::Shared => return Ok(()),
-                Recalled::Owner(owner) => owner,
-                Recalled::Unknown => ROOT,
-            }
+        let recalled = if self.remember {
+            self.recall(path).map_err(|e| security("unable to recall the owner of ", path, e))?
         } else {
-            ROOT
+            Recalled::Unknown
         };
-        // Nobody remembers an owner, and the file is not QEMU's: it was given back before.
-        if owner == ROOT && self.qemu != Some(Owner { uid: meta.uid(), gid: meta.gid() }) {
-            return Ok(());
-        }
+        let owner = match recalled {
+            Recalled::Shared => return Ok(()),
+            Recalled::Owner(owner) => owner,
+            // Nobody remembers an owner, and the file is not QEMU's: it was given back before.
+            Recalled::Unknown if self.qemu != Some(Owner { uid: meta.uid(), gid: meta.gid() }) => {
+                return Ok(());
+            }
+            Recalled::Unknown => ROOT,
+        };
         chown(path, Some(owner.uid), Some(owner.gid)).map_err(|e| security("unable to give back ", path, e))
     }
 

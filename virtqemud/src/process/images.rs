@@ -2,15 +2,25 @@
 //! would hold QEMU up when it opens it (a named pipe waits for a writer) never reaches it.
 
 use std::fs;
-use std::os::unix::fs::FileTypeExt;
+use std::io;
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::Path;
 
 use rustix::io::Errno;
+use virt_consts::{
+    VIR_DOMAIN_EVENT_DISK_CHANGE_MISSING_ON_START, VIR_DOMAIN_EVENT_DISK_DROP_MISSING_ON_START,
+};
 use virt_error::{Domain as From, Error, Result};
 use virt_model::domain::Domain;
-use virt_model::domain::disk::{BackingStore, Disk};
-use virt_model::domain::source::DiskSource;
+use virt_model::domain::disk::{BackingStore, Disk, DiskDevice};
+use virt_model::domain::source::{DiskSource, ImageFormat, StartupPolicy};
 
 use super::dac::Owner;
+
+/// Images that may lie on each other.
+const MAX_CHAIN: usize = 200;
+/// Bytes of a name in an image's header, as QEMU's format allows.
+const MAX_NAME: u32 = 1023;
 
 /// Looks at all files that a guest's QEMU will read. Blocking.
 ///
@@ -19,18 +29,68 @@ use super::dac::Owner;
 pub fn check(live: &Domain, owner: Option<Owner>) -> Result<()> {
     live.devices.disks.iter().try_for_each(|disk| check_disk(disk, owner))?;
     let os = &live.os;
+    if let Some(path) = super::nvram::path(os)
+        && fs::metadata(&path).is_ok_and(|m| m.file_type().is_fifo())
+    {
+        return Err(no_image(&path.to_string_lossy()));
+    }
     let boot = [&os.kernel, &os.initrd, &os.dtb, &os.shim].into_iter().flatten();
     // A boot file that is missing is QEMU's to tell, as in the reference.
     boot.filter(|path| fs::metadata(path).is_ok_and(|m| m.file_type().is_fifo()))
         .try_for_each(|path| Err(no_image(path)))
 }
 
-/// Looks at a disk's image and at the images under it that the document names. Blocking.
+/// An image that was left out of a start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropped {
+    /// Its path.
+    pub image: String,
+    /// The device.
+    pub alias: String,
+    /// `virConnectDomainEventDiskChangeReason`.
+    pub reason: i32,
+}
+
+/// Leaves out what is missing and may be (`startupPolicy='optional'`): media of drives, and whole disks. Blocking.
+///
+/// "requisite" media may be missing only where a guest comes from elsewhere, which a start is not.
+pub fn drop_optional(live: &mut Domain, owner: Option<Owner>) -> Vec<Dropped> {
+    let mut dropped = Vec::new();
+    live.devices.disks.retain_mut(|disk| {
+        let optional = disk.source.common().startup_policy == Some(StartupPolicy::Optional);
+        if !optional || check_disk(disk, owner).is_ok() {
+            return true;
+        }
+        let drive = matches!(disk.device, DiskDevice::Cdrom | DiskDevice::Floppy);
+        dropped.push(Dropped {
+            image: disk.source.path().unwrap_or_default().to_string(),
+            alias: disk.info.alias.clone().unwrap_or_default(),
+            reason: if drive {
+                VIR_DOMAIN_EVENT_DISK_CHANGE_MISSING_ON_START
+            } else {
+                VIR_DOMAIN_EVENT_DISK_DROP_MISSING_ON_START
+            },
+        });
+        if drive {
+            disk.source = DiskSource::default();
+            disk.backing = None;
+            disk.driver.format = None;
+        }
+        drive
+    });
+    dropped
+}
+
+/// Looks at a disk's image and at the images under it, named by the document or by the images themselves. Blocking.
 ///
 /// # Errors
 /// As [`check`].
 pub fn check_disk(disk: &Disk, owner: Option<Owner>) -> Result<()> {
     check_source(&disk.source, owner)?;
+    let named = disk.backing.as_deref().is_some_and(|b| b.source.is_some());
+    if let (Some(path), Some(ImageFormat::Qcow2), false) = (disk.source.path(), disk.driver.format, named) {
+        check_chain(Path::new(path), owner)?;
+    }
     let mut under = disk.backing.as_deref();
     while let Some(BackingStore { source: Some(source), backing, .. }) = under {
         check_source(source, owner)?;
@@ -44,10 +104,7 @@ fn check_source(source: &DiskSource, owner: Option<Owner>) -> Result<()> {
     let kind = match fs::metadata(path) {
         Ok(meta) => meta.file_type(),
         Err(e) => {
-            let Owner { uid, gid } = owner.unwrap_or(Owner {
-                uid: rustix::process::geteuid().as_raw(),
-                gid: rustix::process::getegid().as_raw(),
-            });
+            let Owner { uid, gid } = user(owner);
             let text = format!("Cannot access storage file '{path}' (as uid:{uid}, gid:{gid})");
             return Err(Error::system(From::Storage, text, e));
         }
@@ -62,6 +119,58 @@ fn check_source(source: &DiskSource, owner: Option<Owner>) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whom QEMU runs as.
+fn user(owner: Option<Owner>) -> Owner {
+    let own = || Owner { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() };
+    owner.unwrap_or_else(own)
+}
+
+/// Looks at the images that qcow2 headers name, from `top` down. What is no local path is QEMU's business.
+fn check_chain(top: &Path, owner: Option<Owner>) -> Result<()> {
+    let mut image = top.to_path_buf();
+    for _ in 0..MAX_CHAIN {
+        let Ok(Some(name)) = backing_name(&image) else { return Ok(()) };
+        if name.starts_with("json:") || name.split('/').next().is_some_and(|first| first.contains(':')) {
+            return Ok(());
+        }
+        let path = image.parent().unwrap_or(Path::new("/")).join(&name);
+        let meta = fs::metadata(&path).map_err(|e| {
+            let Owner { uid, gid } = user(owner);
+            let text = format!(
+                "Cannot access backing file '{}' of storage file '{}' (as uid:{uid}, gid:{gid})",
+                path.display(),
+                image.display()
+            );
+            Error::system(From::Storage, text, e)
+        })?;
+        if !meta.is_file() && !meta.file_type().is_block_device() {
+            return Err(no_image(&path.to_string_lossy()));
+        }
+        image = path;
+    }
+    let text = format!("backing store chain of '{}' is too deep", top.display());
+    Err(Error::internal(From::Storage, text))
+}
+
+/// What a qcow2 image says that it lies on; the layout is QEMU's published docs/interop/qcow2.txt.
+fn backing_name(image: &Path) -> io::Result<Option<String>> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(image)?;
+    let mut head = [0u8; 20];
+    if !file.metadata()?.is_file() || file.read_exact_at(&mut head, 0).is_err() || head[..4] != *b"QFI\xfb" {
+        return Ok(None);
+    }
+    let (offset, length) = head[8..].split_at(8);
+    let offset = offset.try_into().map_or(0, u64::from_be_bytes);
+    let length = length.try_into().map_or(0, u32::from_be_bytes);
+    if offset == 0 || length == 0 || length > MAX_NAME {
+        return Ok(None);
+    }
+    let mut name = vec![0; length as usize];
+    file.read_exact_at(&mut name, offset)?;
+    Ok(String::from_utf8(name).ok())
 }
 
 /// QEMU's own words for what its file driver cannot use.
@@ -104,5 +213,64 @@ mod tests {
         assert!(code == Code::SystemError && text.starts_with("Cannot access storage file"), "{text}");
         let (code, text) = told("").expect_err("a folder is no image");
         assert!(code == Code::SystemError && text.ends_with("Is a directory"), "{text}");
+    }
+
+    /// A qcow2 header with this backing file.
+    fn overlay(path: &Path, on: &str) {
+        let mut bytes = vec![0u8; 104];
+        bytes[..8].copy_from_slice(b"QFI\xfb\0\0\0\x03");
+        bytes[8..16].copy_from_slice(&104u64.to_be_bytes());
+        bytes[16..20].copy_from_slice(&u32::try_from(on.len()).expect("short").to_be_bytes());
+        bytes.extend(on.as_bytes());
+        fs::write(path, bytes).expect("written");
+    }
+
+    #[test]
+    fn images_named_by_images_are_looked_at() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("base"), vec![0; 4096]).expect("written");
+        let told = |on: &str| {
+            overlay(&at("top"), "middle");
+            overlay(&at("middle"), on);
+            let mut disk = disk(&at("top"));
+            disk.driver.format = Some(ImageFormat::Qcow2);
+            check_disk(&disk, Some(Owner { uid: 1, gid: 2 })).map_err(|e| e.message())
+        };
+        for fine in ["base", "nbd://host/x", "json:{}", at("base").to_str().expect("text")] {
+            assert_eq!(told(fine), Ok(()), "{fine}");
+        }
+        let text = format!(
+            "Cannot access backing file '{0}/gone' of storage file '{0}/middle' (as uid:1, gid:2): No such file or directory",
+            dir.path().display()
+        );
+        assert_eq!(told("gone"), Err(text));
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), kind, rustix::fs::Mode::RWXU, 0)
+            .expect("a named pipe");
+        assert!(told("pipe").is_err_and(|text| text.contains("to be a regular file")));
+        assert!(told("top").is_err_and(|text| text.contains("too deep")), "a ring");
+    }
+
+    #[test]
+    fn what_is_optional_and_missing_is_left_out() {
+        let xml = |kind: &str, policy: &str| {
+            format!(
+                "<disk type='file' device='{kind}'><source file='/nonexistent/{kind}' startupPolicy='{policy}'/>\
+                 <target dev='vda' bus='virtio'/></disk>"
+            )
+        };
+        let mut live = Domain::default();
+        for (kind, policy) in [("disk", "optional"), ("cdrom", "optional"), ("disk", "mandatory")] {
+            match crate::config::devices::read(&xml(kind, policy), Mode::CONFIG).expect("a disk") {
+                crate::config::devices::Device::Disk(disk) => live.devices.disks.push(*disk),
+                other => panic!("{other:?}"),
+            }
+        }
+        let dropped = drop_optional(&mut live, None);
+        let told: Vec<_> = dropped.iter().map(|d| (d.image.as_str(), d.reason)).collect();
+        assert_eq!(told, [("/nonexistent/disk", 1), ("/nonexistent/cdrom", 0)]);
+        let left: Vec<_> = live.devices.disks.iter().map(|d| (d.device, d.source.is_empty())).collect();
+        assert_eq!(left, [(DiskDevice::Cdrom, true), (DiskDevice::Disk, false)]);
     }
 }

@@ -3,9 +3,11 @@
 pub mod dac;
 pub mod ended;
 pub mod groups;
+pub mod identity;
 pub mod images;
 pub mod kill;
 pub mod log;
+pub mod nvram;
 pub mod paths;
 pub mod ports;
 pub mod sockets;

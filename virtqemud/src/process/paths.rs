@@ -51,6 +51,15 @@ impl Folders {
         }
     }
 
+    /// Where the variables of guests' firmware are kept.
+    pub fn nvram(&self) -> PathBuf {
+        match &self.locks {
+            Some(_) => self.lib.join("nvram"),
+            // A user's guests have it beside their definitions.
+            None => self.config.join("nvram"),
+        }
+    }
+
     /// The files of one run of a guest.
     ///
     /// Errors: the monitor's path is too long for a socket.

@@ -21,9 +21,10 @@ use virt_model::domain::seclabel::{Seclabel, SeclabelKind};
 use virt_object::undo::Undo;
 
 use super::dac::{Given, Owner};
+use super::identity::Who;
 use super::paths::RunPaths;
 use super::ports::Port;
-use super::{groups, images, log, sockets, starting};
+use super::{groups, identity, images, log, nvram, sockets, starting};
 use crate::command::NetFds;
 use crate::driver::Driver;
 use crate::guest::plan::{Command, Place, files, output_files};
@@ -54,6 +55,8 @@ pub struct Staged {
     pub cards: Vec<Holding>,
     /// Where QEMU's words begin in the log.
     pub log_from: u64,
+    /// Images that are missing and were optional.
+    pub dropped: Vec<images::Dropped>,
 }
 
 /// Brings a guest's process to life. Blocking.
@@ -65,11 +68,13 @@ pub fn stage(
     config: &Domain,
     id: i32,
     undo: &mut Undo,
+    reset_nvram: bool,
     first_status: impl Fn(&RunPaths, &Domain) -> Status,
 ) -> Result<Staged> {
     let name = config.name.clone().unwrap_or_default();
     let paths = driver.folders.run(id, &name)?;
-    let owner = driver.settings.user.as_ref().map(|u| u.owner);
+    let who = identity::of(driver, config)?;
+    let owner = who.owner();
     let mut place = Place {
         id,
         paths: paths.clone(),
@@ -81,6 +86,7 @@ pub fn stage(
         sealing: None,
     };
     let mut live = driver.planner.prepare(config, &place)?;
+    let dropped = images::drop_optional(&mut live, owner);
     live.id = Some(id);
     place_and_label(driver, &mut live);
     let ports = assign_ports(driver, &mut live)?;
@@ -104,7 +110,8 @@ pub fn stage(
     }
     undo_folder(undo, paths.memory.clone());
     master_key(&paths.master_key, sealing.key(), owner)?;
-    let given = give_files(driver, &live, owner, undo)?;
+    nvram::prepare(&live, owner, reset_nvram, undo)?;
+    let given = give_files(driver, &live, &who, undo)?;
     let mut inherited: Vec<(i32, OwnedFd)> = vec![(MONITOR_FD, listen(&paths.monitor)?.into())];
     for path in &sockets {
         let number = MONITOR_FD + i32::try_from(inherited.len()).unwrap_or(i32::MAX);
@@ -114,12 +121,13 @@ pub fn stage(
     let log_from = begin_log(&paths.log, &command)?;
     undo_file(undo, "pid file", paths.pid_file.clone());
     inherited.extend(card_fds);
-    let process = launch(driver, &command, &paths, &group, inherited, starting::lock(&paths.lib)?)?;
+    let lock = starting::lock(&paths.lib)?;
+    let process = launch(driver, who, &command, &paths, &group, inherited, lock)?;
     let process = Arc::new(process);
     let kill = process.clone();
     undo.add_async("process", move || async move { super::kill::now(&kill).await });
     let cards = Holding::all(&live.devices.interfaces);
-    Ok(Staged { live, paths, process, group, given, ports, sockets, cards, log_from })
+    Ok(Staged { live, paths, process, group, given, ports, sockets, cards, log_from, dropped })
 }
 
 /// Connects all network cards. Their descriptors are numbered from `first` on; answers them by alias.
@@ -165,6 +173,11 @@ fn place_and_label(driver: &Driver, live: &mut Domain) {
     if driver.partition.is_some() && live.resource.partition.is_none() {
         // The reference's own name, also where a daemon on another root has a part of it.
         live.resource.partition = Some("/machine".into());
+    }
+    for label in live.seclabels.iter_mut().filter(|l| l.kind == Some(SeclabelKind::Static)) {
+        if label.model.as_deref() == Some("dac") && label.relabel != Some(false) {
+            label.imagelabel.clone_from(&label.label);
+        }
     }
     let dac = live.seclabels.iter().any(|l| l.model.as_deref() == Some("dac"));
     if let (Some(user), false) = (&driver.settings.user, dac) {
@@ -234,10 +247,10 @@ fn master_key(path: &Path, key: &[u8], owner: Option<Owner>) -> Result<()> {
     write().map_err(|e| system(format!("failed to write master key file '{}'", path.display()), e))
 }
 
-fn give_files(driver: &Driver, live: &Domain, owner: Option<Owner>, undo: &mut Undo) -> Result<Given> {
-    images::check(live, owner)?;
+fn give_files(driver: &Driver, live: &Domain, who: &Who, undo: &mut Undo) -> Result<Given> {
+    images::check(live, who.owner())?;
     make_output_files(live)?;
-    let Some(owner) = owner else { return Ok(Given::default()) };
+    let Some(owner) = who.lends_to() else { return Ok(Given::default()) };
     let given = Given::all(&driver.dac, &files(live), owner)?;
     let (back, dac) = (given.clone(), driver.dac);
     undo.add("owners of files", move || {
@@ -288,6 +301,7 @@ fn begin_log(path: &Path, command: &Command) -> Result<u64> {
 
 fn launch(
     driver: &Driver,
+    who: Who,
     command: &Command,
     paths: &RunPaths,
     group: &Group,
@@ -302,11 +316,7 @@ fn launch(
         argv: command.argv.clone(),
         env: command.env.clone(),
         dir: None,
-        user: settings.user.as_ref().map(|u| User {
-            uid: u.owner.uid,
-            gid: u.owner.gid,
-            groups: u.groups.clone(),
-        }),
+        user: who.user.map(|u| User { uid: u.owner.uid, gid: u.owner.gid, groups: u.groups }),
         umask: Some(0o002),
         limits: limits.into_iter().flatten().collect(),
         cgroups: group.procs(),
