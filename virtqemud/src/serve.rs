@@ -65,6 +65,7 @@ pub async fn start(context: Context) -> Result<Running> {
     let emulators = Emulators::new(Some(folders.cache.join("virtd-emulators"))).with_nvram(folders.nvram());
     let emulators = Arc::new(emulators);
     let line = command::Settings { vnc_listen: settings.vnc_listen.clone(), ..command::Settings::default() };
+    let owner = settings.user.as_ref().map(|u| u.owner);
     let driver = Driver::new(Parts {
         settings,
         folders: folders.clone(),
@@ -85,7 +86,7 @@ pub async fn start(context: Context) -> Result<Running> {
     // Beside the service: a guest may take minutes.
     let starts = autostart::all(driver.clone());
     once_per_boot(&context.work, &folders.state, Domain::Qemu, Duration::ZERO, starts).await?;
-    let facts = Arc::new(HostFacts::new(Node::real(), emulators, "/"));
+    let facts = Arc::new(HostFacts::new(Node::real(), emulators, "/", owner));
     let domains = DomainApi::new(definitions.clone(), journal.clone(), context.descriptors.clone());
     let services = Services::new()
         .add(service!(DomainServiceServer, domains.clone()))

@@ -3,6 +3,8 @@
 //! Runs only when `VIRT_TEST_REFERENCE` names the reference's socket and `virsh` is installed; otherwise it says that it
 //! was skipped. `VIRT_TEST_SEED` repeats a run, `VIRT_TEST_COUNT` sets how many CPUs are tried.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::process::Command;
 use std::sync::Arc;
 
@@ -43,7 +45,7 @@ impl Sides {
         Some(Self {
             uri: format!("qemu+unix:///system?socket={socket}"),
             file: tempfile::NamedTempFile::new().unwrap(),
-            facts: HostFacts::new(Node::real(), emulators.clone(), "/"),
+            facts: HostFacts::new(Node::real(), emulators.clone(), "/", None),
             emulators,
             random: Random(seed.max(1)),
             rounds: number("VIRT_TEST_COUNT").unwrap_or(60),

@@ -53,42 +53,39 @@ impl Emulators {
 
     /// The binary that runs guests of an architecture: `qemu-system-x86_64` on the search path.
     pub fn binary_for(&self, arch: &str) -> Option<PathBuf> {
-        let mut names = vec![format!("qemu-system-{}", target_of_arch(arch))];
+        let mut names = vec![format!("qemu-system-{arch}"), format!("qemu-system-{}", target_of_arch(arch))];
         if arch == host_arch() {
             names.push("qemu-kvm".into());
         }
         names.iter().find_map(|name| self.folders.iter().map(|f| f.join(name)).find(|p| is_executable(p)))
     }
 
-    /// Architectures that have an emulator here, the host's first.
+    /// Architectures that libvirt has a name for and that have an emulator here, in the order documents list them.
     pub fn architectures(&self) -> Vec<&'static str> {
         const ALL: &[&str] = &[
-            "aarch64",
             "alpha",
+            "armv6l",
             "armv7l",
-            "avr",
+            "aarch64",
             "i686",
-            "hppa",
             "loongarch64",
             "m68k",
             "microblaze",
             "microblazeel",
             "mips",
+            "mipsel",
             "mips64",
             "mips64el",
-            "mipsel",
             "ppc",
             "ppc64",
             "ppc64le",
             "riscv32",
             "riscv64",
-            "rx",
             "s390x",
             "sh4",
             "sh4eb",
             "sparc",
             "sparc64",
-            "tricore",
             "x86_64",
             "xtensa",
             "xtensaeb",

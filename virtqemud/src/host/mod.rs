@@ -9,6 +9,7 @@ pub mod firmware;
 pub mod sysinfo;
 pub(crate) mod xml;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -22,6 +23,7 @@ use crate::cpu::compare::{Comparison, Offered, compare, compare_offer};
 use crate::cpu::told::{Form, read};
 use crate::cpu::{Accelerator, baseline, table};
 use crate::emulator::{Emulator, Emulators, Machine, target_of_arch};
+use crate::process::dac::Owner;
 use capabilities::SecurityModel;
 
 /// The host as this driver sees it.
@@ -29,6 +31,7 @@ pub struct HostFacts {
     node: Node,
     emulators: Arc<Emulators>,
     root: PathBuf,
+    owner: Option<Owner>,
     uuid: OnceLock<String>,
 }
 
@@ -58,9 +61,15 @@ pub struct Chosen {
 }
 
 impl HostFacts {
-    /// Facts of this machine. Firmware descriptors are looked for under `root`.
-    pub fn new(node: Node, emulators: Arc<Emulators>, root: impl Into<PathBuf>) -> Self {
-        Self { node, emulators, root: root.into(), uuid: OnceLock::new() }
+    /// Facts of this machine. Firmware descriptors are looked for under `root`; `owner` is whom guests run as, where
+    /// the driver changes owners of files.
+    pub fn new(
+        node: Node,
+        emulators: Arc<Emulators>,
+        root: impl Into<PathBuf>,
+        owner: Option<Owner>,
+    ) -> Self {
+        Self { node, emulators, root: root.into(), owner, uuid: OnceLock::new() }
     }
 
     /// The machine itself.
@@ -139,29 +148,28 @@ impl HostFacts {
     /// # Errors
     /// None today: an emulator that cannot be probed is left out and logged.
     pub fn capabilities(&self) -> Result<String> {
-        let mut binaries: Vec<PathBuf> = Vec::new();
-        for binary in self.emulators.architectures().into_iter().filter_map(|a| self.emulators.binary_for(a))
-        {
-            if !binaries.contains(&binary) {
-                binaries.push(binary);
-            }
-        }
+        let all = self.emulators.architectures().into_iter();
+        let pairs: Vec<_> = all.filter_map(|a| Some((a, self.emulators.binary_for(a)?))).collect();
+        let mut binaries: Vec<&PathBuf> = pairs.iter().map(|(_, b)| b).collect();
+        binaries.sort_unstable();
+        binaries.dedup();
         let probe = |binary: &PathBuf| match self.emulators.get(binary) {
-            Ok(emulator) => Some(emulator),
+            Ok(emulator) => Some((binary.clone(), emulator)),
             Err(error) => {
                 tracing::warn!(%error, binary = %binary.display(), "emulator left out of the capabilities");
                 None
             }
         };
         // Probing is mostly waiting for a young process: a few at a time keep cold answers short.
-        let mut emulators = Vec::new();
+        let mut known = HashMap::new();
         for group in binaries.chunks(4) {
             let found: Vec<_> = std::thread::scope(|scope| {
                 let jobs: Vec<_> = group.iter().map(|b| scope.spawn(move || probe(b))).collect();
                 jobs.into_iter().map(|j| j.join().ok().flatten()).collect()
             });
-            emulators.extend(found.into_iter().flatten());
+            known.extend(found.into_iter().flatten());
         }
+        let emulators: Vec<_> = pairs.iter().filter_map(|(a, b)| Some((*a, known.get(b)?.clone()))).collect();
         let security = self.security();
         Ok(capabilities::document(&self.host_part(&security), &emulators))
     }
@@ -177,7 +185,9 @@ impl HostFacts {
 
     /// The security models in force, the primary first.
     pub fn security(&self) -> Vec<SecurityModel> {
-        vec![SecurityModel { name: "none".to_string(), doi: "0".to_string(), label: None }]
+        let model = |name: &str, label| SecurityModel { name: name.to_string(), doi: "0".to_string(), label };
+        let owners = self.owner.map(|o| model("dac", Some(format!("+{}:+{}", o.uid, o.gid))));
+        [model("none", None)].into_iter().chain(owners).collect()
     }
 
     /// Makes the choices of a question as libvirt makes them: the host's architecture, its emulator, hardware help where
