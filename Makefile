@@ -44,6 +44,12 @@ install:
 	install -m 644 systemd/user/*.socket systemd/user/*.service $(DESTDIR)$(USERUNITDIR)/
 	install -d -m 700 $(DESTDIR)$(SYSCONFDIR)/libvirt/nwfilter
 	install -m 600 virtnwfilterd/filters/*.xml $(DESTDIR)$(SYSCONFDIR)/libvirt/nwfilter/
+	# Only where there never were networks: one that was removed stays away.
+	if [ ! -e $(DESTDIR)$(SYSCONFDIR)/libvirt/qemu/networks ]; then \
+	  install -d -m 700 $(DESTDIR)$(SYSCONFDIR)/libvirt/qemu/networks/autostart; \
+	  install -m 600 virtnetworkd/networks/default.xml $(DESTDIR)$(SYSCONFDIR)/libvirt/qemu/networks/; \
+	  ln -s ../default.xml $(DESTDIR)$(SYSCONFDIR)/libvirt/qemu/networks/autostart/default.xml; \
+	fi
 	install -m 644 systemd/virtd.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/virtd.conf
 	install -m 644 systemd/virtd.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/virtd.conf
 

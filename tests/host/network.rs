@@ -184,6 +184,15 @@ fn guests_stay_connected_when_daemons_die_and_networks_restart() {
     });
 }
 
+/// The first guest's card with something else in it.
+fn card_file(host: &Host, network: &str, inside: &str) -> String {
+    let xml = format!(
+        "<interface type='network'><source network='{network}'/><mac address='{}'/><model type='virtio'/>{inside}</interface>",
+        mac(1)
+    );
+    host.document("card", &xml)
+}
+
 #[test]
 fn a_guests_filter_learns_its_lease_and_drops_what_it_says() {
     alone(|host| {
@@ -208,6 +217,21 @@ fn a_guests_filter_learns_its_lease_and_drops_what_it_says() {
         );
         assert!(!reaches(host, &one, "10.63.0.1"), "the new rule reaches a running card");
         assert!(reaches(host, &one, OUTSIDE), "and drops nothing else");
+        let card = |inside: &str| {
+            host.virsh(&["update-device", &one, &card_file(host, &nat, inside), "--live"]);
+        };
+        card("");
+        assert!(!host.virsh(&["nwfilter-binding-list"]).contains(&filter), "the filter is off");
+        assert!(reaches(host, &one, "10.63.0.1"), "without it all gets through");
+        card(&format!(
+            "<link state='up'/><filterref filter='{filter}'><parameter name='IP' value='10.63.0.200'/></filterref>"
+        ));
+        assert!(!reaches(host, &one, OUTSIDE), "another address than the card may have");
+        assert!(host.virsh(&["dumpxml", &one]).contains("value='10.63.0.200'"));
+        let wrong = card_file(host, &nat, "<filterref filter='no-such-filter'/>");
+        let refused = host.try_virsh(&["update-device", &one, &wrong, "--live"]);
+        assert!(!refused.ok() && refused.err.contains("no-such-filter"), "{refused}");
+        assert!(!reaches(host, &one, OUTSIDE), "the filter that was there is there again");
         host.virsh(&["destroy", &one]);
         wait::until("the filter is off", || !host.virsh(&["nwfilter-binding-list"]).contains(&filter));
         host.virsh(&["nwfilter-undefine", &filter]);

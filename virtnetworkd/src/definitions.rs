@@ -262,7 +262,9 @@ pub fn load(driver: &Arc<Driver>) -> Result<usize> {
 }
 
 fn load_one(driver: &Arc<Driver>, loaded: Loaded) -> Result<()> {
-    let net = complete(driver, &loaded.text?)?;
+    let text = loaded.text?;
+    let written = Document::parse(&text, Mode::CONFIG)?;
+    let net = complete(driver, &text)?;
     if net.name() != loaded.name {
         let text = format!(
             "Network config filename '{}.xml' does not match network name '{}'",
@@ -270,6 +272,10 @@ fn load_one(driver: &Arc<Driver>, loaded: Loaded) -> Result<()> {
             net.name()
         );
         return Err(invalid(text));
+    }
+    if written.uuid.is_none() || net.owns_bridge() && written.mac.is_none() {
+        // As packages bring it: from now on it is the same network at each start.
+        driver.store.save(net.name(), &net.format(Mode::CONFIG))?;
     }
     let (name, uuid) = (net.name().to_string(), net.uuid.unwrap_or_default());
     let mut published = Published::inactive(&name, Some(Arc::new(net)));

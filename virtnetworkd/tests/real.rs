@@ -185,3 +185,33 @@ fn networks_that_clash_are_refused() {
         nothing_left(&driver);
     });
 }
+
+/// The network that packages install: it gets its UUID once, starts with the host, and gives way to what the host routes already.
+#[test]
+fn the_default_network_starts_with_the_host() {
+    alone(|root| async move {
+        let first = driver(root.path());
+        let file = first.folders.config.join("default.xml");
+        std::fs::write(&file, include_str!("../networks/default.xml")).unwrap();
+        std::fs::create_dir_all(first.folders.config.join("autostart")).unwrap();
+        std::os::unix::fs::symlink("../default.xml", first.folders.config.join("autostart/default.xml"))
+            .unwrap();
+        assert_eq!(definitions::load(&first).unwrap(), 1);
+        let uuid = *first.networks.by_name("default").unwrap().uuid();
+        common::run("ip", &["link", "add", "lan0", "type", "veth", "peer", "name", "lan1"]);
+        common::run("ip", &["address", "add", "192.168.122.7/24", "dev", "lan0"]);
+        common::run("ip", &["link", "set", "lan0", "up"]);
+        common::run("ip", &["link", "set", "lan1", "up"]);
+        lifecycle::autostart(&first).await;
+        let network = first.networks.by_name("default").unwrap();
+        assert!(!network.published().value.is_active(), "the host has this net on another interface");
+        common::run("ip", &["link", "del", "lan0"]);
+        lifecycle::autostart(&first).await;
+        assert!(network.published().value.is_active() && link::exists("virbr0"));
+        let second = driver(root.path());
+        definitions::load(&second).unwrap();
+        assert_eq!(second.networks.by_name("default").unwrap().uuid(), &uuid);
+        lifecycle::destroy(&network).await.unwrap();
+        nothing_left(&first);
+    });
+}

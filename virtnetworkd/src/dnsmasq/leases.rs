@@ -89,14 +89,20 @@ pub fn apply(leases: &mut Vec<Lease>, change: Change, lease: Lease, now: i64) {
 /// dnsmasq's own lease database, which it asks the helper for when it starts.
 pub fn database(leases: &[Lease]) -> String {
     let is_v6 = |l: &&Lease| l.ip_address.contains(':');
-    let or_star = |v: &Option<String>| v.clone().unwrap_or_else(|| "*".into());
+    // What a guest said of itself must not begin another field or line.
+    let one_word = |v: &&String| !v.is_empty() && !v.contains(|c: char| c.is_whitespace() || c.is_control());
+    let or_star = |v: &Option<String>| v.as_ref().filter(one_word).map_or_else(|| "*".into(), Clone::clone);
+    let leases: Vec<Lease> = leases.iter().filter(|l| one_word(&&l.ip_address)).cloned().collect();
+    let leases = &leases[..];
     let mut out = String::new();
     for l in leases.iter().filter(|l| !is_v6(l)) {
         let (mac, host, id) = (or_star(&l.mac_address), or_star(&l.hostname), or_star(&l.client_id));
         out.push_str(&format!("{} {mac} {} {host} {id}\n", l.expiry_time, l.ip_address));
     }
     let mut v6 = leases.iter().filter(is_v6).peekable();
-    if let Some(duid) = leases.iter().find_map(|l| l.server_duid.as_ref()).filter(|_| v6.peek().is_some()) {
+    if let Some(duid) =
+        leases.iter().find_map(|l| l.server_duid.as_ref().filter(one_word)).filter(|_| v6.peek().is_some())
+    {
         out.push_str(&format!("duid {duid}\n"));
     }
     for l in v6 {

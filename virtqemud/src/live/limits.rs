@@ -1,6 +1,7 @@
 //! Traffic limits of a running guest's network card.
 
 use virt_error::Result;
+use virt_model::domain::net::Bandwidth;
 use virt_object::blocking;
 
 use crate::config::params::{Param, interface};
@@ -18,8 +19,15 @@ pub async fn set(work: &mut Work, device: String, params: Vec<Param>) -> Result<
     // The new limits start from those in force, which may be the network's.
     let mut new = old.shown();
     interface::set(&mut new, &params)?;
-    let bandwidth = new.bandwidth.clone();
-    let (card, wanted) = (old.clone(), bandwidth.clone());
+    apply(work, at, new.bandwidth).await
+}
+
+/// Puts limits of a card into force and into its document.
+///
+/// # Errors
+/// Code 38 when the kernel cannot limit, and the limits are as before.
+pub(super) async fn apply(work: &mut Work, at: usize, bandwidth: Option<Bandwidth>) -> Result<()> {
+    let (card, wanted) = (work.run()?.live.devices.interfaces[at].clone(), bandwidth.clone());
     blocking::run(move || {
         let done = limits::set(&card, wanted.as_ref());
         if done.is_err()

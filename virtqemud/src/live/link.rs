@@ -1,16 +1,16 @@
-//! Changes of a running guest's network card: its cable, and the network or bridge at the other end.
+//! Changes of a running guest's network card: its cable, its limits, its filter, and the network or bridge at the other end.
 
 use serde_json::json;
 use virt_error::{Domain as From, Error, Result};
-use virt_model::domain::interface::{Interface, LinkState, NetSource};
+use virt_model::domain::interface::{FilterRef, Interface, LinkState, NetSource};
 use virt_object::blocking;
 
-use super::ask;
+use super::{ask, limits};
 use crate::config::devices::{self, Device};
 use crate::guest::Work;
-use crate::net::{Holding, connect, replug};
+use crate::net::{self, Holding, connect, replug};
 
-/// Changes a card of a running guest: the state of its cable, the network or bridge it is in.
+/// Changes a card of a running guest: the state of its cable, its limits and filter, the network or bridge it is in.
 ///
 /// # Errors
 /// Code 99 when there is no such card, code 3 for other changes; those of the new network.
@@ -21,10 +21,13 @@ pub async fn update(work: &mut Work, mut wanted: Interface) -> Result<()> {
     let old = live.devices.interfaces[at].clone();
     let link = wanted.link;
     let source = wanted.source.clone();
+    let (bandwidth, filterref) = (wanted.bandwidth.clone(), wanted.filterref.clone());
     devices::update(&mut live, Device::Interface(Box::new(wanted)))?;
     // What a document leaves out, or cannot know of a running guest, stays.
     let mut same = live.devices.interfaces[at].clone();
     same.link = old.link;
+    same.bandwidth.clone_from(&old.bandwidth);
+    same.filterref.clone_from(&old.filterref);
     same.info.clone_from(&old.info);
     same.source.clone_from(&old.source);
     same.target.clone_from(&old.target);
@@ -36,6 +39,12 @@ pub async fn update(work: &mut Work, mut wanted: Interface) -> Result<()> {
     if is_elsewhere(&old, &source) {
         r#move(work, at, source).await?;
     }
+    if bandwidth != old.bandwidth {
+        limits::apply(work, at, bandwidth).await?;
+    }
+    if filterref != old.filterref {
+        filter(work, at, filterref).await?;
+    }
     let down = |state: Option<LinkState>| state == Some(LinkState::Down);
     if down(link) != down(old.link) {
         let alias = old.info.alias.clone().unwrap_or_default();
@@ -43,6 +52,19 @@ pub async fn update(work: &mut Work, mut wanted: Interface) -> Result<()> {
     }
     let run = work.run()?;
     run.live.devices.interfaces[at].link = link;
+    work.publish_live()
+}
+
+/// Puts another filter on the card, or takes it off.
+async fn filter(work: &mut Work, at: usize, wanted: Option<FilterRef>) -> Result<()> {
+    let owner = connect::owner(&work.run()?.live);
+    let old = work.run()?.live.devices.interfaces[at].clone();
+    let mut new = old.clone();
+    new.filterref = wanted;
+    net::filter::exchange(&old, &new, &owner, &work.driver.networks).await?;
+    let run = work.run()?;
+    run.live.devices.interfaces[at] = new;
+    run.held.cards = Holding::all(&run.live.devices.interfaces);
     work.publish_live()
 }
 

@@ -3,10 +3,13 @@
 use virt_api::nwfilter::v1alpha1::nwfilter_service_client::NwfilterServiceClient;
 use virt_api::nwfilter::v1alpha1::{BindingRequest, CreateBindingRequest};
 use virt_error::{Code, Domain as From, Error, Result};
+use virt_host::link;
 use virt_model::domain::interface::{Interface, NetSource};
+use virt_model::network::port::PortOwner;
 use virt_model::nwfilter::FilterRef;
 use virt_model::nwfilter::binding::Binding;
 use virt_model::nwfilter::variable::Parameters;
+use virt_object::blocking;
 use virt_rpc::{client, from_status};
 
 use super::Networks;
@@ -25,7 +28,47 @@ pub(super) fn filtered(card: &Interface) -> Option<String> {
 /// Code 67 for a card that no bridge carries, code 38 when virtnwfilterd is not reached, code 1 for a filter that is missing or
 /// lacks variables: a guest must not run without the rules its document asks for.
 pub fn bind(card: &Interface, context: &Context<'_>) -> Result<()> {
-    let (Some(reference), Some(port)) = (&card.filterref, filtered(card)) else { return Ok(()) };
+    match binding(card, &context.owner)? {
+        Some(binding) => context.runtime.block_on(put_on(context.networks, binding)),
+        None => Ok(()),
+    }
+}
+
+/// Has another filter put on the tap of a running guest's card. Meanwhile nothing gets through.
+///
+/// # Errors
+/// As [`bind`]; the old filter is in force then, or the tap stays shut when not even that can be had.
+pub async fn exchange(
+    old: &Interface,
+    new: &Interface,
+    owner: &PortOwner,
+    networks: &Networks,
+) -> Result<()> {
+    let wanted = binding(new, owner)?;
+    let Some(port) = filtered(old).or_else(|| filtered(new)) else { return Ok(()) };
+    let shut = port.clone();
+    blocking::run(move || link::set_up(&shut, false)).await?;
+    let replace = async |wanted: Option<Binding>| {
+        take_off(networks, &port).await?;
+        match wanted {
+            Some(binding) => create(networks, &binding).await,
+            None => Ok(()),
+        }
+    };
+    let result = replace(wanted).await;
+    if result.is_err()
+        && let Err(error) = replace(binding(old, owner)?).await
+    {
+        tracing::error!(?error, %port, "a card has lost its filter and is shut");
+        return result;
+    }
+    let open = port.clone();
+    blocking::run(move || link::set_up(&open, true)).await?;
+    result
+}
+
+fn binding(card: &Interface, owner: &PortOwner) -> Result<Option<Binding>> {
+    let (Some(reference), Some(port)) = (&card.filterref, filtered(card)) else { return Ok(None) };
     let link = match card.connection() {
         NetSource::Network(n) => n.bridge,
         NetSource::Bridge(b) => b.bridge,
@@ -39,15 +82,14 @@ pub fn bind(card: &Interface, context: &Context<'_>) -> Result<()> {
     for p in &reference.parameters {
         parameters.add(p.name.as_deref().unwrap_or_default(), p.value.as_deref().unwrap_or_default());
     }
-    let binding = Binding {
-        owner_name: context.owner.name.clone().unwrap_or_default(),
-        owner_uuid: context.owner.uuid.unwrap_or_default(),
+    Ok(Some(Binding {
+        owner_name: owner.name.clone().unwrap_or_default(),
+        owner_uuid: owner.uuid.unwrap_or_default(),
         port,
         link,
         mac: card.mac.as_ref().and_then(|m| m.address).unwrap_or_default(),
         filter: FilterRef { filter: reference.filter.clone().unwrap_or_default(), parameters },
-    };
-    context.runtime.block_on(put_on(context.networks, binding))
+    }))
 }
 
 async fn put_on(networks: &Networks, binding: Binding) -> Result<()> {

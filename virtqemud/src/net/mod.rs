@@ -13,7 +13,7 @@
 
 pub mod addresses;
 pub mod connect;
-mod filter;
+pub mod filter;
 mod holding;
 pub mod limits;
 mod macvtap;
