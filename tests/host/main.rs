@@ -9,6 +9,7 @@ mod access;
 mod activation;
 mod agent;
 mod autostart;
+mod backends;
 mod conformance;
 mod console;
 mod dump;

@@ -99,12 +99,12 @@ impl Backend for Rbd {
     fn sizes(&self, cx: &Cx<'_>, pool: &Pool) -> Result<Sizes> {
         let all = json(&run(cx, pool, "ceph", &["df", "--format", "json"])?)?;
         let own = name(pool)?;
+        let whole = |field: &Value| field.as_u64().unwrap_or(0);
+        // A cluster that counts nothing (it has no manager) has no row: the images were listed all the same.
         let row = all["pools"].as_array().and_then(|pools| pools.iter().find(|p| p["name"] == own));
-        let missing = || Error::internal(Domain::Storage, format!("failed to stat the RADOS pool '{own}'"));
-        let stats = &row.ok_or_else(missing)?["stats"];
-        let whole = |field: &str| stats[field].as_u64().unwrap_or(0);
-        let (allocation, available) = (whole("bytes_used"), whole("max_avail"));
-        Ok(Sizes { capacity: allocation.saturating_add(available), allocation, available })
+        let (capacity, available) =
+            (whole(&all["stats"]["total_bytes"]), whole(&all["stats"]["total_avail_bytes"]));
+        Ok(Sizes { capacity, available, allocation: row.map_or(0, |row| whole(&row["stats"]["stored"])) })
     }
 
     fn place(&self, pool: &Pool, volume: &str) -> Result<(String, String)> {
@@ -185,7 +185,8 @@ mod tests {
     fn a_pool_of_images_is_read() {
         let out = |text: &str| Output { out: text.as_bytes().to_vec(), ..Output::default() };
         let ls = r#"[{"image":"a","size":10485760,"format":2},{"image":"a","snapshot":"s","size":5}]"#;
-        let df = r#"{"pools":[{"name":"rbd","stats":{"bytes_used":100,"max_avail":900}}]}"#;
+        let df = r#"{"stats":{"total_bytes":1000,"total_avail_bytes":800},
+            "pools":[{"name":"rbd","stats":{"stored":100}}]}"#;
         let tools = RecordedTools::new([
             (format!("rbd {SAID} --rbd-cache false --format json ls -l rbd"), out(ls)),
             (format!("ceph {SAID} --rbd-cache false df --format json"), out(df)),
@@ -197,7 +198,7 @@ mod tests {
         )
         .unwrap();
         let found = Rbd.refresh(&Cx::new(&tools, &NoKeys, Cancel::default()), &pool).unwrap();
-        assert_eq!(found.sizes.capacity, 1000);
+        assert_eq!(found.sizes, Sizes { capacity: 1000, available: 800, allocation: 100 });
         assert_eq!((found.volumes.len(), found.volumes[0].path()), (1, "rbd/a"));
         assert_eq!(found.volumes[0].kind(), VolumeType::Network);
     }
