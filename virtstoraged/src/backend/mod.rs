@@ -120,6 +120,11 @@ pub trait Backend: Send + Sync {
         &[]
     }
 
+    /// The folder of a kind whose volumes are files there: what the kind does not do itself is done in it.
+    fn folder<'a>(&self, _pool: &'a Pool) -> Option<Folder<'a>> {
+        None
+    }
+
     /// Whether a pool that was active when the daemon ended still is.
     fn is_active(&self, cx: &Cx<'_>, pool: &Pool) -> Result<bool>;
 
@@ -139,15 +144,19 @@ pub trait Backend: Send + Sync {
     }
 
     /// Deletes what the pool lies on.
-    fn delete(&self, _cx: &Cx<'_>, _pool: &Pool) -> Result<()> {
-        Err(no_support("pool does not support pool deletion"))
+    fn delete(&self, _cx: &Cx<'_>, pool: &Pool) -> Result<()> {
+        in_folder(self.folder(pool), "pool does not support pool deletion")?.remove()
     }
 
     /// Looks at everything.
-    fn refresh(&self, cx: &Cx<'_>, pool: &Pool) -> Result<Content>;
+    fn refresh(&self, cx: &Cx<'_>, pool: &Pool) -> Result<Content> {
+        in_folder(self.folder(pool), "pool does not support refreshing")?.refresh(cx)
+    }
 
     /// How full it is now.
-    fn sizes(&self, cx: &Cx<'_>, pool: &Pool) -> Result<Sizes>;
+    fn sizes(&self, _cx: &Cx<'_>, pool: &Pool) -> Result<Sizes> {
+        in_folder(self.folder(pool), "pool does not support refreshing")?.sizes()
+    }
 
     /// How full it is now, and where. It fails nothing: a change that was made is made.
     fn room(&self, cx: &Cx<'_>, pool: &Pool) -> Room {
@@ -155,36 +164,41 @@ pub trait Backend: Send + Sync {
     }
 
     /// Path and key of a volume of this name.
-    fn place(&self, pool: &Pool, name: &str) -> Result<(String, String)>;
+    fn place(&self, pool: &Pool, name: &str) -> Result<(String, String)> {
+        in_folder(self.folder(pool), "storage pool does not support volume creation")?.place(name)
+    }
 
     /// What a new volume will be.
-    fn volume_type(&self, _pool: &Pool, _wanted: &Document) -> VolumeType {
-        VolumeType::Block
+    fn volume_type(&self, pool: &Pool, wanted: &Document) -> VolumeType {
+        self.folder(pool).map_or(VolumeType::Block, |_| Folder::volume_type(wanted))
     }
 
     /// Makes a volume.
-    fn create(&self, _cx: &Cx<'_>, _pool: &Pool, _create: &Create<'_>) -> Result<Volume> {
-        Err(no_support("storage pool does not support volume creation"))
+    fn create(&self, cx: &Cx<'_>, pool: &Pool, create: &Create<'_>) -> Result<Volume> {
+        in_folder(self.folder(pool), "storage pool does not support volume creation")?.create(cx, create)
     }
 
     /// Deletes a volume.
-    fn delete_volume(&self, _cx: &Cx<'_>, _pool: &Pool, _volume: &Volume, _flags: u32) -> Result<()> {
-        Err(no_support("storage pool does not support vol deletion"))
+    fn delete_volume(&self, _cx: &Cx<'_>, pool: &Pool, volume: &Volume, flags: u32) -> Result<()> {
+        in_folder(self.folder(pool), "storage pool does not support vol deletion")?
+            .delete_volume(volume, flags)
     }
 
     /// Changes a volume's capacity.
-    fn resize(&self, _cx: &Cx<'_>, _pool: &Pool, _volume: &Volume, _wanted: Resize) -> Result<()> {
-        Err(no_support("storage pool does not support changing of volume capacity"))
+    fn resize(&self, cx: &Cx<'_>, pool: &Pool, volume: &Volume, wanted: Resize) -> Result<()> {
+        let text = "storage pool does not support changing of volume capacity";
+        in_folder(self.folder(pool), text)?.resize(cx, volume, wanted)
     }
 
     /// One volume as it is now.
-    fn look(&self, _cx: &Cx<'_>, _pool: &Pool, volume: &Volume) -> Result<Volume> {
-        Ok(volume.clone())
+    fn look(&self, _cx: &Cx<'_>, pool: &Pool, volume: &Volume) -> Result<Volume> {
+        self.folder(pool).map_or_else(|| Ok(volume.clone()), |folder| folder.look(volume))
     }
 
     /// The file or device with a volume's content, for reading and writing it; it never lies outside the pool.
-    fn content(&self, _pool: &Pool, _volume: &Volume) -> Result<std::path::PathBuf> {
-        Err(no_support("storage pool does not support access to a volume's content"))
+    fn content(&self, pool: &Pool, volume: &Volume) -> Result<std::path::PathBuf> {
+        in_folder(self.folder(pool), "storage pool does not support access to a volume's content")?
+            .content(volume)
     }
 
     /// What could become a pool of this kind.
@@ -196,6 +210,11 @@ pub trait Backend: Send + Sync {
     ) -> Result<Vec<PoolSource>> {
         Err(no_support(&format!("pool type '{kind}' does not support source discovery")))
     }
+}
+
+/// What is done in a folder is not done by a kind that has none.
+fn in_folder<'a>(folder: Option<Folder<'a>>, refusal: &str) -> Result<Folder<'a>> {
+    folder.ok_or_else(|| no_support(refusal))
 }
 
 /// All kinds that are built.

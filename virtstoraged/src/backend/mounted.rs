@@ -1,19 +1,18 @@
 //! Pools that are mounted: a device of this host (fs), or a folder of a file server (netfs, vstorage).
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use virt_error::{Code, Domain, Error, Result};
 use virt_host::tool::{Run, Tools};
 use virt_model::storage::source::{Host, PoolSource};
-use virt_model::storage::{Pool, PoolType, Volume as Document, VolumeType};
+use virt_model::storage::{Pool, PoolType};
 
 use super::folder::Folder;
-use super::{Backend, Content, Create, Cx, Overwrite, Resize};
+use super::{Backend, Cx, Overwrite};
 use crate::paths;
-use crate::pool::{Sizes, invalid};
-use crate::volume::Volume;
+use crate::pool::invalid;
 
 /// What no pool's file system needs.
 const SAFE: &str = "nodev,nosuid,noexec";
@@ -167,6 +166,10 @@ impl Backend for Mounted {
         }
     }
 
+    fn folder<'a>(&self, pool: &'a Pool) -> Option<Folder<'a>> {
+        Some(Folder::of(pool))
+    }
+
     fn is_active(&self, _: &Cx<'_>, pool: &Pool) -> Result<bool> {
         Ok(now_at(pool.path())?.is_some())
     }
@@ -204,46 +207,6 @@ impl Backend for Mounted {
             Overwrite::Unsaid => Ok(()),
             other => self.format(cx, pool, other),
         }
-    }
-
-    fn delete(&self, _: &Cx<'_>, pool: &Pool) -> Result<()> {
-        Folder::of(pool).remove()
-    }
-
-    fn refresh(&self, cx: &Cx<'_>, pool: &Pool) -> Result<Content> {
-        Folder::of(pool).refresh(cx)
-    }
-
-    fn sizes(&self, _: &Cx<'_>, pool: &Pool) -> Result<Sizes> {
-        Folder::of(pool).sizes()
-    }
-
-    fn place(&self, pool: &Pool, name: &str) -> Result<(String, String)> {
-        Folder::of(pool).place(name)
-    }
-
-    fn volume_type(&self, _: &Pool, wanted: &Document) -> VolumeType {
-        Folder::volume_type(wanted)
-    }
-
-    fn create(&self, cx: &Cx<'_>, pool: &Pool, create: &Create<'_>) -> Result<Volume> {
-        Folder::of(pool).create(cx, create)
-    }
-
-    fn delete_volume(&self, _: &Cx<'_>, pool: &Pool, volume: &Volume, flags: u32) -> Result<()> {
-        Folder::of(pool).delete_volume(volume, flags)
-    }
-
-    fn resize(&self, cx: &Cx<'_>, pool: &Pool, volume: &Volume, wanted: Resize) -> Result<()> {
-        Folder::of(pool).resize(cx, volume, wanted)
-    }
-
-    fn look(&self, _: &Cx<'_>, pool: &Pool, volume: &Volume) -> Result<Volume> {
-        Folder::of(pool).look(volume)
-    }
-
-    fn content(&self, pool: &Pool, volume: &Volume) -> Result<PathBuf> {
-        paths::inside(Path::new(pool.path()), volume.name())
     }
 
     fn find_sources(

@@ -190,6 +190,11 @@ impl<'a> Folder<'a> {
         file.set_len(wanted.capacity).map_err(failed("Failed to truncate file", &path))
     }
 
+    /// The file with a volume's content; never outside of the folder.
+    pub fn content(&self, volume: &Volume) -> Result<PathBuf> {
+        paths::inside(self.path, volume.name())
+    }
+
     /// One volume as it is now; what only a look at the whole pool tells stays as it was.
     pub fn look(&self, volume: &Volume) -> Result<Volume> {
         look::again(self.path, volume)
