@@ -23,6 +23,7 @@ mod lifecycle;
 mod luks;
 mod network;
 mod python;
+mod save;
 mod secret;
 mod storage;
 mod stuck;

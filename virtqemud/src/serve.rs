@@ -10,6 +10,7 @@ use virt_api::domain::v1alpha1::domain_console_service_server::DomainConsoleServ
 use virt_api::domain::v1alpha1::domain_device_service_server::DomainDeviceServiceServer;
 use virt_api::domain::v1alpha1::domain_interface_service_server::DomainInterfaceServiceServer;
 use virt_api::domain::v1alpha1::domain_job_service_server::DomainJobServiceServer;
+use virt_api::domain::v1alpha1::domain_save_service_server::DomainSaveServiceServer;
 use virt_api::domain::v1alpha1::domain_service_server::DomainServiceServer;
 use virt_api::domain::v1alpha1::domain_stats_service_server::DomainStatsServiceServer;
 use virt_api::domain::v1alpha1::domain_tuning_service_server::DomainTuningServiceServer;
@@ -33,6 +34,7 @@ use crate::api::guest_agent::AgentApi;
 use crate::api::host::HostApi;
 use crate::api::interface::InterfaceApi;
 use crate::api::job::JobApi;
+use crate::api::save::SaveApi;
 use crate::api::stats::StatsApi;
 use crate::api::tuning::TuningApi;
 use crate::command;
@@ -71,7 +73,7 @@ pub async fn start(context: Context) -> Result<Running> {
         folders: folders.clone(),
         busy: context.busy.clone(),
         work: context.work.clone(),
-        planner: Arc::new(DocumentPlanner::new(emulators.clone(), line)),
+        planner: Arc::new(DocumentPlanner::new(emulators.clone(), line, folders.cache.join("capabilities"))),
         events: Arc::new(JournalSink(journal.clone())),
         launcher: launcher()?,
         partition: partition(&context.paths),
@@ -93,6 +95,7 @@ pub async fn start(context: Context) -> Result<Running> {
         .add(service!(DomainConsoleServiceServer, domains.clone()))
         .add(service!(GuestAgentServiceServer, AgentApi::new(driver.clone())))
         .add(service!(DomainJobServiceServer, JobApi::new(driver.clone())))
+        .add(service!(DomainSaveServiceServer, SaveApi::new(definitions.clone())))
         .add(service!(DomainBlockServiceServer, BlockApi::new(driver.clone())))
         .add(service!(MonitorServiceServer, domains))
         .add(service!(DomainDeviceServiceServer, DeviceApi::new(definitions.clone())))

@@ -16,6 +16,7 @@ pub mod domain;
 pub mod interface;
 pub mod network;
 pub mod nwfilter;
+pub mod save;
 pub mod secret;
 pub mod snapshot;
 pub mod storage;

@@ -7,7 +7,7 @@ use virt_xml::{El, Mode, Shape, Writer, Xml, names};
 use crate::domain::Domain;
 use crate::domain::cpu::Cpu;
 use crate::domain::disk::SnapshotLocation;
-use crate::domain::source::{DiskSource, DriverFormat, ImageFormat};
+use crate::domain::source::{DiskSource, DriverFormat, ImageFormat, MetadataCache};
 use crate::{Uuid, UuidText};
 
 names! {
@@ -47,6 +47,12 @@ pub struct Snapshot {
     pub inactive: Option<Box<Domain>>,
     #[xml(child)]
     pub cookie: Option<Cookie>,
+    /// The images a revert made (the driver's own file only).
+    #[xml(child = "revertDisks", status)]
+    pub revert_disks: Option<SnapshotDisks>,
+    /// 1: the guest's present state follows this snapshot (the driver's own file only).
+    #[xml(leaf, status)]
+    pub active: Option<u32>,
 }
 
 /// Whether the guest's memory is kept, and where.
@@ -73,8 +79,13 @@ pub struct SnapshotDisk {
     pub name: String,
     #[xml(attr)]
     pub snapshot: Option<SnapshotLocation>,
+    /// Its removal has begun (the driver's own file only).
+    #[xml(flag = "snapshotDeleteInProgress", status)]
+    pub delete_in_progress: bool,
     #[xml(attr = "driver@type", with = DriverFormat)]
     pub format: Option<ImageFormat>,
+    #[xml(child = "driver/metadata_cache")]
+    pub metadata_cache: MetadataCache,
     /// The new image of an external snapshot. A missing type with a source means a file.
     #[xml(flatten, when = "type")]
     pub source: Option<DiskSource>,

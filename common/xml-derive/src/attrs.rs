@@ -192,6 +192,8 @@ pub struct TypeSpec {
     pub check: Option<Path>,
     /// Called before any field is read: `fn(El) -> Result<()>`, for refusals whose words name other parts.
     pub before: Option<Path>,
+    /// Of children that are there twice the last counts, not the first.
+    pub last: bool,
     /// Written with an end tag of its own even when empty, as the reference writes some elements.
     pub open: bool,
     /// The attribute that tells an enum's variants apart.
@@ -211,6 +213,7 @@ impl TypeSpec {
                     "check" => spec.check = Some(meta.value()?.parse()?),
                     "before" => spec.before = Some(meta.value()?.parse()?),
                     "open" => spec.open = true,
+                    "last" => spec.last = true,
                     "tag" => spec.tag = Some(meta.value()?.parse::<LitStr>()?.value()),
                     "default" => spec.default = Some(meta.value()?.parse::<LitStr>()?.value()),
                     "say" => spec.say = Some(parse_say(&meta)?),

@@ -10,7 +10,7 @@ pub fn derive(input: &DeriveInput, data: &DataStruct) -> Result<TokenStream> {
     let spec = TypeSpec::parse(&input.attrs)?;
     let fields = data.fields.iter().map(FieldSpec::parse).collect::<Result<Vec<_>>>()?;
     let name = &input.ident;
-    let reads = fields.iter().map(read);
+    let reads = fields.iter().map(|f| read(f, spec.last));
     let own: Vec<_> = fields.iter().filter(|f| f.within.is_none()).collect();
     let attrs = own.iter().filter_map(|f| match f.kind {
         Kind::Attr => Some(put_attr(f)),
@@ -59,14 +59,15 @@ fn shape(f: &FieldSpec) -> TokenStream {
     }
 }
 
-fn read(f: &FieldSpec) -> TokenStream {
+fn read(f: &FieldSpec, last: bool) -> TokenStream {
+    let child = if last { quote!(last_child) } else { quote!(child) };
     let (id, name, codec, say, ty) = (&f.ident, &f.name, &f.codec, &f.say, &f.inner);
     let from = match &f.within {
         Some(within) => {
             let mut steps = within.split('/');
             let first = steps.next().unwrap_or_default();
             let rest = steps.map(|s| quote!(.and_then(|e| e.child(#s))));
-            quote!(e.child(#first)#(#rest)*)
+            quote!(e.#child(#first)#(#rest)*)
         }
         None => quote!(Some(e)),
     };
@@ -100,8 +101,8 @@ fn read(f: &FieldSpec) -> TokenStream {
             quote!(::virt_xml::rt::flatten_when::<#ty>(e, #when)?)
         }
         (Kind::Flatten, _) => quote!(<#ty as ::virt_xml::Xml>::read(e)?),
-        (Kind::Child, Shape::One) => quote!(::virt_xml::rt::child::<#ty>(#from, #name)?.unwrap_or_default()),
-        (Kind::Child, Shape::Option) => quote!(::virt_xml::rt::child::<#ty>(#from, #name)?),
+        (Kind::Child, Shape::One) => quote!(::virt_xml::rt::#child::<#ty>(#from, #name)?.unwrap_or_default()),
+        (Kind::Child, Shape::Option) => quote!(::virt_xml::rt::#child::<#ty>(#from, #name)?),
         (Kind::Child, Shape::Vec) => quote!(::virt_xml::rt::children::<#ty>(#from, #name)?),
     };
     let value = match f.keep_if.as_ref().or(f.read_if.as_ref()) {
@@ -114,7 +115,11 @@ fn read(f: &FieldSpec) -> TokenStream {
         let kind = if f.kind == Kind::Attr { quote!(need_attr) } else { quote!(need_child) };
         quote!(::virt_xml::rt::#kind(#from, #name, #say)?;)
     });
-    let once = f.once.as_ref().map(|say| quote!(::virt_xml::rt::once(#from, #name, #say)?;));
+    // An attribute of a child element is there twice when that child is.
+    let once = f.once.as_ref().map(|say| match (f.kind, &f.within) {
+        (Kind::Attr, Some(within)) => quote!(::virt_xml::rt::once(Some(e), #within, #say)?;),
+        _ => quote!(::virt_xml::rt::once(#from, #name, #say)?;),
+    });
     let value = match (&need, &once) {
         (None, None) => value,
         _ => quote!({ #need #once #value }),

@@ -138,6 +138,11 @@ impl<'d> El<'d> {
         self.children().find(|c| c.name() == name)
     }
 
+    /// The last child element with this name.
+    pub fn last_child(&self, name: &str) -> Option<El<'d>> {
+        self.children().filter(|c| c.name() == name).last()
+    }
+
     /// All text inside, of descendants too, as an XPath `string()` gives it.
     pub fn text(&self) -> Cow<'d, str> {
         let mut out = Cow::Borrowed("");

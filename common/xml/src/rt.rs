@@ -131,6 +131,11 @@ pub fn child<T: Xml>(e: Option<El<'_>>, name: &str) -> Result<Option<T>> {
     e.and_then(|e| e.child(name)).map(T::read).transpose()
 }
 
+/// The last of the child elements of this name.
+pub fn last_child<T: Xml>(e: Option<El<'_>>, name: &str) -> Result<Option<T>> {
+    e.and_then(|e| e.last_child(name)).map(T::read).transpose()
+}
+
 /// All child elements of this name.
 pub fn children<T: Xml>(e: Option<El<'_>>, name: &'static str) -> Result<Vec<T>> {
     let Some(e) = e else { return Ok(Vec::new()) };

@@ -35,18 +35,25 @@ impl Shape {
 
     /// An attribute, of this element or of one inside.
     pub fn attr(&mut self, within: &str, name: &str) {
-        let mut upto = 0;
-        for step in within.split('/').filter(|s| !s.is_empty()) {
-            upto += step.len();
-            self.leaf("", &within[..upto]);
-            upto += 1;
-        }
+        self.wrappers(within);
         let path = self.path(within, name, '@');
         self.paths.insert(path);
     }
 
+    /// The elements between this one and an attribute or element inside.
+    fn wrappers(&mut self, within: &str) {
+        let mut upto = 0;
+        for step in within.split('/').filter(|s| !s.is_empty()) {
+            upto += step.len();
+            let path = self.path("", &within[..upto], '/');
+            self.paths.insert(path);
+            upto += 1;
+        }
+    }
+
     /// A child element without structure.
     pub fn leaf(&mut self, within: &str, name: &str) {
+        self.wrappers(within);
         let path = self.path(within, name, '/');
         self.paths.insert(path);
     }

@@ -14,7 +14,7 @@ use super::check::flags;
 use crate::agent;
 use crate::definitions::Definitions;
 use crate::driver::Driver;
-use crate::guest::start::{Start, has_agent};
+use crate::guest::start::{Saved, Start, has_agent};
 use crate::guest::{Guest, Published, Work, not_running, stop};
 use crate::process::ended::blocking;
 
@@ -70,11 +70,26 @@ pub async fn create(
     let driver = definitions.driver();
     let (reader, xml) = (definitions.clone(), request.xml);
     let document = Arc::new(blocking(move || reader.prepare(&xml)).await??);
+    let guest = start_as_transient(driver, document, how(request.flags), None).await?;
+    end_with_session(&guest, driver, request.flags, session)?;
+    Ok(DomainResponse { domain: Some(guest.reference()) })
+}
+
+/// Starts a document as a guest that is forgotten when it ends, unless it is a defined one; from a saved state, if there
+/// is one.
+///
+/// # Errors
+/// Code 9 when its name or UUID is another guest's; code 55 when it runs; whatever the start says.
+pub async fn start_as_transient(
+    driver: &Arc<Driver>,
+    document: Arc<Document>,
+    how: Start,
+    saved: Option<Saved>,
+) -> Result<Arc<Guest>> {
     let name = document.name.clone().unwrap_or_default();
     let uuid = document.uuid.ok_or_else(|| Error::internal(From::Qemu, "the document has no UUID"))?;
     virt_object::names::DOMAIN.check(&name)?;
-    let how = how(request.flags);
-    let guest = loop {
+    loop {
         let (guest, existed) = match driver.guests.claim(&name, uuid).await? {
             Claim::Existing(guest) => (guest, true),
             Claim::New(reservation) => {
@@ -82,24 +97,28 @@ pub async fn create(
             }
         };
         let document = document.clone();
-        match guest.work(START, move |work| Box::pin(start_transient(work, document, how))).await {
-            Ok(()) => break guest,
+        let saved = saved.as_ref().map(Saved::again).transpose()?;
+        match guest.work(START, move |work| Box::pin(start_transient(work, document, how, saved))).await {
+            Ok(()) => return Ok(guest),
             // Removed before the start's turn came: it is started as a new one.
             Err(error) if existed && error.code() == Code::NoDomain => {}
             Err(error) => return Err(error),
         }
-    };
-    end_with_session(&guest, driver, request.flags, session)?;
-    Ok(DomainResponse { domain: Some(guest.reference()) })
+    }
 }
 
-async fn start_transient(work: &mut Work, document: Arc<Document>, how: Start) -> Result<()> {
+async fn start_transient(
+    work: &mut Work,
+    document: Arc<Document>,
+    how: Start,
+    saved: Option<Saved>,
+) -> Result<()> {
     let name = work.published().value.name.clone();
     if work.state().is_active() {
         let text = format!("domain is already active as '{name}'");
         return Err(Error::new(Code::OperationInvalid, From::Domain, text));
     }
-    let started = Box::pin(work.start(document, how)).await;
+    let started = Box::pin(work.start_from(document, how, saved)).await;
     if started.is_err() && !work.published().value.is_persistent() {
         work.driver.guests.remove(&work.uuid);
     }

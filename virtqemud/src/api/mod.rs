@@ -19,5 +19,6 @@ pub mod lifecycle;
 pub mod lookup;
 pub mod metadata;
 pub mod parameters;
+pub mod save;
 pub mod stats;
 pub mod tuning;

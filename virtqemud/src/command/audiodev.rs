@@ -50,7 +50,7 @@ impl Builder<'_> {
 
 /// One direction; each system has its own settings beside the common ones.
 fn direction(kind: AudioKind, io: &AudioIo) -> Props {
-    let s = &io.settings;
+    let s = io.settings.clone().unwrap_or_default();
     let format = s.format.filter(|f| *f != SampleFormat::Default).map(|f| f.as_str());
     let props = Props::new()
         .opt("mixing-engine", io.mixing_engine)

@@ -90,7 +90,7 @@ impl Builder<'_> {
             }
         }
         for table in &os.acpi.tables {
-            let path = table.path.clone().unwrap_or_default();
+            let path = table.path.clone();
             let path = path.trim();
             let opts = match table.kind {
                 AcpiTableKind::Raw | AcpiTableKind::Rawset => Opts::new("").with("file", path),

@@ -47,7 +47,7 @@ pub fn complete(def: &mut Domain, emulator: &Emulator) -> Result<()> {
         // A CPU element with a topology only: the default model under it.
         cpu.mode = Some(CpuMode::Custom);
         cpu.matching = Some(CpuMatch::Exact);
-        cpu.check.get_or_insert(CpuCheck::None);
+        cpu.check = Some(CpuCheck::None);
         if let Some(name) = emulator.default_cpu(&machine) {
             let model = cpu.model.get_or_insert_default();
             model.fallback = Some(CpuFallback::Forbid);

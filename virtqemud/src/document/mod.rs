@@ -15,6 +15,7 @@ pub mod implicit;
 pub mod live;
 pub mod machine;
 pub mod memory;
+pub mod modules;
 pub mod nodes;
 pub mod planner;
 pub mod ports;

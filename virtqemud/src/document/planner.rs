@@ -1,6 +1,7 @@
 //! The driver's way from a definition to a process: [`Planner`] on top of this crate's documents and command lines.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use virt_error::{Domain as From, Error, Result};
@@ -8,19 +9,21 @@ use virt_error::{Domain as From, Error, Result};
 use super::types::{DiskSource, Domain, Graphics, Listen, ListenKind};
 use super::{Live, prepare_live};
 use crate::command::{self, LaunchContext, Monitor, Sealed, Settings};
-use crate::emulator::{Emulator, Emulators};
+use crate::emulator::{Emulator, Emulators, flags};
 use crate::guest::plan::{Command, Place, Planner};
 
 /// Plans starts with the host's emulators and the driver's configuration.
 pub struct DocumentPlanner {
     emulators: Arc<Emulators>,
     settings: Settings,
+    cache: PathBuf,
 }
 
 impl DocumentPlanner {
-    /// `settings` are those of qemu.conf that reach the command line.
-    pub fn new(emulators: Arc<Emulators>, settings: Settings) -> Self {
-        Self { emulators, settings }
+    /// `settings` are those of qemu.conf that reach the command line; `cache` is libvirt's folder of what it knows of
+    /// emulators.
+    pub fn new(emulators: Arc<Emulators>, settings: Settings, cache: PathBuf) -> Self {
+        Self { emulators, settings, cache }
     }
 
     fn emulator(&self, def: &Domain) -> Result<Arc<Emulator>> {
@@ -34,6 +37,7 @@ impl Planner for DocumentPlanner {
     fn prepare(&self, config: &Domain, place: &Place) -> Result<Domain> {
         super::unprepared::refuse(config)?;
         let emulator = self.emulator(config)?;
+        super::modules::check(config, &emulator)?;
         let mut live = config.clone();
         let folders = Live {
             channel_dir: place.paths.channels.display().to_string(),
@@ -96,7 +100,14 @@ impl Planner for DocumentPlanner {
         let (major, minor, micro) = emulator.version;
         let mut argv = vec![line.program];
         argv.extend(line.args);
+        if place.restored {
+            argv.extend(["-incoming".into(), "defer".into()]);
+        }
         Ok(Command { argv, env: line.env, version: format!("{major}.{minor}.{micro}{}", emulator.package) })
+    }
+
+    fn capabilities(&self, live: &Domain) -> Vec<String> {
+        self.emulator(live).map_or_else(|_| Vec::new(), |e| flags::recorded(&self.cache, &e))
     }
 }
 

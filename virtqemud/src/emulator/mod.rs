@@ -4,6 +4,7 @@
 //! kept in a file under the cache folder. Nothing here is guessed from version numbers when QEMU can be asked.
 
 mod cache;
+pub mod flags;
 mod probe;
 mod registry;
 

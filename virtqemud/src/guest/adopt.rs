@@ -302,7 +302,7 @@ impl Work {
             }
         };
         let Some(held) = self.unreached.take() else { return Ok(Reached::Yes) };
-        let Status { domain: mut live, planned_cpu, fake_reboot, run: own, .. } = *status;
+        let Status { domain: mut live, planned_cpu, fake_reboot, run: own, record, .. } = *status;
         fill_ports(&mut live, &chardevs);
         let id = live.id.unwrap_or(-1);
         client.watch_process(process.clone());
@@ -316,6 +316,7 @@ impl Work {
             vcpus: cpus.iter().map(|c| status::Vcpu { id: c.cpu_index, pid: c.thread_id }).collect(),
             fake_reboot,
             log_from: own.map_or(0, |r| r.log_from),
+            record,
             held: *held,
             _busy: self.driver.busy.token(),
         }));

@@ -11,9 +11,8 @@ use std::fs::{File, OpenOptions};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use rustix::pipe::{PipeFlags, pipe_with};
 use serde_json::{Value, json};
 use virt_api::domain::v1alpha1::JobCompletedEvent;
 use virt_api::domain::v1alpha1::watch_response::Event;
@@ -23,6 +22,7 @@ use virt_object::blocking;
 
 use super::job::{Progress, Running as RunningJob};
 use super::state::{Kind, Paused, Running, Shutoff, State};
+use super::transfer;
 use super::work::Work;
 use crate::api::parameters::to_message;
 use crate::process::ended::blocking as off;
@@ -30,16 +30,7 @@ use crate::process::kill::{self, Ended};
 use crate::process::paths::short_name;
 use crate::qmp;
 use crate::qmp::Client;
-use crate::qmp::commands::{Closefd, Cont, Getfd, Stop, SystemReset};
-
-/// QEMU's name for the descriptor.
-const NAME: &str = "virtd-dump";
-/// How often QEMU is asked how far it is.
-const LOOK: Duration = Duration::from_millis(50);
-/// A dump that gets no further for this long is given up.
-const STUCK: Duration = Duration::from_secs(120);
-/// As fast as the disk takes it, bytes a second: the largest number that QEMU takes.
-const SPEED: i64 = 0x7fff_ffff_ffff_f000;
+use crate::qmp::commands::{Cont, Stop, SystemReset};
 
 /// What a dump is like.
 #[derive(Debug, Clone)]
@@ -97,7 +88,7 @@ impl Work {
             }
             None => {
                 let job = shared.job().begin(Progress::new(VIR_DOMAIN_JOB_OPERATION_DUMP, true));
-                machine(monitor, &file, &job).await?;
+                transfer::machine(monitor, &file, &job, "domain core dump job").await?;
                 let params = job.complete().into_iter().map(to_message).collect();
                 self.emit(Event::JobCompleted(JobCompletedEvent { params }));
             }
@@ -173,7 +164,7 @@ fn dump_name(id: i32, name: &str, at: SystemTime) -> String {
 }
 
 /// Removes a file that is not whole. A device that was written to stays.
-fn discard(path: &Path) {
+pub(super) fn discard(path: &Path) {
     if std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_file()) {
         drop(std::fs::remove_file(path));
     }
@@ -186,7 +177,7 @@ fn private_folder(folder: &Path) -> Result<()> {
 }
 
 /// Makes the file, or empties the one that is there. Only its owner may read a guest's memory.
-async fn open(path: &Path) -> Result<File> {
+pub(super) async fn open(path: &Path) -> Result<File> {
     let path = path.to_path_buf();
     blocking::run(move || {
         let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
@@ -210,8 +201,8 @@ async fn memory(monitor: &Client, format: &str, file: &File, job: &RunningJob<'_
         let text = format!("unsupported dumpformat '{format}' for this QEMU binary");
         return Err(Error::new(Code::OperationUnsupported, From::Qemu, text));
     }
-    give(monitor, file.try_clone().map(OwnedFd::from)).await?;
-    let protocol = format!("fd:{NAME}");
+    transfer::give(monitor, file.try_clone().map(OwnedFd::from)).await?;
+    let protocol = format!("fd:{}", transfer::NAME);
     let mut command = json!({"paging": false, "protocol": protocol, "detach": true, "format": format});
     if format == "elf"
         && let Some(map) = command.as_object_mut()
@@ -220,12 +211,12 @@ async fn memory(monitor: &Client, format: &str, file: &File, job: &RunningJob<'_
         map.remove("format");
     }
     if let Err(error) = monitor.run_untyped("dump-guest-memory", &command).await {
-        take_back(monitor).await;
+        transfer::take_back(monitor).await;
         return Err(dump_failed(error));
     }
-    let mut watch = Watch::new();
+    let mut watch = transfer::Watch::new();
     loop {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(transfer::LOOK).await;
         let now = monitor.run_untyped("query-dump", &Value::Null).await?;
         let number = |key: &str| now[key].as_u64().unwrap_or(0);
         job.tell(|p| p.set_memory(number("total"), number("completed")));
@@ -237,98 +228,10 @@ async fn memory(monitor: &Client, format: &str, file: &File, job: &RunningJob<'_
     }
 }
 
-/// The machine's whole state by QEMU's migration code.
-async fn machine(monitor: &Client, file: &File, job: &RunningJob<'_>) -> Result<()> {
-    let no_pipe = |e: rustix::io::Errno| Error::system(From::Qemu, "unable to create pipe", e.into());
-    let (from_qemu, to_pump) = pipe_with(PipeFlags::CLOEXEC).map_err(no_pipe)?;
-    let out = file.try_clone().map_err(|e| Error::system(From::Qemu, "unable to write the dump", e))?;
-    // Ends when QEMU has closed its end, or is gone.
-    let pump = tokio::task::spawn_blocking(move || {
-        let (mut from, mut to) = (File::from(from_qemu), out);
-        std::io::copy(&mut from, &mut to)
-    });
-    let before = monitor.run_untyped("query-migrate-parameters", &Value::Null).await?["max-bandwidth"].take();
-    monitor.run_untyped("migrate-set-parameters", &json!({"max-bandwidth": SPEED})).await?;
-    let done = migrate(monitor, to_pump, job).await;
-    if !before.is_null() {
-        monitor.run_untyped("migrate-set-parameters", &json!({"max-bandwidth": before})).await?;
-    }
-    done?;
-    let copied =
-        pump.await.map_err(|e| Error::fault(From::Qemu, "a dump ended unexpectedly").with_source(e))?;
-    copied.map(drop).map_err(|e| Error::system(From::Qemu, "unable to write the dump", e))
-}
-
-async fn migrate(monitor: &Client, to: OwnedFd, job: &RunningJob<'_>) -> Result<()> {
-    give(monitor, Ok(to)).await?;
-    if let Err(error) = monitor.run_untyped("migrate", &json!({"uri": format!("fd:{NAME}")})).await {
-        take_back(monitor).await;
-        return Err(error.into());
-    }
-    let mut watch = Watch::new();
-    let mut cancelled = false;
-    loop {
-        tokio::time::sleep(LOOK).await;
-        let now = monitor.run_untyped("query-migrate", &Value::Null).await?;
-        job.tell(|p| p.set_migration(&now));
-        match now["status"].as_str() {
-            Some("completed") => return Ok(()),
-            Some("failed") => {
-                let why = now["error-desc"].as_str().unwrap_or("unexpectedly failed");
-                return Err(failed(format!("domain core dump job: {why}")));
-            }
-            Some("cancelled") => {
-                let text = "domain core dump job: canceled by client";
-                return Err(Error::new(Code::OperationAborted, From::Qemu, text));
-            }
-            _ => {
-                let stuck = watch.moved(now["ram"]["transferred"].as_u64().unwrap_or(0));
-                if (job.is_stopped() || stuck.is_err()) && !cancelled {
-                    cancelled = true;
-                    monitor.run_untyped("migrate_cancel", &Value::Null).await?;
-                }
-            }
-        }
-    }
-}
-
-async fn give(monitor: &Client, fd: std::io::Result<OwnedFd>) -> Result<()> {
-    let fd = fd.map_err(|e| Error::system(From::Qemu, "cannot duplicate a descriptor", e))?;
-    monitor.run_with_fds(&Getfd { fdname: NAME.into() }, vec![fd]).await?;
-    Ok(())
-}
-
-/// QEMU did not use the descriptor.
-async fn take_back(monitor: &Client) {
-    if let Err(error) = monitor.run(&Closefd { fdname: NAME.into() }).await {
-        tracing::debug!(%error, "a descriptor was used up");
-    }
-}
-
-/// Notices work that gets no further.
-struct Watch {
-    last: u64,
-    since: tokio::time::Instant,
-}
-
-impl Watch {
-    fn new() -> Self {
-        Self { last: 0, since: tokio::time::Instant::now() }
-    }
-
-    fn moved(&mut self, to: u64) -> Result<()> {
-        if to != self.last {
-            *self = Self { last: to, ..Self::new() };
-        }
-        if self.since.elapsed() < STUCK {
-            return Ok(());
-        }
-        Err(Error::new(Code::OperationTimeout, From::Qemu, "the dump gets no further"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

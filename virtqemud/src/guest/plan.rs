@@ -17,6 +17,8 @@ use crate::sealing::Sealing;
 pub struct Place {
     /// The guest's number in this run.
     pub id: i32,
+    /// The process waits for a saved state.
+    pub restored: bool,
     /// Its files.
     pub paths: RunPaths,
     /// Number of the monitor's listening socket in the process.
@@ -51,6 +53,12 @@ pub trait Planner: Send + Sync {
 
     /// The command line of a live document whose ports are decided.
     fn command(&self, live: &Domain, place: &Place) -> Result<Command>;
+
+    /// libvirt's names of what the guest's emulator can, for its status file.
+    fn capabilities(&self, live: &Domain) -> Vec<String> {
+        let _ = live;
+        Vec::new()
+    }
 }
 
 /// Shared by all guests.

@@ -1,6 +1,7 @@
 //! Starting a guest: from a definition to running processors.
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,27 +39,62 @@ pub struct Start {
     pub reset_nvram: bool,
 }
 
+/// A saved state that a guest begins with.
+pub struct Saved {
+    /// From where QEMU reads it.
+    pub data: OwnedFd,
+    /// The processor the guest had.
+    pub cpu: Option<Cpu>,
+}
+
+impl Saved {
+    /// The same state for another try: nothing of it was read yet.
+    ///
+    /// Errors: the host is out of descriptors.
+    pub fn again(&self) -> Result<Self> {
+        let failed = |e| Error::system(From::Qemu, "cannot duplicate a descriptor", e);
+        Ok(Self { data: self.data.try_clone().map_err(failed)?, cpu: self.cpu.clone() })
+    }
+}
+
 impl Work {
     /// Starts the guest from `config`; on failure nothing is left of the attempt.
     ///
     /// Errors: it runs already; whatever a step of the start says.
     pub async fn start(&mut self, config: Arc<Domain>, how: Start) -> Result<()> {
+        self.start_from(config, how, None).await
+    }
+
+    /// The same from a saved state, if there is one.
+    ///
+    /// Errors: as [`Self::start`], and QEMU's own when it does not take the state.
+    pub async fn start_from(&mut self, config: Arc<Domain>, how: Start, saved: Option<Saved>) -> Result<()> {
         if self.state().is_active() {
             return Err(Error::new(Code::OperationInvalid, From::Qemu, "domain is already running"));
         }
         let config = self.driver.volumes.resolve(config).await?;
         let mut undo = Undo::new(format!("start of {}", self.published().value.name));
-        let begun = Box::pin(self.try_start(config, how, &mut undo)).await;
+        let begun = Box::pin(self.try_start(config, how, saved, &mut undo)).await;
         if begun.is_err() {
             self.forget_run();
         }
         undo.guard(begun).await
     }
 
-    async fn try_start(&mut self, config: Arc<Domain>, how: Start, undo: &mut Undo) -> Result<()> {
+    async fn try_start(
+        &mut self,
+        mut config: Arc<Domain>,
+        how: Start,
+        mut saved: Option<Saved>,
+        undo: &mut Undo,
+    ) -> Result<()> {
         let id = self.driver.ids.next()?;
         let planned = config.cpu.clone();
-        let mut staged = self.stage(config, id, how, undo).await?;
+        if let Some(cpu) = saved.as_mut().and_then(|s| s.cpu.take()) {
+            Arc::make_mut(&mut config).cpu = Some(cpu);
+        }
+        let restored = saved.is_some();
+        let mut staged = self.stage(config, id, how, restored, undo).await?;
         self.shared.set_process(staged.process.clone());
         let pid = staged.process.pid();
         let starting = Arc::new(staged.live.clone());
@@ -78,6 +114,9 @@ impl Work {
         watch::spawn(self.driver.clone(), self.uuid, id, staged.process.clone(), events);
         Box::pin(self.learn(staged, planned, monitor.clone())).await?;
         crate::live::begin::begin(self).await?;
+        if let Some(saved) = saved {
+            super::transfer::read_machine(&monitor, saved.data).await?;
+        }
         if !how.paused {
             monitor.run(&Cont {}).await?;
         }
@@ -85,18 +124,25 @@ impl Work {
             let event = DiskChangeEvent { old_source: Some(image), new_source: None, alias, reason };
             self.emit(Event::DiskChange(event));
         }
-        self.announce(how)
+        self.announce(how, restored)
     }
 
     /// Everything up to the running process.
-    async fn stage(&self, config: Arc<Domain>, id: i32, how: Start, undo: &mut Undo) -> Result<Staged> {
+    async fn stage(
+        &self,
+        config: Arc<Domain>,
+        id: i32,
+        how: Start,
+        restored: bool,
+        undo: &mut Undo,
+    ) -> Result<Staged> {
         let driver = self.driver.clone();
         let remember = driver.settings.remember_owner;
         // The stack travels with the work; if that panics, its steps run where it is dropped.
         let mut steps = std::mem::replace(undo, Undo::new("start"));
         let (steps, staged) = blocking(move || {
             let first = |paths: &_, live: &_| first_status(paths, live, remember);
-            let staged = stage(&driver, &config, id, &mut steps, how.reset_nvram, first);
+            let staged = stage(&driver, &config, id, restored, &mut steps, how.reset_nvram, first);
             (steps, staged)
         })
         .await?;
@@ -125,8 +171,19 @@ impl Work {
     async fn learn(&mut self, staged: Staged, planned: Option<Cpu>, monitor: Client) -> Result<()> {
         let (cpus, chardevs) = (QueryCpusFast {}, QueryChardev {});
         let (cpus, chardevs) = tokio::try_join!(monitor.run(&cpus), monitor.run(&chardevs))?;
-        let Staged { mut live, paths, process, group, given, ports, sockets, cards, log_from, dropped: _ } =
-            staged;
+        let Staged {
+            mut live,
+            paths,
+            process,
+            group,
+            given,
+            ports,
+            sockets,
+            cards,
+            log_from,
+            record,
+            dropped: _,
+        } = staged;
         let id = live.id.unwrap_or(-1);
         fill_ports(&mut live, &chardevs);
         if let Some(first) = cpus.first() {
@@ -147,6 +204,7 @@ impl Work {
             vcpus,
             fake_reboot: false,
             log_from,
+            record,
             held: Held { paths, group, given, sockets, _ports: ports, cards },
             _busy: self.driver.busy.token(),
         };
@@ -155,8 +213,14 @@ impl Work {
     }
 
     /// Publishes the started guest and appends the events in the reference's order.
-    fn announce(&mut self, how: Start) -> Result<()> {
-        let next = if how.paused { State::Paused(Paused::User) } else { State::Running(Running::Booted) };
+    fn announce(&mut self, how: Start, restored: bool) -> Result<()> {
+        let next = match (how.paused, restored) {
+            (true, false) => State::Paused(Paused::User),
+            // The reference's reason.
+            (true, true) => State::Paused(Paused::Migration),
+            (false, false) => State::Running(Running::Booted),
+            (false, true) => State::Running(Running::Restored),
+        };
         self.become_state(next)?;
         self.note_status();
         if self.run.as_ref().is_some_and(|r| has_agent(&r.live)) {
@@ -164,6 +228,16 @@ impl Work {
                 state: VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_DISCONNECTED,
                 reason: VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_REASON_DOMAIN_STARTED,
             }));
+        }
+        if restored {
+            self.emit_lifecycle(VIR_DOMAIN_EVENT_STARTED, VIR_DOMAIN_EVENT_STARTED_RESTORED);
+            match how.paused {
+                true => self.emit_lifecycle(VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_RESTORED),
+                false => {
+                    self.emit_lifecycle(VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_FROM_SNAPSHOT)
+                }
+            }
+            return Ok(());
         }
         if !how.paused {
             self.emit_lifecycle(VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_UNPAUSED);

@@ -50,6 +50,9 @@ pub struct Status {
     /// Where memory files are.
     #[xml(attr = "memoryBackingDir@path")]
     pub memory_dir: Option<String>,
+    /// What libvirt needs to go on with the guest.
+    #[xml(flatten)]
+    pub record: Record,
     /// The next ACPI shutdown is a reboot.
     #[xml(flag = "fakereboot")]
     pub fake_reboot: bool,
@@ -65,6 +68,63 @@ pub struct Status {
     /// The live document.
     #[xml(child)]
     pub domain: Domain,
+}
+
+/// What is not ours to use, but libvirt's: kept for a guest that it has started, made for one of ours.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Record {
+    /// What the emulator can. libvirt ends a guest that has none.
+    #[xml(child = "qemuCaps")]
+    pub capabilities: Option<Capabilities>,
+    /// Namespaces of its own that the process lives in.
+    #[xml(raw)]
+    pub namespaces: Option<virt_xml::Element>,
+    /// Its ports write through virtlogd.
+    #[xml(flag = "chardevStdioLogd")]
+    pub stdio_logd: bool,
+    /// The highest number of an image so far.
+    #[xml(attr = "nodename@index")]
+    pub nodename: Option<u32>,
+    /// The next number of a set of descriptors.
+    #[xml(attr = "fdset@index")]
+    pub fdset: Option<u32>,
+    /// Jobs on its disks.
+    #[xml(raw)]
+    pub blockjobs: Option<virt_xml::Element>,
+    /// How long the guest agent is waited for: virDomainAgentResponseTimeoutValues, or seconds.
+    #[xml(leaf = "agentTimeout")]
+    pub agent_timeout: Option<i32>,
+}
+
+/// `<qemuCaps>`.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Capabilities {
+    /// Their names.
+    #[xml(child = "flag")]
+    pub flags: Vec<Flag>,
+}
+
+/// One name.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct Flag {
+    /// "qemu-xhci" ...
+    #[xml(attr)]
+    pub name: String,
+}
+
+impl Record {
+    /// The record of a guest that we start.
+    pub fn of(live: &Domain, capabilities: Vec<String>) -> Self {
+        let images = live.devices.disks.iter().filter_map(|d| d.source.common().index);
+        let flags: Vec<Flag> = capabilities.into_iter().map(|name| Flag { name }).collect();
+        Self {
+            capabilities: (!flags.is_empty()).then_some(Capabilities { flags }),
+            nodename: images.max(),
+            fdset: Some(0),
+            agent_timeout: Some(-2),
+            ..Self::default()
+        }
+    }
 }
 
 /// `<taint>`.
@@ -228,6 +288,13 @@ WARNING: THIS IS AN AUTO-GENERATED FILE. CHANGES TO IT ARE LIKELY TO BE
         assert_eq!(status.vcpus.vcpus, [Vcpu { id: 0, pid: 25478 }]);
         assert_eq!(status.lib_dir.as_deref(), Some("/var/lib/libvirt/qemu/domain-1-vm1"));
         assert!(status.remember_owner && !status.fake_reboot && status.run.is_none());
+        let record = &status.record;
+        assert_eq!((record.nodename, record.agent_timeout, record.stdio_logd), (Some(2), Some(-2), true));
+        assert_eq!(record.capabilities.as_ref().map(|c| c.flags[0].name.as_str()), Some("kvm"));
+        let text = status.format();
+        for kept in ["<mount/>", "<flag name='kvm'/>", "<blockjobs ", "<chardevStdioLogd/>"] {
+            assert!(text.contains(kept), "{kept} is libvirt's and stays");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use virt_object::registry::{Entry, Snapshot};
 
 use super::shared::Shared;
 use super::state::{Paused, State};
-use super::status::{self, Status};
+use super::status::{self, Record, Status};
 use super::{Published, not_running};
 use crate::driver::Driver;
 use crate::net::Holding;
@@ -74,6 +74,8 @@ pub struct Run {
     pub fake_reboot: bool,
     /// Where QEMU's words begin in the log.
     pub log_from: u64,
+    /// What libvirt would need to go on with it.
+    pub record: Record,
     /// What it holds on the host.
     pub held: Held,
     /// The daemon does not leave while a guest runs.
@@ -223,6 +225,7 @@ impl Work {
             vcpus: status::Vcpus { vcpus: run.vcpus.clone() },
             planned_cpu: run.planned_cpu.as_deref().cloned(),
             fake_reboot: run.fake_reboot,
+            record: self.record(run),
             run: Some(status::OwnRun {
                 namespace: Some(status::NAMESPACE.into()),
                 start_ticks: run.process.stat().map_or(0, |s| s.start_ticks),
@@ -230,6 +233,12 @@ impl Work {
             }),
             ..first_status(&run.held.paths, &run.live, self.driver.settings.remember_owner)
         })
+    }
+
+    /// What libvirt would need; images may have come since the run began.
+    fn record(&self, run: &Run) -> Record {
+        let images = run.live.devices.disks.iter().filter_map(|d| d.source.common().index);
+        Record { nodename: images.chain(run.record.nodename).max(), ..run.record.clone() }
     }
 
     /// Notes something that its supporters should know, once a run.

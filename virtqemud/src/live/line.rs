@@ -57,6 +57,7 @@ pub async fn difference(
     let cards = net::named(&run.live);
     let mut place = Place {
         id,
+        restored: false,
         paths,
         monitor: 0,
         sockets: HashMap::new(),

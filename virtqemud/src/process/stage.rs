@@ -28,7 +28,7 @@ use super::{groups, identity, images, log, nvram, sockets, starting};
 use crate::command::NetFds;
 use crate::driver::Driver;
 use crate::guest::plan::{Command, Place, files, output_files};
-use crate::guest::status::Status;
+use crate::guest::status::{Record, Status};
 use crate::net::{self, Holding};
 use crate::sealing::Sealing;
 
@@ -57,16 +57,19 @@ pub struct Staged {
     pub log_from: u64,
     /// Images that are missing and were optional.
     pub dropped: Vec<images::Dropped>,
+    /// What libvirt would need to go on with it.
+    pub record: Record,
 }
 
 /// Brings a guest's process to life. Blocking.
 ///
 /// `first_status` makes the status file's content from the live document; the file is written before anything else
-/// exists, so that a daemon that dies in the middle finds what to clean up.
+/// exists, so that a daemon that dies in the middle finds what to clean up. A `restored` guest waits for its state.
 pub fn stage(
     driver: &Arc<Driver>,
     config: &Domain,
     id: i32,
+    restored: bool,
     undo: &mut Undo,
     reset_nvram: bool,
     first_status: impl Fn(&RunPaths, &Domain) -> Status,
@@ -77,6 +80,7 @@ pub fn stage(
     let owner = who.owner();
     let mut place = Place {
         id,
+        restored,
         paths: paths.clone(),
         monitor: MONITOR_FD,
         sockets: HashMap::new(),
@@ -127,7 +131,8 @@ pub fn stage(
     let kill = process.clone();
     undo.add_async("process", move || async move { super::kill::now(&kill).await });
     let cards = Holding::all(&live.devices.interfaces);
-    Ok(Staged { live, paths, process, group, given, ports, sockets, cards, log_from, dropped })
+    let record = Record::of(&live, driver.planner.capabilities(&live));
+    Ok(Staged { live, paths, process, group, given, ports, sockets, cards, log_from, dropped, record })
 }
 
 /// Connects all network cards. Their descriptors are numbered from `first` on; answers them by alias.

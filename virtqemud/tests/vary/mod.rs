@@ -22,7 +22,8 @@ impl Random {
 #[derive(Default)]
 pub struct Seen {
     values: BTreeMap<(String, String), Vec<String>>,
-    children: BTreeMap<String, Vec<Element>>,
+    /// Children seen in each element.
+    pub children: BTreeMap<String, Vec<Element>>,
 }
 
 impl Seen {
@@ -37,7 +38,8 @@ impl Seen {
         }
     }
 
-    fn value(&self, element: &str, attribute: &str, random: &mut Random) -> String {
+    /// A value for an attribute, mostly one that a document has.
+    pub fn value(&self, element: &str, attribute: &str, random: &mut Random) -> String {
         const ODD: &[&str] = &["", "0", "1", "2", "16", "on", "no", "bogus", "/x"];
         let known = self.values.get(&(element.to_string(), attribute.to_string()));
         match known.filter(|_| random.below(4) > 0) {
@@ -53,12 +55,13 @@ pub fn tree(text: &str) -> Option<Element> {
     Some(doc.root().to_element())
 }
 
-fn count(e: &Element) -> usize {
+/// How many elements there are.
+pub fn count(e: &Element) -> usize {
     1 + e.elements().map(count).sum::<usize>()
 }
 
 /// The element with this number, in document order.
-fn nth<'e>(e: &'e mut Element, n: &mut usize) -> Option<&'e mut Element> {
+pub fn nth<'e>(e: &'e mut Element, n: &mut usize) -> Option<&'e mut Element> {
     if *n == 0 {
         return Some(e);
     }
@@ -95,4 +98,37 @@ pub fn vary(root: &mut Element, seen: &Seen, random: &mut Random) {
             }
         }
     }
+}
+
+/// Path, parent's name and name of an element.
+#[allow(dead_code)] // Only some tests put twins beside elements.
+pub fn place(root: &Element, n: usize) -> Option<(String, String, String)> {
+    fn find(e: &Element, n: &mut usize, path: &str, parent: &str) -> Option<(String, String, String)> {
+        let path = if path.is_empty() { e.name.clone() } else { format!("{path}/{}", e.name) };
+        if *n == 0 {
+            return Some((path, parent.to_string(), e.name.clone()));
+        }
+        *n -= 1;
+        e.elements().find_map(|c| find(c, n, &path, &e.name))
+    }
+    find(root, &mut n.clone(), "", "")
+}
+
+/// The element that holds the one with this number.
+#[allow(dead_code)]
+pub fn parent(root: &mut Element, n: usize) -> Option<&mut Element> {
+    let at = (0..n).rev().find(|at| {
+        let mut left = *at;
+        let found = nth(root, &mut left).map(|e| {
+            let mut below = at + 1;
+            let mut starts = Vec::new();
+            for c in e.elements() {
+                starts.push(below);
+                below += count(c);
+            }
+            starts.contains(&n)
+        });
+        found == Some(true)
+    })?;
+    nth(root, &mut at.clone())
 }

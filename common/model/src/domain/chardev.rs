@@ -301,7 +301,7 @@ pub struct SerialTargetSpec {
 pub struct Serial {
     #[xml(flatten)]
     pub backend: CharBackend,
-    #[xml(child)]
+    #[xml(child, once(XmlError, "only one log element is allowed for character device"))]
     pub log: CharLog,
     #[xml(child)]
     pub target: SerialTargetSpec,
@@ -321,7 +321,7 @@ impl Serial {
 pub struct Parallel {
     #[xml(flatten)]
     pub backend: CharBackend,
-    #[xml(child)]
+    #[xml(child, once(XmlError, "only one log element is allowed for character device"))]
     pub log: CharLog,
     #[xml(attr = "target@port", with = PortNumber)]
     pub port: Option<u32>,
@@ -353,7 +353,7 @@ pub struct Console {
     /// The pseudo terminal once more, for old clients: the same as the backend's path.
     #[xml(attr, live)]
     pub tty: Option<String>,
-    #[xml(child)]
+    #[xml(child, once(XmlError, "only one log element is allowed for character device"))]
     pub log: CharLog,
     #[xml(child)]
     pub target: ConsoleTargetSpec,
@@ -400,7 +400,7 @@ pub struct VirtioTarget {
 pub struct Channel {
     #[xml(flatten)]
     pub backend: CharBackend,
-    #[xml(child)]
+    #[xml(child, once(XmlError, "only one log element is allowed for character device"))]
     pub log: CharLog,
     #[xml(child)]
     pub target: Option<ChannelTarget>,

@@ -180,6 +180,12 @@ pub struct MappedQueue {
 
 impl Controller {
     fn check(&mut self, e: El<'_>) -> Result<()> {
+        for name in ["model", "target"] {
+            if let Some(second) = e.children_named(name).nth(1) {
+                let text = format!("Multiple <{name}> elements in controller definition not allowed");
+                return Err(second.error(Code::XmlError, Domain::Domain, text));
+            }
+        }
         if let Some(index) = e.attr("index").filter(|i| i.trim_ascii_start().starts_with('-')) {
             return Err(e.bad_attr("index", index, virt_xml::Bad::Expected("Expected non-negative value")));
         }

@@ -84,6 +84,6 @@ pub struct Devices {
     pub vsock: Option<Vsock>,
     #[xml(child = "crypto")]
     pub cryptos: Vec<Crypto>,
-    #[xml(child)]
+    #[xml(child, once(XmlError, "only a single pstore device is supported"))]
     pub pstore: Option<Pstore>,
 }

@@ -195,6 +195,8 @@ pub struct BackingStore {
 impl BackingStore {
     fn check(&mut self, e: El<'_>) -> Result<()> {
         if self.source.is_none() {
+            // The end of a chain has nothing in it.
+            *self = Self { index: self.index, ..Self::default() };
             return Ok(());
         }
         let missing = match (&self.format, e.child("source")) {

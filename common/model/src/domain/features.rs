@@ -31,7 +31,7 @@ names! {
 
 /// `<features>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
-#[xml(check = Features::check)]
+#[xml(last, check = Features::check)]
 pub struct Features {
     #[xml(flag)]
     pub acpi: bool,
@@ -174,6 +174,7 @@ pub struct Apic {
 
 /// `<kvm>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(last)]
 pub struct KvmFeatures {
     #[xml(child)]
     pub hidden: Option<Switch>,
@@ -198,6 +199,7 @@ pub struct DirtyRing {
 
 /// `<xen>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(last)]
 pub struct XenFeatures {
     #[xml(child)]
     pub e820_host: Option<Switch>,

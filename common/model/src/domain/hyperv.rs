@@ -1,6 +1,7 @@
 //! Hyper-V enlightenments.
 
-use virt_xml::{OnOff, Xml, names};
+use virt_xml::rt_error::Result;
+use virt_xml::{El, OnOff, Xml, names};
 
 use super::features::Switch;
 
@@ -11,6 +12,7 @@ names! {
 
 /// `<hyperv>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(open, last, check = Hyperv::check)]
 pub struct Hyperv {
     #[xml(attr)]
     pub mode: HypervMode,
@@ -48,6 +50,16 @@ pub struct Hyperv {
     pub emsr_bitmap: Option<Switch>,
     #[xml(child)]
     pub xmm_input: Option<Switch>,
+}
+
+impl Hyperv {
+    /// Where all of the host's enlightenments are meant none is listed.
+    fn check(&mut self, _: El<'_>) -> Result<()> {
+        if self.mode == HypervMode::Passthrough {
+            *self = Self { mode: self.mode, ..Self::default() };
+        }
+        Ok(())
+    }
 }
 
 /// After how many tries a spinlock tells the host.

@@ -161,6 +161,7 @@ names! {
 
 /// `<memory>` among the devices.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = MemoryDevice::check)]
 pub struct MemoryDevice {
     #[xml(attr, required)]
     pub model: MemoryModel,
@@ -176,6 +177,16 @@ pub struct MemoryDevice {
     pub target: MemoryDeviceTarget,
     #[xml(flatten)]
     pub info: DeviceInfo,
+}
+
+impl MemoryDevice {
+    /// Modules have their place in their address, not in the target.
+    fn check(&mut self, _: El<'_>) -> Result<()> {
+        if !matches!(self.model, MemoryModel::VirtioMem | MemoryModel::VirtioPmem) {
+            self.target.base = None;
+        }
+        Ok(())
+    }
 }
 
 /// Where a memory device's memory comes from.

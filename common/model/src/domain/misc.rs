@@ -351,7 +351,7 @@ pub struct Crypto {
     pub model: CryptoModel,
     #[xml(attr = "type", required)]
     pub kind: CryptoKind,
-    #[xml(child)]
+    #[xml(child, once(XmlError, "only one crypto backend is supported"))]
     pub backend: CryptoBackend,
     #[xml(child)]
     pub driver: VirtioOptions,

@@ -181,7 +181,7 @@ pub struct AcpiTable {
     #[xml(attr = "type", required)]
     pub kind: AcpiTableKind,
     #[xml(text)]
-    pub path: Option<String>,
+    pub path: String,
 }
 
 /// One device to boot from.

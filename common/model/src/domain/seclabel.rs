@@ -42,9 +42,12 @@ pub struct DeviceSeclabel {
 }
 
 impl DeviceSeclabel {
-    /// That an image could not be labelled is no configuration.
+    /// That an image could not be labelled is no configuration; one that says nothing is none either.
     pub(super) fn shown(&self, mode: Mode) -> bool {
-        !mode.inactive || self.labelskip != Some(true)
+        match self.labelskip {
+            Some(true) => !mode.inactive,
+            _ => self.label.is_some() || self.relabel.is_some(),
+        }
     }
 
     fn check(&mut self, e: El<'_>) -> Result<()> {
@@ -52,6 +55,9 @@ impl DeviceSeclabel {
         if self.label.is_none() && self.relabel == Some(true) {
             let text = format!("Cannot specify relabel if label is missing. model={model}");
             return Err(e.error(Code::XmlError, Domain::Domain, text));
+        }
+        if self.label.is_some() {
+            self.relabel.get_or_insert(true);
         }
         Ok(())
     }

@@ -122,6 +122,10 @@ impl Audio {
         drop(&mut || self.exclusive = None, &[K::Oss]);
         drop(&mut || self.dsp_policy = None, &[K::Oss]);
         for io in [&mut self.input, &mut self.output] {
+            // Fixed settings are there even if they say nothing; others are not unless they say something.
+            if io.fixed_settings == Some(true) {
+                io.settings.get_or_insert_default();
+            }
             drop(&mut || io.dev = None, &[K::Alsa, K::Oss]);
             drop(&mut || io.buffer_count = None, &[K::Coreaudio, K::Oss, K::Sdl]);
             drop(&mut || io.try_poll = None, &[K::Alsa, K::Oss]);
@@ -171,7 +175,7 @@ pub struct AudioIo {
     #[xml(attr, with = NonZero)]
     pub latency: Option<u32>,
     #[xml(child)]
-    pub settings: AudioSettings,
+    pub settings: Option<AudioSettings>,
 }
 
 /// A fixed sample format.

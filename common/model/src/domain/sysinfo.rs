@@ -1,6 +1,7 @@
 //! What the guest reads of its make: SMBIOS strings and firmware configuration files.
 
-use virt_xml::Xml;
+use virt_xml::rt_error::Result;
+use virt_xml::{El, Xml};
 
 /// `<sysinfo>`.
 #[derive(Debug, Clone, PartialEq, Xml)]
@@ -31,12 +32,23 @@ pub struct Smbios {
 
 /// One SMBIOS table.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = SmbiosTable::check)]
 pub struct SmbiosTable {
     #[xml(child = "entry")]
     pub entries: Vec<SmbiosEntry>,
 }
 
 impl SmbiosTable {
+    /// Of named strings the first counts, and an empty one is none. Strings without names are a list.
+    fn check(&mut self, _: El<'_>) -> Result<()> {
+        let mut seen = std::collections::BTreeSet::new();
+        self.entries.retain(|e| match &e.name {
+            Some(name) => e.value.is_some() && seen.insert(name.clone()),
+            None => true,
+        });
+        Ok(())
+    }
+
     /// The text of a named entry.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.entries.iter().find(|e| e.name.as_deref() == Some(name)).and_then(|e| e.value.as_deref())

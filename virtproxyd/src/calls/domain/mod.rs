@@ -11,6 +11,7 @@ mod lookup;
 mod metadata;
 mod parameters;
 mod pins;
+mod save;
 mod state;
 mod stats;
 mod tuning;
@@ -22,6 +23,7 @@ use virt_api::domain::v1alpha1::domain_console_service_client::DomainConsoleServ
 use virt_api::domain::v1alpha1::domain_device_service_client::DomainDeviceServiceClient as Devices;
 use virt_api::domain::v1alpha1::domain_interface_service_client::DomainInterfaceServiceClient as Interfaces;
 use virt_api::domain::v1alpha1::domain_job_service_client::DomainJobServiceClient as Jobs;
+use virt_api::domain::v1alpha1::domain_save_service_client::DomainSaveServiceClient as Saves;
 use virt_api::domain::v1alpha1::domain_service_client::DomainServiceClient as Domains;
 use virt_api::domain::v1alpha1::domain_stats_service_client::DomainStatsServiceClient as Stats;
 use virt_api::domain::v1alpha1::domain_tuning_service_client::DomainTuningServiceClient as Tuning;
@@ -46,6 +48,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static [Call]> {
         metadata::CALLS,
         parameters::CALLS,
         pins::CALLS,
+        save::CALLS,
         state::CALLS,
         stats::CALLS,
         tuning::CALLS,

@@ -188,11 +188,16 @@ pub struct Bus {
     pub model: BusModel,
     offers: Connect,
     slots: [Slot; 32],
+    /// Slots that hold a device.
+    taken: u8,
 }
+
+/// A controller's index is a byte.
+const MOST_BUSES: usize = 256;
 
 impl Bus {
     fn new(model: BusModel) -> Self {
-        Self { model, offers: model.offers(), slots: [Slot::default(); 32] }
+        Self { model, offers: model.offers(), slots: [Slot::default(); 32], taken: 0 }
     }
 
     /// No device is on it at all.
@@ -387,6 +392,7 @@ impl PciSet {
             if slot.functions == 0 {
                 slot.aggregate = needs.any(Connect::AGGREGATE);
             }
+            bus.taken += u8::from(slot.functions == 0);
             slot.functions |= 1 << place.function;
         }
     }
@@ -402,6 +408,10 @@ impl PciSet {
                 continue;
             }
             let (low, high) = bus.model.slots();
+            // Most buses of a guest with very many devices are full.
+            if bus.taken >= high - low + 1 && !needs.any(Connect::AGGREGATE) {
+                continue;
+            }
             for number in low..=high {
                 let slot = bus.slots[usize::from(number)];
                 let place =
@@ -423,6 +433,11 @@ impl PciSet {
 
     /// Adds the buses that let a device with these needs sit on bus `at`; returns the bus for the device.
     fn grow(&mut self, at: usize, needs: Connect) -> Result<usize> {
+        if self.buses.len() > MOST_BUSES {
+            // Thousands of devices are not placed on buses that cannot be.
+            let text = format!("PCI controller index {MOST_BUSES} too high, maximum is {}", MOST_BUSES - 1);
+            return Err(Error::new(Code::XmlError, Domain::Domain, text));
+        }
         let pcie = matches!(self.buses.first(), Some(Some(b)) if b.model == BusModel::PcieRoot);
         let conventional = needs.any(Connect::PCI.and(Connect::PCI_BRIDGE));
         if !conventional && !needs.any(Connect::PCIE.and(Connect::UPSTREAM).and(Connect::PCIE_TO_PCI)) {

@@ -48,9 +48,11 @@ fn card(model: Option<&str>, n: Needs) -> Option<Connect> {
     match model.unwrap_or("virtio") {
         "virtio" | "virtio-non-transitional" => n.virtio,
         "virtio-transitional" => Some(n.pci),
-        "e1000e" | "igb" | "vmxnet3" => Some(n.pcie),
         "usb-net" | "spapr-vlan" | "lan9118" | "smc91c111" | "ne2k_isa" => None,
-        _ => Some(n.pci),
+        "netfront" | "rtl8139" | "e1000" | "scm91c111" | "vlance" | "vmxnet" | "vmxnet2" | "vmxnet3"
+        | "Am79C970A" | "Am79C973" | "82540EM" | "82545EM" | "82543GC" => Some(n.pci),
+        // e1000e, igb, and what only QEMU knows.
+        _ => Some(n.pcie),
     }
 }
 

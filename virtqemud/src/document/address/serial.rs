@@ -14,6 +14,8 @@ const PORTS: u32 = 31;
 #[derive(Default)]
 struct Ports {
     controllers: BTreeMap<u32, (u32, BTreeSet<u32>)>,
+    /// The first controller that may have a free port.
+    open: u32,
 }
 
 impl Ports {
@@ -86,9 +88,14 @@ fn place(address: &mut Option<Address>, ports: &mut Ports, from: u32, added: &mu
             a.port = port;
         }
         None => {
-            let found = ports.controllers.keys().copied().find_map(|c| Some((c, ports.free(c, from)?)));
+            // Controllers before this one were full already, and nothing is given back.
+            let rest = ports.controllers.range(ports.open..).map(|(c, _)| *c);
+            let found = rest.into_iter().find_map(|c| Some((c, ports.free(c, from)?)));
             let (controller, port) = match found {
-                Some(found) => found,
+                Some(found) => {
+                    ports.open = found.0;
+                    found
+                }
                 None => {
                     let next = ports.controllers.keys().last().map_or(0, |c| c + 1);
                     ports.controllers.insert(next, (PORTS, BTreeSet::new()));

@@ -98,7 +98,8 @@ fn twin(serials: &mut Vec<Serial>, consoles: &mut Vec<Console>) -> Result<(), Er
         made.target.port = Some(0);
         serials.push(made);
     }
-    let Some(first) = serials.first().filter(|s| doubles(s)) else { return Ok(()) };
+    // A console that is a serial port is the first one, whatever it sits on.
+    let Some(first) = serials.first().filter(|s| first_is_serial || doubles(s)) else { return Ok(()) };
     if !first_is_serial {
         consoles.insert(0, Console::default());
     }

@@ -71,6 +71,9 @@ pub(super) fn complete(d: &mut Domain) -> Result<(), Error> {
         })
         .collect();
     let wide = d.virt_type == VirtType::Vmware;
+    // Before buses are guessed: disks that name none stand together.
+    let disks = std::mem::take(&mut d.devices.disks);
+    disks.into_iter().for_each(|disk| add_disk(&mut d.devices.disks, disk));
     for disk in &mut d.devices.disks {
         let bus = match disk.target.bus {
             Some(bus) if bus != DiskBus::None => bus,
@@ -115,8 +118,6 @@ pub(super) fn complete(d: &mut Domain) -> Result<(), Error> {
         });
         disk.info.address = place.flatten().map(Address::Drive);
     }
-    let disks = std::mem::take(&mut d.devices.disks);
-    disks.into_iter().for_each(|disk| add_disk(&mut d.devices.disks, disk));
     Ok(())
 }
 

@@ -143,7 +143,7 @@ fn audio(io: &AudioIo) -> Result<()> {
     if io.fixed_settings == Some(true) && io.mixing_engine != Some(true) {
         return unsupported("fixed audio settings requires mixing engine");
     }
-    if io.settings != Default::default() && io.fixed_settings != Some(true) {
+    if io.settings.clone().unwrap_or_default() != Default::default() && io.fixed_settings != Some(true) {
         return unsupported("audio settings specified without fixed settings flag");
     }
     Ok(())
@@ -198,7 +198,11 @@ fn memory_overlap(devices: &[MemoryDevice]) -> Result<()> {
             .map(|b| (b, b.saturating_add(m.target.size.map_or(0, |s| s.kib).saturating_mul(1024))))
     };
     let places: Vec<_> = devices.iter().filter_map(place).collect();
-    for (i, (from, to)) in places.iter().enumerate() {
+    // Sorted by where they begin: only neighbours can overlap first.
+    let mut sorted = places.clone();
+    sorted.sort_unstable();
+    let clash = sorted.windows(2).any(|pair| pair[1].0 < pair[0].1);
+    for (i, (from, to)) in places.iter().enumerate().filter(|_| clash) {
         for (other, end) in places.iter().skip(i + 1) {
             if from < end && other < to {
                 return unsupported(format!(

@@ -1,0 +1,115 @@
+//! Guests saved into files: brought back, changed in the file, and exchanged with another server.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+use virt_testkit::host::{Host, Options, bare_xml};
+use virt_testkit::wait;
+
+#[test]
+fn a_saved_guest_comes_back_as_it_was() {
+    let Some(host) = Host::ours(Options::default()) else { return };
+    let name = host.name("saved");
+    host.virsh(&["create", &host.document(&name, &bare_xml(&name))]);
+    let uuid = host.virsh(&["domuuid", &name]);
+    let file = host.files().join("guest.save");
+    let to = file.to_string_lossy().into_owned();
+    host.virsh(&["save", &name, &to]);
+    assert_eq!(host.try_virsh(&["domstate", &name]).code, Some(1), "it was transient and has ended");
+    assert!(host.emulators().is_empty());
+    let bytes = fs::read(&file).unwrap();
+    assert!(bytes.starts_with(b"LibvirtQemudSave"));
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "memory is private");
+
+    host.virsh(&["restore", &to]);
+    assert_eq!(host.virsh(&["domstate", &name, "--reason"]), "running (restored)");
+    assert_eq!(host.virsh(&["domuuid", &name]), uuid);
+    let twice = host.try_virsh(&["restore", &to]);
+    assert!(twice.err.contains(&format!("domain '{name}' is already active")), "{twice}");
+
+    // A guest that stood still stays so, unless asked.
+    host.virsh(&["suspend", &name]);
+    host.virsh(&["save", &name, &to]);
+    host.virsh(&["restore", &to]);
+    assert_eq!(host.virsh(&["domstate", &name, "--reason"]), "paused (migrating)");
+    host.virsh(&["save", &name, &to, "--running"]);
+    host.virsh(&["restore", &to]);
+    assert_eq!(host.virsh(&["domstate", &name]), "running");
+
+    // What cannot be written leaves nothing, and the guest running.
+    let nowhere = host.try_virsh(&["save", &name, "/no/such/folder/save"]);
+    assert!(nowhere.err.contains("Failed to create file '/no/such/folder/save'"), "{nowhere}");
+    let full = host.try_virsh(&["save", &name, "/dev/full"]);
+    assert_eq!(full.code, Some(1), "{full}");
+    assert_eq!(host.virsh(&["domstate", &name]), "running");
+    host.virsh(&["destroy", &name]);
+}
+
+#[test]
+fn the_document_in_the_file_can_be_changed() {
+    let Some(host) = Host::ours(Options::default()) else { return };
+    let name = host.name("edited");
+    host.virsh(&["create", &host.document(&name, &bare_xml(&name))]);
+    let file = host.files().join("guest.save");
+    let to = file.to_string_lossy().into_owned();
+    host.virsh(&["save", &name, &to]);
+    let length = fs::metadata(&file).unwrap().len();
+    let xml = host.virsh(&["save-image-dumpxml", &to, "--security-info"]);
+    let titled = xml.replacen("</uuid>", "</uuid><title>once more</title>", 1);
+    host.virsh(&["save-image-define", &to, &host.document("titled", &titled), "--paused"]);
+    assert_eq!(fs::metadata(&file).unwrap().len(), length, "the guest's state stays where it is");
+    assert!(host.virsh(&["save-image-dumpxml", &to]).contains("<title>once more</title>"));
+    let other = host.document("other", &xml.replace(&name, "other"));
+    let refused = host.try_virsh(&["save-image-define", &to, &other]);
+    assert!(refused.err.contains("Target domain name 'other' does not match source"), "{refused}");
+    let refused = host.try_virsh(&["restore", &to, "--xml", &other]);
+    assert!(refused.err.contains("Target domain name 'other' does not match source"), "{refused}");
+    let long = titled.replace("once more", &"x".repeat(80_000));
+    let refused = host.try_virsh(&["save-image-define", &to, &host.document("long", &long)]);
+    assert!(refused.err.contains("new xml too large to fit in file"), "{refused}");
+    host.virsh(&["restore", &to]);
+    assert_eq!(host.virsh(&["domstate", &name]), "paused");
+    assert!(host.virsh(&["dumpxml", &name]).contains("<title>once more</title>"));
+    host.virsh(&["destroy", &name]);
+
+    // A file that is not whole starts nothing, and neither does one whose state is cut off.
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[12..16].copy_from_slice(b"Part");
+    fs::write(&file, &bytes).unwrap();
+    let refused = host.try_virsh(&["restore", &to]);
+    assert!(refused.err.contains("save image is incomplete"), "{refused}");
+    bytes[12..16].copy_from_slice(b"Save");
+    bytes.truncate(bytes.len() / 2);
+    fs::write(&file, &bytes).unwrap();
+    assert_eq!(host.try_virsh(&["restore", &to]).code, Some(1));
+    wait::until("nothing is left", || host.emulators().is_empty());
+    assert_eq!(host.try_virsh(&["domstate", &name]).code, Some(1));
+}
+
+/// There and back: what we save the reference restores, and the other way round.
+#[test]
+fn saved_guests_change_servers() {
+    let Ok(socket) = std::env::var("VIRT_TEST_REFERENCE") else {
+        println!("skipped: VIRT_TEST_REFERENCE does not name a reference's socket");
+        return;
+    };
+    let Some(host) = Host::ours(Options::default()) else { return };
+    let reference = |args: &[&str]| {
+        let uri = format!("qemu+unix:///system?socket={socket}");
+        let out = Command::new("virsh").args(["-q", "-c", &uri]).args(args).output().unwrap();
+        assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).trim().to_string()
+    };
+    let name = host.name("exchanged");
+    host.virsh(&["create", &host.document(&name, &bare_xml(&name))]);
+    let file = host.files().join("guest.save");
+    let path = file.to_string_lossy().into_owned();
+    host.virsh(&["save", &name, &path]);
+    reference(&["restore", &path]);
+    assert_eq!(reference(&["domstate", &name, "--reason"]), "running (restored)");
+    reference(&["save", &name, &path]);
+    host.virsh(&["restore", &path]);
+    assert_eq!(host.virsh(&["domstate", &name, "--reason"]), "running (restored)");
+    host.virsh(&["destroy", &name]);
+}
