@@ -103,6 +103,11 @@ pub fn add_controller(d: &mut Domain, controller: Controller) {
 }
 
 pub fn number_controllers(d: &mut Domain) {
+    let mut highest = std::collections::BTreeMap::new();
+    for c in &d.devices.controllers {
+        let most: &mut Option<u32> = highest.entry(c.kind).or_default();
+        *most = c.index.max(*most);
+    }
     for i in 0..d.devices.controllers.len() {
         let kind = d.devices.controllers[i].kind;
         if d.devices.controllers[i].index.is_some() {
@@ -112,17 +117,15 @@ pub fn number_controllers(d: &mut Domain) {
         let list = &d.devices.controllers;
         let companion = list[i].model.as_deref().is_some_and(|m| m.starts_with("ich9-"));
         let ich9 = |c: &&Controller| companion && c.model.as_deref().is_some_and(|m| m.starts_with("ich9-"));
-        let before = list[..i].iter().rfind(|c| c.kind == kind).filter(ich9).and_then(|c| c.index);
+        let before =
+            list[..i].iter().rfind(|c| companion && c.kind == kind).filter(ich9).and_then(|c| c.index);
         let shared = before.filter(|n| {
             !list[..i].iter().any(|c| c.kind == kind && c.index == Some(*n) && c.model == list[i].model)
         });
-        let next = list
-            .iter()
-            .filter(|c| c.kind == kind)
-            .filter_map(|c| c.index)
-            .max()
-            .map_or(0, |n| n.saturating_add(1));
-        d.devices.controllers[i].index = Some(shared.unwrap_or(next));
+        let most = highest.entry(kind).or_default();
+        let index = shared.unwrap_or_else(|| most.map_or(0, |n| n.saturating_add(1)));
+        *most = Some(index).max(*most);
+        d.devices.controllers[i].index = Some(index);
     }
 }
 
