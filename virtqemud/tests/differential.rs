@@ -3,6 +3,7 @@
 //! Runs only when `VIRT_TEST_REFERENCE` names the reference's socket and `virsh` is installed; otherwise it says that it
 //! was skipped. `VIRT_TEST_SEED` repeats a run, `VIRT_TEST_COUNT` sets how many documents are tried. With
 //! `VIRT_CONFORMANCE` the recorded documents are varied too. Numbers stay small: the reference must survive the test.
+#![allow(clippy::unwrap_used)] // A test's helpers may fail loudly.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -409,7 +409,7 @@ impl PciSet {
             }
             let (low, high) = bus.model.slots();
             // Most buses of a guest with very many devices are full.
-            if bus.taken >= high - low + 1 && !needs.any(Connect::AGGREGATE) {
+            if bus.taken > high - low && !needs.any(Connect::AGGREGATE) {
                 continue;
             }
             for number in low..=high {
