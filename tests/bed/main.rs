@@ -4,6 +4,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod filter;
+mod groups;
+mod interface;
+mod network;
+mod storage;
 mod units;
 
 use virt_testkit::bed;

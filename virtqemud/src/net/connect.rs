@@ -155,7 +155,8 @@ fn check(card: &Interface) -> Result<()> {
     if direct && matches!(switch, Some("802.1Qbg" | "802.1Qbh")) {
         return Err(Error::no_support(From::Qemu, "virtualport type 802.1Qbg"));
     }
-    if actual.and_then(|a| a.vlan.as_ref()).or(card.vlan.as_ref()).is_some() {
+    // A bridge of the host does it; a network's own bridge does not, as in the reference.
+    if card.vlans().is_some() && !matches!(card.connection(), NetSource::Bridge(_)) {
         let mac = card.mac.as_ref().and_then(|m| m.address).map(|m| m.to_string()).unwrap_or_default();
         let text = format!("interface {mac} - vlan tag not supported for this connection type");
         return unsupported(text, From::Domain);

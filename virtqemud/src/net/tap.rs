@@ -11,6 +11,7 @@ use virt_error::{Code, Domain as From, Error, Result};
 use virt_host::link;
 use virt_model::Mac;
 use virt_model::domain::interface::{EthernetNet, Interface};
+use virt_model::domain::net::{NativeVlan, Vlan, VlanTag};
 use virt_tap_sys::{Options, open_tap};
 
 use super::names::{Kind, Names};
@@ -95,7 +96,24 @@ pub(super) fn bridge(
 pub(super) fn plug(card: &Interface, bridge: &str, learns_from_us: bool) -> Result<()> {
     let mac = card.mac.as_ref().and_then(|m| m.address).map(|m| m.0);
     let port = link::Port { isolated: card.is_isolated(), only: mac.filter(|_| learns_from_us) };
-    link::plug(bridge, card.target.as_deref().unwrap_or_default(), &port)
+    let name = card.target.as_deref().unwrap_or_default();
+    link::plug(bridge, name, &port)?;
+    match card.vlans() {
+        Some(vlan) => link::set_port_vlans(name, &port_vlans(vlan)),
+        None => Ok(()),
+    }
+}
+
+/// A single tag is added and taken off by the bridge; a trunk's tags are the guest's own business, but for its native one.
+fn port_vlans(vlan: &Vlan) -> Vec<link::PortVlan> {
+    let trunk = vlan.trunk == Some(true);
+    let port = |tag: &VlanTag| link::PortVlan {
+        // Numbers are checked when a document is read.
+        id: u16::try_from(tag.id).unwrap_or_default(),
+        native: !trunk || matches!(tag.native_mode, Some(NativeVlan::Tagged | NativeVlan::Untagged)),
+        untagged: !trunk || tag.native_mode == Some(NativeVlan::Untagged),
+    };
+    vlan.tags.iter().map(port).collect()
 }
 
 /// A tap that is in no bridge; addresses and a script of the document's choice.

@@ -201,14 +201,16 @@ impl Backend for Logical {
         let name = wanted.name();
         let (size, whole) = (kib(if allocation == 0 { capacity } else { allocation }), kib(capacity));
         let mut args = vec!["--name", name, "-L", size.as_str()];
-        if allocation != 0 && allocation != capacity {
-            args.extend(["--type", "snapshot", "--virtualsize", whole.as_str()]);
-        }
+        // LVM takes neither a size of its own nor the question about signatures for a snapshot, and no question about
+        // signatures for a sparse volume, which is a snapshot of nothing.
         match wanted.backing_path() {
             Some(base) => args.extend(["-s", base]),
-            None => args.push(group(pool)?),
+            None if allocation != 0 && allocation != capacity => {
+                args.extend(["--type", "snapshot", "--virtualsize", whole.as_str(), group(pool)?]);
+            }
+            None => args.extend([group(pool)?, "--wipesignatures", "y"]),
         }
-        args.extend(["--yes", "--wipesignatures", "y"]);
+        args.push("--yes");
         run(cx, "lvcreate", &args)?;
         let remove = || {
             let _ = run(cx, "lvremove", &["-f", &format!("{}/{name}", pool.path())]);

@@ -17,7 +17,7 @@ use virt_error::{Code, Domain, Error, Result};
 
 use netlink::{Message, Socket};
 
-pub use bridge::{Bridge, Port, create_bridge, plug, remove_bridge, unplug};
+pub use bridge::{Bridge, Port, PortVlan, create_bridge, plug, remove_bridge, set_port_vlans, unplug};
 pub use limits::{Limit, set_limits};
 pub use macvtap::{MacvtapMode, create_macvtap};
 pub use query::{Details, Link, Neighbour, Statistics, get, list, neighbours};

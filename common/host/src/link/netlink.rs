@@ -60,6 +60,8 @@ pub(crate) const IFLA_BOND_MIIMON: u16 = 3;
 pub(crate) const IFLA_BR_FORWARD_DELAY: u16 = 1;
 pub(crate) const IFLA_BR_STP_STATE: u16 = 5;
 pub(crate) const IFLA_BRPORT_LEARNING: u16 = 8;
+pub(crate) const IFLA_AF_SPEC: u16 = 26;
+pub(crate) const IFLA_BRIDGE_VLAN_INFO: u16 = 2;
 pub(crate) const IFLA_BRPORT_UNICAST_FLOOD: u16 = 9;
 pub(crate) const IFLA_BRPORT_ISOLATED: u16 = 33;
 pub(crate) const IFLA_MACVLAN_MODE: u16 = 1;
@@ -136,6 +138,13 @@ impl Message {
     /// Changes of a bridge's port; `IFLA_PROTINFO` follows.
     pub(crate) fn set_bridge_port(index: u32) -> Self {
         let mut m = Self::link(RTM_SETLINK, 0, index, 0, 0);
+        m.0[16] = AF_BRIDGE;
+        m
+    }
+
+    /// Takes a VLAN from a bridge's port; `IFLA_AF_SPEC` follows.
+    pub(crate) fn del_bridge_vlan(index: u32) -> Self {
+        let mut m = Self::link(RTM_DELLINK, 0, index, 0, 0);
         m.0[16] = AF_BRIDGE;
         m
     }

@@ -68,6 +68,11 @@ impl Interface {
         self.actual.as_ref().and_then(|a| a.bandwidth.as_ref()).or(self.bandwidth.as_ref())
     }
 
+    /// VLANs of the connection.
+    pub fn vlans(&self) -> Option<&Vlan> {
+        self.actual.as_ref().and_then(|a| a.vlan.as_ref()).or(self.vlan.as_ref())
+    }
+
     /// Whether other isolated cards of the bridge are out of reach.
     pub fn is_isolated(&self) -> bool {
         self.actual.as_ref().and_then(|a| a.isolated).or(self.isolated) == Some(true)

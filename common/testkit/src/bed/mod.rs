@@ -95,6 +95,12 @@ impl AtEnd {
     pub fn sh(script: impl Into<String>) -> Self {
         Self(script.into())
     }
+
+    /// The script, which is not run then: for another that runs it in an order of its own.
+    #[must_use]
+    pub fn keep(mut self) -> String {
+        std::mem::take(&mut self.0)
+    }
 }
 
 impl Drop for AtEnd {
