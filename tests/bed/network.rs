@@ -20,6 +20,11 @@ pub fn peer(name: &str, bridge: &str, address: &str) -> AtEnd {
     AtEnd::sh(format!("ip link del {name}0\nip netns del {name}"))
 }
 
+/// Waits until frames pass: a bridge with the spanning tree protocol lets a new port learn first.
+pub fn until_reached(address: &str) {
+    wait::until(&format!("{address} answers"), || try_sh(&format!("busybox ping -c 1 -W 1 {address}")).ok());
+}
+
 /// A bare guest with `card` among its devices, started. Ends with the test.
 fn guest(host: &Host, stem: &str, card: &str) -> String {
     let name = host.name(stem);
@@ -72,6 +77,7 @@ fn a_networks_limits_hold() {
         assert!(tc("qdisc show dev bedlimit").contains("qdisc sfq"), "{}", tc("qdisc show dev bedlimit"));
         assert!(tc("filter show dev bedlimit ingress").contains("rate 2048Kbit"));
         let _peer = peer("bedp", "bedlimit", "192.168.150.2/24");
+        until_reached("192.168.150.2");
 
         // Into the network: what arrives in a time can be no more than the rate allows, whatever else this machine does.
         const BYTES: u64 = 800_000;
@@ -188,5 +194,54 @@ fn a_macvtap_lives_with_its_guest() {
         assert_eq!(device(host, &name), tap);
         host.virsh(&["destroy", &name]);
         wait::until("the macvtap is gone", || !Path::new("/sys/class/net").join(&tap).exists());
+    });
+}
+
+#[test]
+fn a_floor_is_kept_for_its_card() {
+    inside(|host| {
+        let _net = limited(host);
+        let card = |mac: &str, floor: u32| {
+            format!(
+                "<interface type='network'><source network='bedlimit'/><mac address='{mac}'/>\
+                 <bandwidth><inbound average='{RATE}' floor='{floor}'/></bandwidth></interface>"
+            )
+        };
+        let name = guest(host, "floor", &card("52:54:00:00:00:51", 200));
+        let class = tc("class show dev bedlimit");
+        assert!(class.contains("class htb 1:3 parent 1:1") && class.contains("rate 1600Kbit"), "{class}");
+        assert!(class.contains("class htb 1:2 parent 1:1") && class.contains("rate 448Kbit"), "{class}");
+        let _peer = peer("bedp", "bedlimit", "192.168.150.2/24");
+        // Frames to the guest's address take its class, and only they. The bridge knows where it is.
+        let sent = || {
+            let classes = tc("class show dev bedlimit");
+            let own =
+                classes.split("class htb ").find(|c| c.starts_with("1:3 ")).expect("class 3").to_owned();
+            number_after(&own, "Sent")
+        };
+        let before = sent();
+        until_reached("192.168.150.2");
+        assert_eq!(sent(), before, "others' frames are not its own");
+        sh("ip neigh replace 192.168.150.9 lladdr 52:54:00:00:00:51 dev bedlimit
+            busybox ping -c 3 -W 1 192.168.150.9 >/dev/null || true");
+        assert!(sent() > before, "{}", tc("class show dev bedlimit"));
+
+        // No more can be kept than there is, and a card that cannot have it leaves nothing.
+        let more = host.name("more");
+        let xml =
+            bare_xml(&more).replace("<devices>", &format!("<devices>{}", card("52:54:00:00:00:52", 100)));
+        host.virsh(&["define", &host.document(&more, &xml)]);
+        let refused = host.try_virsh(&["start", &more]);
+        assert!(refused.err.contains("overcommit 'average' on network 'bedlimit'"), "{refused}");
+        assert!(!tc("class show dev bedlimit").contains("1:4"));
+
+        host.virsh(&["destroy", &name]);
+        wait::until("the share is given back", || {
+            let class = tc("class show dev bedlimit");
+            !class.contains("1:3") && !class.contains("rate 448Kbit")
+        });
+        host.virsh(&["start", &more]);
+        assert!(tc("class show dev bedlimit").contains("rate 800Kbit"));
+        host.virsh(&["destroy", &more]);
     });
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 use virt_error::{Domain, Error, Result};
+use virt_host::link;
 use virt_model::interface::Interface;
 use virt_object::blocking;
 use virt_object::store::write_whole;
@@ -15,6 +16,8 @@ use crate::{ifupdown, kernel, networkd};
 
 /// How long a tool may take; a DHCP server may be slow.
 const WAIT: Duration = Duration::from_secs(60);
+/// How long systemd-networkd may take to make an interface.
+const MAKING: Duration = Duration::from_secs(10);
 /// The mode of files that tools without rights read too.
 const MODE: u32 = 0o644;
 
@@ -52,6 +55,7 @@ impl Backend {
     }
 
     /// Makes the tool's files what the definitions say: new ones written, old ones of ours removed, others not touched.
+    /// What is new alone does not run yet: the tool hears of it when it is brought up.
     ///
     /// # Errors
     /// Code 38 when a file cannot be written, code 1 with the tool's words.
@@ -61,10 +65,10 @@ impl Backend {
             Tool::Networkd | Tool::Kernel => (networkd::files(definitions.iter()), networkd::PREFIX),
         };
         let folder = self.folder.clone();
-        blocking::run(move || put(&folder, prefix, &files)).await?;
+        let known = blocking::run(move || put(&folder, prefix, &files)).await?;
         match self.tool {
-            Tool::Networkd => run("networkctl", &["reload"]).await,
-            Tool::Ifupdown | Tool::Kernel => Ok(()),
+            Tool::Networkd if known => run("networkctl", &["reload"]).await,
+            Tool::Networkd | Tool::Ifupdown | Tool::Kernel => Ok(()),
         }
     }
 
@@ -74,7 +78,15 @@ impl Backend {
     /// Code 1 with the tool's words, code 38 with the kernel's.
     pub async fn up(&self, of: Interface) -> Result<()> {
         match self.tool {
-            Tool::Networkd => run("networkctl", &["up", &of.name]).await,
+            Tool::Networkd => {
+                run("networkctl", &["reload"]).await?;
+                // It makes what is not there beside its answer.
+                let end = tokio::time::Instant::now() + MAKING;
+                while !link::exists(&of.name) && tokio::time::Instant::now() < end {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                run("networkctl", &["up", &of.name]).await
+            }
             Tool::Ifupdown => run("ifup", &["--force", &of.name]).await,
             Tool::Kernel => blocking::run(move || kernel::up(&of)).await,
         }
@@ -93,15 +105,19 @@ impl Backend {
     }
 }
 
-fn put(folder: &Path, prefix: &str, files: &BTreeMap<String, String>) -> Result<()> {
+/// Whether a file that was there before is another one or gone now.
+fn put(folder: &Path, prefix: &str, files: &BTreeMap<String, String>) -> Result<bool> {
     let failed =
         |path: &Path, e| Error::system(Domain::Interface, format!("cannot write '{}'", path.display()), e);
     std::fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
+    let mut known = false;
     for (name, text) in files {
         let path = folder.join(name);
-        if std::fs::read_to_string(&path).is_ok_and(|old| old == *text) {
+        let old = std::fs::read_to_string(&path).ok();
+        if old.as_ref() == Some(text) {
             continue;
         }
+        known |= old.is_some();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(MODE);
         write_whole(&path, &[text.as_bytes()], true)
             .and_then(|()| std::fs::set_permissions(&path, mode))
@@ -111,9 +127,10 @@ fn put(folder: &Path, prefix: &str, files: &BTreeMap<String, String>) -> Result<
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.starts_with(prefix) && !files.contains_key(&name) {
             std::fs::remove_file(entry.path()).map_err(|e| failed(&entry.path(), e))?;
+            known = true;
         }
     }
-    Ok(())
+    Ok(known)
 }
 
 async fn run(program: &str, args: &[&str]) -> Result<()> {

@@ -236,7 +236,7 @@ where
         work.driver.no_clash(&work.uuid, &PortForwards::of(live)?.forwards)?;
     }
     if let Some(live) = &live {
-        status::save(work, live)?;
+        status::save(work, live, &work.published().value.ports)?;
     }
     if let Some(config) = &config {
         save(&work.driver, config).await?;

@@ -16,5 +16,6 @@ pub mod metadata;
 pub mod network;
 pub mod pool;
 pub mod serve;
+pub mod shares;
 pub mod status;
 pub mod update;

@@ -26,7 +26,7 @@ use crate::driver::Driver;
 use crate::firewall::{Placed, forwards};
 use crate::hooks::{self, Moment};
 use crate::network::{Network, Published, Work, WorkExt, invalid};
-use crate::{dnsmasq, status};
+use crate::{dnsmasq, shares, status};
 use virt_host::link::{self, Bridge};
 
 /// A network that starts has none yet.
@@ -107,7 +107,7 @@ async fn run(work: &mut Work, config: Arc<Document>) -> Result<()> {
 
 async fn bring_up(work: &Work, live: &Arc<Document>, undo: &mut Undo) -> Result<()> {
     let file = work.status_file();
-    status::save(work, live)?;
+    status::save(work, live, &[])?;
     undo.add("status file", move || {
         std::fs::remove_file(&file)
             .map_err(|e| Error::system(Domain::Network, "cannot remove a status file", e))
@@ -201,7 +201,7 @@ fn limit(rate: Option<&Rate>) -> Option<link::Limit> {
 fn limit_bridge(net: &Document) -> Result<()> {
     let name = net.bridge.name.as_deref().unwrap_or_default();
     let of = |choose: fn(&Bandwidth) -> Option<&Rate>| limit(net.bandwidth.as_ref().and_then(choose));
-    link::set_limits(name, of(|b| b.inbound.as_ref()), of(|b| b.outbound.as_ref()))
+    link::set_shared_limits(name, of(|b| b.inbound.as_ref()), of(|b| b.outbound.as_ref()))
 }
 
 /// Addresses, switches and routes of a bridge that was just made. Blocking.
@@ -312,8 +312,8 @@ pub async fn refresh(work: &Work, old: &Document, new: &Arc<Document>) -> Result
         process::remove(&files, bridge);
     }
     if old.bandwidth != new.bandwidth {
-        let new = new.clone();
-        blocking::run(move || limit_bridge(&new)).await?;
+        let (new, ports) = (new.clone(), work.published().value.ports.clone());
+        blocking::run(move || limit_bridge(&new).and_then(|()| shares::keep_all(&new, &ports))).await?;
     }
     work.driver.enforce(work.uuid, new, &work.published().value.ports).await
 }
@@ -368,7 +368,7 @@ async fn adopt_one(work: &mut Work) -> Result<bool> {
         return Ok(false);
     }
     // After a switch from the reference it says how our own rules are taken away.
-    status::save(work, &live)?;
+    status::save(work, &live, &work.published().value.ports)?;
     if conf::needed(&live) && process::running(&files).is_none() {
         let texts = conf::texts(&live, &files, true)?;
         process::write(&files, &texts)?;

@@ -15,12 +15,15 @@ use virt_xml::{El, Writer, Xml};
 use crate::driver::Driver;
 use crate::firewall::switch::Removal;
 use crate::network::{Network, Published, Work, WorkExt};
+use crate::shares;
 
 /// `<networkstatus>`: the running document after what the reference notes of traffic classes, and before how its rules are
 /// taken away.
 struct Status {
     network: Document,
     firewall: Option<Removal>,
+    classes: String,
+    floors: u64,
 }
 
 impl Xml for Status {
@@ -32,15 +35,17 @@ impl Xml for Status {
         let mut text = String::new();
         network.to_element().dump(&mut text, 0, true);
         let firewall = e.child("firewall").map(Removal::read).transpose()?;
-        Ok(Self { network: Document::parse(&text, Mode::STATUS)?, firewall })
+        // Ports have files of their own, and these two follow from them.
+        let network = Document::parse(&text, Mode::STATUS)?;
+        Ok(Self { network, firewall, classes: String::new(), floors: 0 })
     }
     fn write_attrs(&self, _: &mut Writer) {}
     fn write_children(&self, w: &mut Writer) {
         w.start("class_id");
-        w.attr("bitmap", "0-2");
+        w.attr("bitmap", &self.classes);
         w.end();
         w.start("floor");
-        w.attr("sum", "0");
+        w.attr("sum", &self.floors.to_string());
         w.end();
         w.element("network", &self.network);
         if let Some(firewall) = self.firewall.as_ref().filter(|f| !f.actions.is_empty()) {
@@ -58,10 +63,12 @@ fn failed(path: &Path) -> impl Fn(std::io::Error) -> Error {
 ///
 /// # Errors
 /// Code 38 when it cannot be written.
-pub fn save(work: &Work, live: &Document) -> Result<()> {
+pub fn save(work: &Work, live: &Document, ports: &[NetworkPort]) -> Result<()> {
     let path = work.status_file();
     let firewall = Some(Removal::of(work.driver.firewall.table(), live));
-    let text = virt_xml::format(&Status { network: live.clone(), firewall }, "networkstatus", Mode::STATUS);
+    let (classes, floors) = (shares::classes(ports), shares::sum(ports));
+    let status = Status { network: live.clone(), firewall, classes, floors };
+    let text = virt_xml::format(&status, "networkstatus", Mode::STATUS);
     write_whole(&path, &[text.as_bytes()], false).map_err(failed(&path))
 }
 

@@ -6,13 +6,11 @@ use virt_api::common::v1alpha1::{TypedParam, typed_param::Value};
 use virt_consts::*;
 use virt_error::{Code, Domain, Error, Result};
 use virt_model::domain::net::{Bandwidth, Rate};
-use virt_model::network::Network;
-use virt_model::network::port::NetworkPort;
 use virt_object::owner::{Class, Spec};
 
 use super::ports;
 use crate::network::{Network as Handle, invalid};
-use crate::status;
+use crate::{shares, status};
 
 type Field = fn(&mut Rate) -> &mut Option<u64>;
 
@@ -68,22 +66,6 @@ fn limits(params: &[TypedParam]) -> Result<Bandwidth> {
     Ok(limits)
 }
 
-/// What is kept for a card is a part of what the network may carry.
-fn check_floor(net: &Network, port: &NetworkPort, limits: &Bandwidth) -> Result<()> {
-    if limits.inbound.as_ref().is_none_or(|r| r.floor.is_none()) {
-        return Ok(());
-    }
-    let (mac, name) = (port.mac.map(|m| m.to_string()).unwrap_or_default(), net.name());
-    if net.bandwidth.as_ref().is_none_or(|b| b.inbound.is_none()) {
-        let text = format!(
-            "Invalid use of 'floor' on interface with MAC address {mac} - network '{name}' has no inbound QoS set"
-        );
-        return Err(Error::new(Code::OperationUnsupported, Domain::Network, text));
-    }
-    let text = format!("'floor' on interface with MAC address {mac} is not supported");
-    Err(Error::new(Code::ConfigUnsupported, Domain::Network, text))
-}
-
 /// Changes values of a port of an active network.
 pub(super) async fn set(network: &Handle, uuid: &[u8], params: Vec<TypedParam>) -> Result<()> {
     let uuid = ports::uuid_of(uuid)?;
@@ -93,14 +75,21 @@ pub(super) async fn set(network: &Handle, uuid: &[u8], params: Vec<TypedParam>) 
                 let before = work.published();
                 let Some(live) = &before.value.live else { return Err(invalid("network is not running")) };
                 let mut all = (*before.value.ports).clone();
-                let port =
-                    all.iter_mut().find(|p| p.uuid == Some(uuid)).ok_or_else(|| ports::missing(&uuid))?;
+                let at =
+                    all.iter().position(|p| p.uuid == Some(uuid)).ok_or_else(|| ports::missing(&uuid))?;
+                let old = all.remove(at);
+                let mut port = old.clone();
                 let limits = limits(&params)?;
-                check_floor(live, port, &limits)?;
                 port.bandwidth = Some(limits).filter(|l| l.inbound.is_some() || l.outbound.is_some());
-                status::save_port(work, port)?;
-                work.publish(|p| p.ports = Arc::new(all));
-                Ok(())
+                shares::claim(&mut port, live, &all)?;
+                status::save_port(work, &port)?;
+                // A share that changes is given back and taken anew: it may have another class.
+                ports::give_back(work, live, &Arc::new(all.clone()), &old).await;
+                all.insert(at, port.clone());
+                let all = Arc::new(all);
+                let kept = ports::keep(work, live, &all, &port).await;
+                work.publish(|p| p.ports = all);
+                kept
             })
         })
         .await

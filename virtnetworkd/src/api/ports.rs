@@ -9,12 +9,13 @@ use virt_error::{Code, Domain, Error, Result};
 use virt_model::network::Network as Document;
 use virt_model::network::forward::ForwardMode;
 use virt_model::network::port::{BridgePlug, NetworkPort, Plug};
+use virt_object::blocking;
 use virt_object::owner::{Class, Spec};
 
 use crate::firewall::forwards;
 use crate::hooks::{self, Moment};
-use crate::network::{Network, NetworkExt, invalid};
-use crate::{pool, status};
+use crate::network::{Network, NetworkExt, Work, invalid};
+use crate::{pool, shares, status};
 use virt_host::link;
 
 fn answer(network: &Network, port: &NetworkPort) -> Port {
@@ -84,6 +85,7 @@ pub(super) async fn create(network: &Network, xml: &str, reclaim: bool) -> Resul
                     return Err(Error::new(Code::NetworkPortExist, Domain::Network, text));
                 }
                 inherit(&mut port, live, &published.value.ports)?;
+                shares::claim(&mut port, live, &published.value.ports)?;
                 let lead = &port.forwards.forwards;
                 forwards::check(live, lead)?;
                 work.driver.no_clash(&work.uuid, lead)?;
@@ -98,9 +100,15 @@ pub(super) async fn create(network: &Network, xml: &str, reclaim: bool) -> Resul
                 let mut ports = (*published.value.ports).clone();
                 ports.push(port.clone());
                 let ports = Arc::new(ports);
-                if !port.forwards.forwards.is_empty()
-                    && let Err(error) = work.driver.enforce(work.uuid, live, &ports).await
-                {
+                let kept = keep(work, live, &ports, &port).await;
+                let enforced = match kept {
+                    Ok(()) if !port.forwards.forwards.is_empty() => {
+                        work.driver.enforce(work.uuid, live, &ports).await
+                    }
+                    other => other,
+                };
+                if let Err(error) = enforced {
+                    give_back(work, live, &published.value.ports, &port).await;
                     status::remove_port(work, &uuid);
                     return Err(error);
                 }
@@ -110,6 +118,40 @@ pub(super) async fn create(network: &Network, xml: &str, reclaim: bool) -> Resul
         })
         .await?;
     Ok(answer(network, &port))
+}
+
+/// Keeps what a port has claimed of the network's rate.
+pub(super) async fn keep(
+    work: &Work,
+    live: &Arc<Document>,
+    ports: &Arc<Vec<NetworkPort>>,
+    port: &NetworkPort,
+) -> Result<()> {
+    if shares::sum(std::slice::from_ref(port)) == 0 {
+        return Ok(());
+    }
+    status::save(work, live, ports)?;
+    let (live, ports, port) = (live.clone(), ports.clone(), port.clone());
+    blocking::run(move || shares::keep(&live, &ports, &port)).await
+}
+
+/// Gives back what was kept for a port; `ports` are the others.
+pub(super) async fn give_back(
+    work: &Work,
+    live: &Arc<Document>,
+    ports: &Arc<Vec<NetworkPort>>,
+    port: &NetworkPort,
+) {
+    if shares::sum(std::slice::from_ref(port)) == 0 {
+        return;
+    }
+    let saved = status::save(work, live, ports);
+    let (live, ports, port) = (live.clone(), ports.clone(), port.clone());
+    let given = blocking::run(move || shares::give_back(&live, &ports, &port)).await;
+    if let Err(error) = saved.and(given) {
+        // The port goes all the same; the bridge's end takes the rest along.
+        tracing::warn!(%error, network = %work.uuid, "a share of the network's rate is not given back");
+    }
 }
 
 /// What a card does not say itself comes from its portgroup, then from the network.
@@ -144,6 +186,7 @@ pub(super) async fn delete(network: &Network, uuid: &[u8]) -> Result<()> {
                     p.ports = Arc::new(rest);
                 });
                 if let Some(live) = &before.value.live {
+                    give_back(work, live, &work.published().value.ports, port).await;
                     if !port.forwards.forwards.is_empty() {
                         work.driver.enforce(work.uuid, live, &work.published().value.ports).await?;
                     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   host sends  --> htb 1: --> class 1:1 (rate, ceil, burst) --> sfq 2: where the kernel has it
+//!   host sends, shared --> htb 1: --> 1:1 (all) --> 1:2 (rate, ceil) --> sfq 2:   and shares beside it (`shares.rs`)
 //!   host receives --> ingress ffff: --> u32 filter for all --> police (rate, burst), the rest is dropped
 //! ```
 
@@ -23,24 +24,28 @@ pub struct Limit {
     pub burst: Option<u64>,
 }
 
-const TCA_KIND: u16 = 1;
-const TCA_OPTIONS: u16 = 2;
+pub(super) const TCA_KIND: u16 = 1;
+pub(super) const TCA_OPTIONS: u16 = 2;
 const TCA_HTB_PARMS: u16 = 1;
 const TCA_HTB_INIT: u16 = 2;
-const TCA_U32_CLASSID: u16 = 1;
-const TCA_U32_SEL: u16 = 5;
+pub(super) const TCA_U32_CLASSID: u16 = 1;
+pub(super) const TCA_U32_SEL: u16 = 5;
 const TCA_U32_POLICE: u16 = 6;
 const TCA_POLICE_TBF: u16 = 1;
 const TCA_POLICE_RATE: u16 = 2;
 const ROOT: u32 = 0xFFFF_FFFF;
 const INGRESS: u32 = 0xFFFF_FFF1;
 const INGRESS_HANDLE: u32 = 0xFFFF_0000;
-const HTB: u32 = 0x1_0000;
-const CLASS: u32 = 0x1_0001;
+pub(super) const HTB: u32 = 0x1_0000;
+/// All of a limit.
+pub(super) const CLASS: u32 = 0x1_0001;
+/// What is not kept for anyone of a shared limit.
+pub(super) const REST: u32 = 0x1_0002;
 const SFQ: u32 = 0x2_0000;
 const ETHERNET: u8 = 1;
-/// First filter, all protocols (in network order).
-const FIRST_ALL: u32 = 1 << 16 | 0x0300;
+/// In network order.
+pub(super) const ALL_PROTOCOLS: u32 = 0x0300;
+const FIRST_ALL: u32 = 1 << 16 | ALL_PROTOCOLS;
 const DROP: u32 = 2;
 /// The largest packet that is policed.
 const LARGEST: u32 = 65_535;
@@ -72,6 +77,19 @@ fn words(values: &[u32]) -> Vec<u8> {
 /// # Errors
 /// Code 38 with the kernel's reason: it may lack a part of traffic control. No limit of that direction is left then.
 pub fn set_limits(name: &str, sends: Option<Limit>, receives: Option<Limit>) -> Result<()> {
+    set(name, sends, receives, CLASS)
+}
+
+/// Like [`set_limits`], for an interface of which parts may be kept for single addresses (`set_share`).
+///
+/// # Errors
+/// As there.
+pub fn set_shared_limits(name: &str, sends: Option<Limit>, receives: Option<Limit>) -> Result<()> {
+    set(name, sends, receives, REST)
+}
+
+/// `leaf`: the class that everything goes to.
+fn set(name: &str, sends: Option<Limit>, receives: Option<Limit>, leaf: u32) -> Result<()> {
     check_name(name)?;
     let failed = |what: &str| {
         let text = format!("Cannot limit what interface {name} {what} (traffic control of the kernel)");
@@ -84,7 +102,7 @@ pub fn set_limits(name: &str, sends: Option<Limit>, receives: Option<Limit>) -> 
         let _ = socket.ask(Message::del_qdisc(own, parent.0, parent.1));
     }
     if let Some(limit) = sends {
-        let set = shape(&mut socket, own, limit);
+        let set = shape(&mut socket, own, limit, leaf);
         if set.is_err() {
             let _ = socket.ask(Message::del_qdisc(own, ROOT, HTB));
         }
@@ -100,28 +118,47 @@ pub fn set_limits(name: &str, sends: Option<Limit>, receives: Option<Limit>) -> 
     Ok(())
 }
 
-fn shape(socket: &mut Socket, own: u32, limit: Limit) -> io::Result<()> {
+fn shape(socket: &mut Socket, own: u32, limit: Limit, leaf: u32) -> io::Result<()> {
     let mut m = Message::new_qdisc(own, ROOT, HTB);
     m.text(TCA_KIND, "htb");
-    // Version 3; everything goes to class 1.
-    m.nest(TCA_OPTIONS, |m| m.bytes(TCA_HTB_INIT, &words(&[3, 10, 1, 0, 0])));
+    // Version 3, and where everything goes that no filter sends elsewhere.
+    m.nest(TCA_OPTIONS, |m| m.bytes(TCA_HTB_INIT, &words(&[3, 10, leaf & 0xffff, 0, 0])));
     socket.ask(m)?;
-    let (average, ceil) = (rate(limit.average), rate(limit.peak.unwrap_or(limit.average)));
+    class(socket, own, HTB, CLASS, limit.average, limit)?;
+    if leaf != CLASS {
+        class(socket, own, CLASS, leaf, limit.average, limit)?;
+    }
+    fair(socket, own, leaf, SFQ);
+    Ok(())
+}
+
+/// Makes or changes a class: `kept` thousands of bytes a second, and what others leave up to the ceiling of `limit`.
+pub(super) fn class(
+    socket: &mut Socket,
+    own: u32,
+    parent: u32,
+    id: u32,
+    kept: u64,
+    limit: Limit,
+) -> io::Result<()> {
+    let (average, ceil) = (rate(kept), rate(limit.peak.unwrap_or(limit.average)));
     // Without a burst of its own a class must at least send what one timer tick allows, and a large packet.
     let least = |rate: u32| u64::from(rate) / 100 + u64::from(LARGEST);
     let burst = limit.burst.map_or_else(|| least(average), |b| b.saturating_mul(1024));
     let mut options = rate_spec(average);
     options.extend(rate_spec(ceil));
     options.extend(words(&[ticks(burst, average), ticks(least(ceil), ceil), 0, 0, 0]));
-    let mut m = Message::new_class(own, HTB, CLASS);
+    let mut m = Message::new_class(own, parent, id);
     m.text(TCA_KIND, "htb");
     m.nest(TCA_OPTIONS, |m| m.bytes(TCA_HTB_PARMS, &options));
-    socket.ask(m)?;
-    let mut m = Message::new_qdisc(own, CLASS, SFQ);
+    socket.ask(m)
+}
+
+/// Fairness between connections is welcome; the limit holds without it.
+pub(super) fn fair(socket: &mut Socket, own: u32, parent: u32, handle: u32) {
+    let mut m = Message::new_qdisc(own, parent, handle);
     m.text(TCA_KIND, "sfq");
-    // Fairness between connections is welcome; the limit holds without it.
     let _ = socket.ask(m);
-    Ok(())
 }
 
 fn police(socket: &mut Socket, own: u32, limit: Limit) -> io::Result<()> {

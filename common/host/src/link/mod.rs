@@ -7,6 +7,7 @@ mod limits;
 mod macvtap;
 pub(crate) mod netlink;
 mod query;
+mod shares;
 mod stacked;
 
 use std::io;
@@ -18,9 +19,10 @@ use virt_error::{Code, Domain, Error, Result};
 use netlink::{Message, Socket};
 
 pub use bridge::{Bridge, Port, PortVlan, create_bridge, plug, remove_bridge, set_port_vlans, unplug};
-pub use limits::{Limit, set_limits};
+pub use limits::{Limit, set_limits, set_shared_limits};
 pub use macvtap::{MacvtapMode, create_macvtap};
 pub use query::{Details, Link, Neighbour, Statistics, get, list, neighbours};
+pub use shares::{FIRST_SHARE, Share, remove_share, set_share};
 pub use stacked::{create_bond, create_vlan};
 
 /// A hardware address.

@@ -29,7 +29,9 @@ const RTM_GETNEIGH: u16 = 30;
 const RTM_NEWQDISC: u16 = 36;
 const RTM_DELQDISC: u16 = 37;
 const RTM_NEWTCLASS: u16 = 40;
+const RTM_DELTCLASS: u16 = 41;
 const RTM_NEWTFILTER: u16 = 44;
+const RTM_DELTFILTER: u16 = 45;
 /// Subsystem 10 (nftables), message 1.
 const NFT_GETTABLE: u16 = 10 << 8 | 1;
 const NFT_GETRULE: u16 = 10 << 8 | 7;
@@ -211,6 +213,16 @@ impl Message {
     /// A class of a queueing discipline.
     pub(crate) fn new_class(index: u32, parent: u32, handle: u32) -> Self {
         Self::traffic(RTM_NEWTCLASS, NLM_F_CREATE, index, parent, handle, 0)
+    }
+
+    /// Takes a class away.
+    pub(crate) fn del_class(index: u32, parent: u32, handle: u32) -> Self {
+        Self::traffic(RTM_DELTCLASS, 0, index, parent, handle, 0)
+    }
+
+    /// Takes all filters of a place and protocol away.
+    pub(crate) fn del_filter(index: u32, parent: u32, info: u32) -> Self {
+        Self::traffic(RTM_DELTFILTER, 0, index, parent, 0, info)
     }
 
     /// A filter; `info` is its place and protocol.
