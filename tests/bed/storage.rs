@@ -136,7 +136,7 @@ fn disks_of_a_scsi_host_are_listed_and_partitioned() {
             host.virsh(&["pool-start", &pool]);
             let part = format!("{}1", device.trim_start_matches("/dev/"));
             host.virsh(&["vol-create-as", &pool, &part, "16M"]);
-            assert_eq!(volumes(host, &pool), [part.clone()]);
+            assert_eq!(volumes(host, &pool), std::slice::from_ref(&part));
             let size: u64 = sh(&format!("blockdev --getsize64 /dev/{part}")).parse().unwrap();
             assert!((15 << 20..=17 << 20).contains(&size), "{size}");
             host.virsh(&["vol-delete", &part, "--pool", &pool]);

@@ -94,6 +94,26 @@ fn the_first_call_starts_what_it_needs() {
             host.virsh(&[call]);
             assert!(active(&format!("{daemon}.service")), "{daemon} after {call}");
         }
+        // Each may write what it keeps: a unit must not shut that in.
+        for (call, undo, xml) in [
+            ("net-define", "net-undefine", "<network><name>bedunit</name></network>"),
+            (
+                "pool-define",
+                "pool-undefine",
+                "<pool type='dir'><name>bedunit</name><target><path>/srv/u</path></target></pool>",
+            ),
+            ("nwfilter-define", "nwfilter-undefine", "<filter name='bedunit'/>"),
+            (
+                "secret-define",
+                "secret-undefine",
+                "<secret><uuid>5f0a3d4e-6b1c-4c6e-9d8d-2f7b3a1c0e49</uuid></secret>",
+            ),
+        ] {
+            host.virsh(&[call, &host.document("bedunit", xml)]);
+            let name =
+                if call == "secret-define" { "5f0a3d4e-6b1c-4c6e-9d8d-2f7b3a1c0e49" } else { "bedunit" };
+            host.virsh(&[undo, name]);
+        }
         assert_eq!(sh(&format!("ps -o user= -p {}", main_pid("virtproxyd.service"))), "virtproxy");
         let failed = sh("systemctl list-units --failed --plain --no-legend 'virt*'");
         assert_eq!(failed, "");

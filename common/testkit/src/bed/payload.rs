@@ -22,12 +22,12 @@ fn programs() -> PathBuf {
 /// Differs when a program, a unit or the test was made anew.
 pub(super) fn key() -> u64 {
     let mut hash = DefaultHasher::new();
-    let mut files: Vec<_> = [programs(), repository().join("systemd"), repository().join("tests/bed")]
+    let mut files: Vec<_> = [programs(), repository().join("systemd")]
         .iter()
         .flat_map(|dir| fs::read_dir(dir).expect("a folder of the repository"))
         .map(|entry| entry.expect("an entry").path())
         .filter(|p| p.is_file() && p.extension().is_none_or(|e| e != "d"))
-        .chain([std::env::current_exe().expect("the test's own path")])
+        .chain([std::env::current_exe().expect("the test's own path"), repository().join("tests/bed/inside")])
         .collect();
     files.sort();
     for file in files {
