@@ -55,7 +55,7 @@ impl Backend {
     }
 
     /// Makes the tool's files what the definitions say: new ones written, old ones of ours removed, others not touched.
-    /// What is new alone does not run yet: the tool hears of it when it is brought up.
+    /// What is new or changed does not run yet: the tool hears of it when it is brought up.
     ///
     /// # Errors
     /// Code 38 when a file cannot be written, code 1 with the tool's words.
@@ -65,9 +65,9 @@ impl Backend {
             Tool::Networkd | Tool::Kernel => (networkd::files(definitions.iter()), networkd::PREFIX),
         };
         let folder = self.folder.clone();
-        let known = blocking::run(move || put(&folder, prefix, &files)).await?;
+        let gone = blocking::run(move || put(&folder, prefix, &files)).await?;
         match self.tool {
-            Tool::Networkd if known => run("networkctl", &["reload"]).await,
+            Tool::Networkd if gone => run("networkctl", &["reload"]).await,
             Tool::Networkd | Tool::Ifupdown | Tool::Kernel => Ok(()),
         }
     }
@@ -105,19 +105,17 @@ impl Backend {
     }
 }
 
-/// Whether a file that was there before is another one or gone now.
+/// Whether a file that was there before is gone now.
 fn put(folder: &Path, prefix: &str, files: &BTreeMap<String, String>) -> Result<bool> {
     let failed =
         |path: &Path, e| Error::system(Domain::Interface, format!("cannot write '{}'", path.display()), e);
     std::fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
-    let mut known = false;
+    let mut gone = false;
     for (name, text) in files {
         let path = folder.join(name);
-        let old = std::fs::read_to_string(&path).ok();
-        if old.as_ref() == Some(text) {
+        if std::fs::read_to_string(&path).is_ok_and(|old| old == *text) {
             continue;
         }
-        known |= old.is_some();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(MODE);
         write_whole(&path, &[text.as_bytes()], true)
             .and_then(|()| std::fs::set_permissions(&path, mode))
@@ -127,10 +125,10 @@ fn put(folder: &Path, prefix: &str, files: &BTreeMap<String, String>) -> Result<
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.starts_with(prefix) && !files.contains_key(&name) {
             std::fs::remove_file(entry.path()).map_err(|e| failed(&entry.path(), e))?;
-            known = true;
+            gone = true;
         }
     }
-    Ok(known)
+    Ok(gone)
 }
 
 async fn run(program: &str, args: &[&str]) -> Result<()> {
