@@ -3,6 +3,7 @@
 use crate::native;
 use crate::networks;
 use crate::table::Figure;
+use crate::volumes;
 use anyhow::Result;
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -35,6 +36,8 @@ pub enum Case {
     Lifecycle,
     /// Define many networks, start and stop some of them.
     Networks,
+    /// Refresh and list a pool of many volumes, look some of them up.
+    Volumes,
 }
 
 /// A case with its size.
@@ -50,7 +53,7 @@ const ALL_DOMAINS: u32 = 3;
 
 impl Case {
     /// The chosen cases (none chosen: all) with their sizes.
-    pub fn all(only: &[Self], calls: usize, guests: &[usize], networks: usize) -> Vec<Sized> {
+    pub fn all(only: &[Self], calls: usize, guests: &[usize], networks: usize, volumes: usize) -> Vec<Sized> {
         let chosen = Self::value_variants().iter().filter(|c| only.is_empty() || only.contains(c));
         chosen
             .flat_map(|case| {
@@ -58,6 +61,7 @@ impl Case {
                     Self::Define => guests.to_vec(),
                     Self::Lifecycle => vec![LIVES],
                     Self::Networks => vec![networks],
+                    Self::Volumes => vec![volumes],
                     _ => vec![calls],
                 };
                 sizes.into_iter().map(|size| Sized { case: *case, size })
@@ -76,6 +80,7 @@ impl Sized {
             Case::Define => format!("{} guests", self.size),
             Case::Lifecycle => "lifecycle".to_owned(),
             Case::Networks => format!("{} networks", self.size),
+            Case::Volumes => format!("{} volumes", self.size),
         }
     }
 
@@ -104,6 +109,7 @@ impl Sized {
             Case::Define => define(&client, self.size).await,
             Case::Lifecycle => lifecycle(&client, self.size).await,
             Case::Networks => networks::run(&client, self.size).await,
+            Case::Volumes => volumes::run(&client, self.size).await,
         }?;
         client.close().await?;
         Ok(figures)

@@ -9,6 +9,7 @@ mod native;
 mod networks;
 mod own;
 mod table;
+mod volumes;
 
 use anyhow::{Context, Result};
 use cases::{Case, Server};
@@ -48,6 +49,9 @@ struct Options {
     /// How many networks the networks case defines; at most 50 of them are active at once.
     #[arg(long, default_value_t = 200)]
     networks: usize,
+    /// How many volumes the pool of the volumes case has.
+    #[arg(long, default_value_t = 10_000)]
+    volumes: usize,
     /// Only these cases.
     #[arg(long, value_enum)]
     only: Vec<Case>,
@@ -96,7 +100,7 @@ async fn run(options: &Options, floor: &Path, host: Option<&Host>) -> Result<()>
     if let Some(host) = host {
         own::measure(host, &options.uri, options.rounds, &mut table).await;
     }
-    for case in Case::all(&options.only, options.calls, &options.guests, options.networks) {
+    for case in Case::all(&options.only, options.calls, &options.guests, options.networks, options.volumes) {
         for _ in 0..options.rounds {
             for server in servers.iter().filter(|s| case.runs_on(s)) {
                 let figures = case.run(server).await;
