@@ -12,6 +12,7 @@ mod autostart;
 mod backends;
 mod conformance;
 mod console;
+mod cpu;
 mod dump;
 mod files;
 mod firmware;

@@ -255,6 +255,12 @@ impl HostService for HostApi {
             let function =
                 if r.hypervisor { "qemuConnectBaselineHypervisorCPU" } else { "qemuConnectBaselineCPU" };
             flags(r.flags, ALL_CONNECT_BASELINE_CPU_FLAGS, function)?;
+            if r.xml.is_empty() {
+                let function =
+                    if r.hypervisor { "virConnectBaselineHypervisorCPU" } else { "virConnectBaselineCPU" };
+                let text = format!("xmlCPUs in {function} must not be NULL");
+                return Err(Error::invalid_arg(Domain::Domain, function, "xmlCPUs", text));
+            }
             let choice =
                 Choice { emulator: r.emulator, arch: r.arch, machine: r.machine, virt_type: r.virt_type };
             let ask = Ask {

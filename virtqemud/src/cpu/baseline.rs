@@ -24,9 +24,10 @@ pub struct Ask {
 /// # Errors
 /// Code 9 when vendors differ or nothing is left that a model could describe; code 8 for a CPU without a model.
 pub fn baseline(cpus: &[Told], offer: Option<&Offer>, ask: Ask) -> Result<String> {
-    let names = cpus.iter().enumerate().map(|(at, cpu)| match cpu.model {
-        Some(model) => Ok(model.name),
-        None => {
+    let names = cpus.iter().enumerate().map(|(at, cpu)| match (cpu.model, &cpu.foreign) {
+        (Some(model), _) => Ok(model.name),
+        (None, Some(name)) => Err(Error::internal(Domain::Cpu, format!("Unknown CPU model {name}"))),
+        (None, None) => {
             Err(Error::new(Code::InvalidArg, Domain::Cpu, format!("no CPU model specified at index {at}")))
         }
     });
@@ -57,6 +58,48 @@ pub fn baseline(cpus: &[Told], offer: Option<&Offer>, ask: Ask) -> Result<String
     let address = first.address.as_ref().filter(|_| cpus.len() == 1 && offer.is_some());
     Ok(write(&found, &common, said, address, fallback, ask))
 }
+
+/// The baseline of CPUs that are no x86 ones: nothing is known of their features. PowerPC's models must be the same,
+/// of Arm's the first is taken.
+///
+/// # Errors
+/// Code 3 for architectures without such knowledge, code 9 for different models, code 1 for unknown ones.
+pub fn foreign(cpus: &[Told], arch: &str) -> Result<String> {
+    let mut names = cpus.iter().filter_map(|c| c.foreign.as_deref());
+    let first = names.next().unwrap_or_default();
+    let fallback = match arch {
+        "ppc64" | "ppc64le" => {
+            let unknown = cpus.iter().filter_map(|c| c.foreign.as_deref()).find(|n| !POWER.contains(n));
+            if let Some(name) = unknown {
+                return Err(Error::internal(Domain::Cpu, format!("Unknown CPU model {name}")));
+            }
+            if names.any(|n| n != first) {
+                return Err(failed("CPUs are incompatible"));
+            }
+            "forbid"
+        }
+        "aarch64" | "armv6l" | "armv7l" | "armv7b" => "allow",
+        "s390" | "s390x" | "riscv64" | "loongarch64" => {
+            let text = format!("cannot compute baseline CPU of {arch} architecture");
+            return Err(Error::new(Code::NoSupport, Domain::Cpu, text));
+        }
+        _ => {
+            let text = format!("'{arch}' architecture is not supported by CPU driver");
+            return Err(Error::new(Code::NoSupport, Domain::Cpu, text));
+        }
+    };
+    let mut w = Writer::new(Mode::default());
+    w.start("cpu");
+    w.attr("mode", "custom");
+    w.attr("match", "exact");
+    text(&mut w, "model", &[("fallback", fallback)], first);
+    w.end();
+    Ok(w.finish())
+}
+
+/// PowerPC's models by libvirt's names.
+pub const POWER: &[&str] =
+    &["POWER6", "POWER7", "POWER8", "POWER9", "POWER10", "POWERPC_e5500", "POWERPC_e6500"];
 
 fn plain(model: &'static table::Known) -> Candidate<'static> {
     Candidate { model, blockers: None }

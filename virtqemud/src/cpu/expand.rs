@@ -158,6 +158,7 @@ fn read(cpu: &Cpu, host: &Host<'_>) -> Result<Told> {
     Ok(Told {
         arch: None,
         model,
+        foreign: None,
         vendor: cpu.vendor.clone(),
         strict: cpu.matching == Some(CpuMatch::Strict),
         host: false,

@@ -4,7 +4,7 @@
 //! a CPU may be described by it to guests or only to hosts, and its features as differences from a model above
 //! (`+` has, `-` lacks, `!` had once: an emulator may still switch it on by default, so it is switched off by name).
 //! The facts were observed: which features each model expands to was asked of a running libvirt 11.3, vendors and
-//! numbers are in the makers' manuals. `tests/cpu_reference.rs` compares the table with a running libvirt.
+//! numbers are in the makers' manuals (docs/adr/0017). `tests/cpu_reference.rs` compares the table with a running libvirt.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

@@ -24,6 +24,8 @@ pub struct Told {
     pub arch: Option<String>,
     /// The named model; a guest's CPU may have none.
     pub model: Option<&'static Known>,
+    /// The model of a CPU that is no x86 one.
+    pub foreign: Option<String>,
     /// libvirt's vendor name.
     pub vendor: Option<String>,
     /// Nothing more may be there.
@@ -89,13 +91,15 @@ pub fn read(xml: &str, form: Form) -> Result<Told> {
     }
     let foreign = arch.as_deref().is_some_and(|a| !matches!(a, "x86_64" | "i686"));
     if foreign {
+        let features = Vec::new();
         return Ok(Told {
             arch,
             model: None,
+            foreign: name,
             vendor,
             strict,
             host: !guest,
-            features: Vec::new(),
+            features,
             address: None,
         });
     }
@@ -112,7 +116,7 @@ pub fn read(xml: &str, form: Form) -> Result<Told> {
     let address = cpu.child("maxphysaddr").map(|a| {
         ["mode", "bits", "limit"].into_iter().filter_map(|k| Some((k, a.attr(k)?.to_string()))).collect()
     });
-    Ok(Told { arch, model, vendor, strict, host: !guest, features, address })
+    Ok(Told { arch, model, foreign: None, vendor, strict, host: !guest, features, address })
 }
 
 /// A guest that takes the host's CPU names nothing.
@@ -123,6 +127,7 @@ fn guest_mode(mode: &str, arch: Option<String>) -> Result<Told> {
     Ok(Told {
         arch,
         model: None,
+        foreign: None,
         vendor: None,
         strict: false,
         host: false,
@@ -137,7 +142,7 @@ fn strictness(cpu: El<'_>) -> Result<bool> {
         Some("strict") => Ok(true),
         Some(other) => {
             let text = format!("Invalid value for attribute 'match' in element 'cpu': '{other}'.");
-            Err(Error::new(Code::XmlError, Domain::Conf, text))
+            Err(Error::new(Code::XmlError, Domain::Xml, text))
         }
     }
 }
@@ -148,7 +153,7 @@ fn signature(cpu: El<'_>) -> Result<()> {
     for key in ["family", "model", "stepping"] {
         if signature.attr(key).is_none() {
             let text = format!("Missing required attribute '{key}' in element 'signature'");
-            return Err(Error::new(Code::XmlError, Domain::Conf, text));
+            return Err(Error::new(Code::XmlError, Domain::Xml, text));
         }
     }
     Ok(())

@@ -216,12 +216,18 @@ impl HostFacts {
         let emulator = self.emulators.get(&binary)?;
         let path = emulator.path.display();
         if emulator.target != target_of_arch(arch) {
-            return Err(invalid(format!("Emulator '{path}' does not support arch '{arch}'")));
+            return Err(invalid(format!(
+                "architecture from emulator '{}' doesn't match given architecture '{arch}'",
+                emulator.arch
+            )));
         }
         let accelerator = match kind {
             None => self.usual(&emulator),
             Some("qemu") => Accelerator::Tcg,
             Some("kvm") if emulator.kvm => Accelerator::Kvm,
+            Some("kvm") => {
+                return Err(invalid(format!("the accel 'kvm' is not supported by '{path}' on this host")));
+            }
             Some(other) => {
                 return Err(invalid(format!("Emulator '{path}' does not support virt type '{other}'")));
             }
@@ -275,15 +281,7 @@ impl HostFacts {
         let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect();
         match arch {
             "x86_64" | "i686" => Ok(table::all().iter().map(|m| m.name.to_string()).collect()),
-            "ppc64" | "ppc64le" => Ok(owned(&[
-                "POWER6",
-                "POWER7",
-                "POWER8",
-                "POWER9",
-                "POWER10",
-                "POWERPC_e5500",
-                "POWERPC_e6500",
-            ])),
+            "ppc64" | "ppc64le" => Ok(owned(baseline::POWER)),
             "s390x" | "s390" | "aarch64" | "armv6l" | "armv7b" | "armv7l" | "riscv64" | "loongarch64" => {
                 Ok(Vec::new())
             }
@@ -348,20 +346,26 @@ impl HostFacts {
         let read_all = |form| xml.iter().map(|x| read(x, form)).collect::<Result<Vec<_>>>();
         let Some(choice) = choice else {
             let told = read_all(Form::Host)?;
-            let foreign = told.iter().filter_map(|t| t.arch.as_deref()).find(|a| !is_x86(a));
-            if let Some(arch) = foreign {
-                let text = format!("cannot compute baseline CPU of {arch} architecture");
-                return Err(Error::new(Code::NoSupport, Domain::Cpu, text));
+            if let Some(arch) = told.first().and_then(|t| t.arch.as_deref()).filter(|a| !is_x86(a)) {
+                return baseline::foreign(&told, arch);
             }
             return baseline::baseline(&told, None, ask);
         };
         let chosen = self.choose(choice)?;
         let arch = &chosen.emulator.arch;
+        let offer = self.emulators.cpus().offer(&chosen.emulator, chosen.accelerator)?;
+        if offer.models.is_empty() {
+            let text = format!(
+                "QEMU '{}' does not support any CPU models for virttype '{}'",
+                chosen.emulator.path.display(),
+                domcaps::domain_type(chosen.accelerator)
+            );
+            return Err(Error::new(Code::OperationUnsupported, Domain::Qemu, text));
+        }
         if !is_x86(arch) {
             let text = format!("computing baseline hypervisor CPU is not supported for arch {arch}");
             return Err(Error::new(Code::OperationUnsupported, Domain::Qemu, text));
         }
-        let offer = self.emulators.cpus().offer(&chosen.emulator, chosen.accelerator)?;
         baseline::baseline(&read_all(Form::Either)?, Some(&offer), ask)
     }
 }
