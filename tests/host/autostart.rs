@@ -43,6 +43,23 @@ fn guests_and_their_networks_start_once_per_boot() {
         host.virsh(&["destroy", &marked]);
         host.kill("virtqemud");
         assert_eq!(host.virsh(&["domstate", &marked]), "shut off", "once per boot");
+
+        // Marked for one boot: it runs after that one, and not after the next.
+        host.virsh(&["autostart", "--once", &other]);
+        let once = |host: &Host| host.virsh(&["dominfo", &other]).contains("Autostart Once: enable");
+        host.kill("virtqemud");
+        assert!(once(host));
+        boot(host);
+        for name in [&marked, &other] {
+            wait::until("both run", || host.virsh(&["domstate", name]) == "running");
+        }
+        assert!(!once(host));
+        host.virsh(&["destroy", &other]);
+        host.virsh(&["destroy", &marked]);
+        boot(host);
+        wait::until("the marked guest runs again", || host.virsh(&["domstate", &marked]) == "running");
+        assert_eq!(host.virsh(&["domstate", &other]), "shut off");
+        host.virsh(&["destroy", &marked]);
         host.virsh(&["net-destroy", &net]);
     });
 }

@@ -86,7 +86,7 @@ pub async fn start(context: Context) -> Result<Running> {
     let running = adopt::all(&driver).await?;
     tracing::info!(known, running, "guests");
     // Beside the service: a guest may take minutes.
-    let starts = autostart::all(driver.clone());
+    let starts = autostart::all(definitions.clone());
     once_per_boot(&context.work, &folders.state, Domain::Qemu, Duration::ZERO, starts).await?;
     let facts = Arc::new(HostFacts::new(Node::real(), emulators, "/", owner));
     let domains = DomainApi::new(definitions.clone(), journal.clone(), context.descriptors.clone());

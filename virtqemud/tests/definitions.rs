@@ -54,7 +54,7 @@ async fn a_definition_lives_and_survives_a_restart() {
     assert!(Arc::ptr_eq(&guest, &same));
     assert_eq!(host.events.take(), ["- lifecycle 0 0", "- lifecycle 0 1"]);
 
-    definitions.set_autostart(&guest, true).await.unwrap();
+    definitions.set_autostart(&guest, false, true).await.unwrap();
     let request = RenameRequest { domain: named("a"), new_name: "b".into(), flags: 0 };
     let renamed = define::rename(&definitions, request).await.unwrap();
     assert_eq!(renamed.domain.unwrap().name, "b");

@@ -53,9 +53,13 @@ pub async fn rename(definitions: &Definitions, request: RenameRequest) -> Result
 ///
 /// # Errors
 /// As [`Definitions::set_autostart`].
-pub async fn set_autostart(definitions: &Definitions, request: SetAutostartRequest) -> Result<Empty> {
+pub async fn set_autostart(
+    definitions: &Definitions,
+    request: SetAutostartRequest,
+    once: bool,
+) -> Result<Empty> {
     let guest = definitions.driver().find(request.domain.as_ref())?;
-    definitions.set_autostart(&guest, request.autostart).await?;
+    definitions.set_autostart(&guest, once, request.autostart).await?;
     Ok(Empty {})
 }
 

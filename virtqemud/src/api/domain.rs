@@ -9,7 +9,6 @@ use virt_api::domain::v1alpha1::domain_console_service_server::DomainConsoleServ
 use virt_api::domain::v1alpha1::domain_service_server::DomainService;
 use virt_api::domain::v1alpha1::monitor_service_server::MonitorService;
 use virt_api::domain::v1alpha1::*;
-use virt_error::{Domain as From, Error};
 use virt_object::events::Journal;
 use virt_rpc::descriptor::Descriptors;
 use virt_rpc::{Caller, IntoStatus, answer};
@@ -39,10 +38,6 @@ impl DomainApi {
     fn driver(&self) -> &Arc<Driver> {
         self.definitions.driver()
     }
-}
-
-fn not_built<T>(api: &'static str) -> Answer<T> {
-    Err(Error::no_support(From::Qemu, api)).status()
 }
 
 fn done<T>(result: virt_error::Result<T>) -> Answer<T> {
@@ -141,11 +136,11 @@ impl DomainService for DomainApi {
     }
 
     async fn set_autostart(&self, request: Request<SetAutostartRequest>) -> Answer<Empty> {
-        answer(define::set_autostart(&self.definitions, request.into_inner())).await
+        answer(define::set_autostart(&self.definitions, request.into_inner(), false)).await
     }
 
-    async fn set_autostart_once(&self, _: Request<SetAutostartRequest>) -> Answer<Empty> {
-        not_built("virDomainSetAutostartOnce")
+    async fn set_autostart_once(&self, request: Request<SetAutostartRequest>) -> Answer<Empty> {
+        answer(define::set_autostart(&self.definitions, request.into_inner(), true)).await
     }
 
     async fn get_metadata(&self, request: Request<GetMetadataRequest>) -> Answer<GetMetadataResponse> {

@@ -146,11 +146,11 @@ impl Definitions {
             .await
     }
 
-    /// Sets whether a domain is started with the host, always or only the next time.
+    /// Sets whether a domain is started with the host: always, or with its next start alone.
     ///
     /// # Errors
     /// Code 55 for a transient domain, code 38 when the link cannot be made.
-    pub async fn set_autostart(&self, guest: &Guest, on: bool) -> Result<()> {
+    pub async fn set_autostart(&self, guest: &Guest, once: bool, on: bool) -> Result<()> {
         let store = self.store.clone();
         guest
             .work(Spec::new("autostart", Class::Modify), move |work| {
@@ -159,10 +159,18 @@ impl Definitions {
                     if !before.value.is_persistent() {
                         return Err(invalid("cannot set autostart for transient domain"));
                     }
-                    if before.value.autostart != on {
+                    let now = if once { before.value.autostart_once } else { before.value.autostart };
+                    if now != on {
                         let name = before.value.name.clone();
-                        blocking::run(move || store.set_autostart(&name, on)).await?;
-                        work.publish(|p| p.autostart = on);
+                        let set = move || match once {
+                            true => store.set_once(&name, on),
+                            false => store.set_autostart(&name, on),
+                        };
+                        blocking::run(set).await?;
+                        work.publish(|p| match once {
+                            true => p.autostart_once = on,
+                            false => p.autostart = on,
+                        });
                     }
                     Ok(())
                 })

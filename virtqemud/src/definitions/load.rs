@@ -30,6 +30,7 @@ impl Definitions {
         let Some(uuid) = uuid else { return Err(super::invalid("a definition on disk has no UUID")) };
         let mut published = Published::inactive(&name, Some(super::keep(config)));
         published.autostart = loaded.autostart;
+        published.autostart_once = loaded.once;
         self.driver.guests.insert(&name, uuid, Guest::new(&self.driver, uuid, published))?;
         Ok(())
     }

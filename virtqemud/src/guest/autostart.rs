@@ -8,18 +8,30 @@ use virt_object::owner::{Class, Spec};
 
 use super::Guest;
 use super::start::Start;
-use crate::driver::Driver;
+use crate::definitions::Definitions;
 
 /// How many start at a time: one that hangs does not hold up the others, and a host that boots is not flooded.
 const AT_A_TIME: usize = 4;
 
 /// Starts every guest that is marked for it and does not run; a failure is logged. The networks and pools they need are
 /// started by their own daemons before those answer.
-pub async fn all(driver: Arc<Driver>) {
-    let guests: Vec<_> =
-        driver.guests.list().iter().filter(|g| g.published().value.autostart).cloned().collect();
-    let starts = guests.into_iter().map(|guest| async move {
-        if let Err(error) = start(&guest).await {
+///
+/// A mark for one start is taken away before it: a daemon that dies in the middle does not start the guest twice.
+pub async fn all(definitions: Definitions) {
+    let marked = |guest: &&Arc<Guest>| {
+        let now = guest.published();
+        now.value.autostart || now.value.autostart_once
+    };
+    let guests: Vec<_> = definitions.driver().guests.list().iter().filter(marked).cloned().collect();
+    let starts = guests.into_iter().map(|guest| (guest, definitions.clone())).map(|(guest, definitions)| async move {
+        let mut started = Ok(());
+        if guest.published().value.autostart_once {
+            started = definitions.set_autostart(&guest, true, false).await;
+        }
+        if started.is_ok() {
+            started = start(&guest).await;
+        }
+        if let Err(error) = started {
             tracing::error!(?error, name = %guest.published().value.name, "cannot start a guest with the host");
         }
     });

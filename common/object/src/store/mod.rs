@@ -27,6 +27,9 @@ use virt_error::{Domain, Error, Result};
 pub use file::{load_whole, write_whole};
 use sync::GroupSync;
 
+/// How the name of a link ends that counts for the host's next start alone.
+const ONCE: &str = ".once";
+
 /// The files of one kind of object.
 pub struct Store {
     dir: PathBuf,
@@ -47,6 +50,8 @@ pub struct Loaded {
     pub text: Result<String>,
     /// Whether its autostart link exists.
     pub autostart: bool,
+    /// Whether its link for the next start of the host alone exists.
+    pub once: bool,
 }
 
 impl Store {
@@ -117,7 +122,8 @@ impl Store {
     /// that forgot that it is started with the host.
     pub fn remove(&self, name: &str) -> Result<()> {
         self.remove_file(&self.path(name))?;
-        self.remove_file(&self.autostart_path(name))
+        self.remove_file(&self.autostart_path(name))?;
+        self.remove_file(&self.once_path(name))
     }
 
     /// Moves an object to another name with a new document; see the module's picture.
@@ -142,6 +148,9 @@ impl Store {
         if self.autostart(old) {
             self.set_autostart(new, true)?;
         }
+        if fs::symlink_metadata(self.once_path(old)).is_ok() {
+            self.set_once(new, true)?;
+        }
         self.remove(old)?;
         self.remove_file(&self.marker(old))?;
         self.sync()
@@ -154,12 +163,25 @@ impl Store {
 
     /// Makes or removes the object's autostart link.
     pub fn set_autostart(&self, name: &str, on: bool) -> Result<()> {
-        let link = self.autostart_path(name);
+        self.set_link(name, &self.autostart_path(name), on)
+    }
+
+    /// The same for the host's next start alone; the link is removed when that has come.
+    pub fn set_once(&self, name: &str, on: bool) -> Result<()> {
+        self.set_link(name, &self.once_path(name), on)
+    }
+
+    /// libvirt's name of the link for the host's next start.
+    fn once_path(&self, name: &str) -> PathBuf {
+        self.autostart.join(format!("{name}.xml{ONCE}"))
+    }
+
+    fn set_link(&self, name: &str, link: &Path, on: bool) -> Result<()> {
         if !on {
-            return self.remove_file(&link);
+            return self.remove_file(link);
         }
         self.make_dir(&self.autostart)?;
-        match symlink(self.path(name), &link) {
+        match symlink(self.path(name), link) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
                 let text = format!(
                     "Failed to create symlink '{}' to '{}'",
@@ -220,7 +242,8 @@ impl Store {
     fn load_one(&self, name: &str) -> Loaded {
         let path = self.path(name);
         let text = file::read(&path).map_err(|e| self.failed("Failed to read file", &path, e));
-        Loaded { name: name.to_string(), text, autostart: self.autostart(name) }
+        let once = fs::symlink_metadata(self.once_path(name)).is_ok();
+        Loaded { name: name.to_string(), text, autostart: self.autostart(name), once }
     }
 
     /// Removes an empty file: a power cut came before its content, and before anybody was told of the object.
@@ -240,7 +263,9 @@ impl Store {
         for link in entries.flatten().map(|e| e.path()) {
             // A link to elsewhere is somebody else's.
             let ours = fs::read_link(&link).is_ok_and(|to| {
-                to.parent() == Some(&*self.dir) && to.file_name() == link.file_name() && !to.exists()
+                let name = link.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+                let object = name.strip_suffix(ONCE).unwrap_or(name);
+                to.parent() == Some(&*self.dir) && to.file_name() == Some(object.as_ref()) && !to.exists()
             });
             if ours {
                 tracing::info!(link = %link.display(), "removing the autostart link of nothing");

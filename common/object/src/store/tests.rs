@@ -177,3 +177,19 @@ fn a_status_file_that_was_never_whole_is_removed() {
     assert_eq!(found, [s.path("a")]);
     assert!(!half.exists());
 }
+
+#[test]
+fn links_for_the_next_start_alone() {
+    let (_dir, s) = store();
+    s.save("a", "<domain/>\n").unwrap();
+    s.set_once("a", true).unwrap();
+    s.set_once("a", true).unwrap();
+    let link = s.dir.join("autostart/a.xml.once");
+    assert_eq!(fs::read_link(&link).unwrap(), s.path("a"));
+    let flags = |s: &Store| s.load().unwrap().iter().map(|l| (l.autostart, l.once)).collect::<Vec<_>>();
+    assert_eq!(flags(&s), [(false, true)]);
+    s.rename("a", "b", "<domain/>\n").unwrap();
+    assert_eq!(flags(&s), [(false, true)]);
+    fs::remove_file(s.path("b")).unwrap();
+    assert!(flags(&s).is_empty() && fs::read_dir(s.dir.join("autostart")).unwrap().count() == 0);
+}
