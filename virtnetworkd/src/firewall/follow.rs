@@ -79,11 +79,13 @@ fn text<'v>(v: &'v Value, key: &str) -> Option<&'v str> {
 }
 
 impl Rules {
-    /// Reads what `nft -j list ruleset` prints; what is not understood is left out.
-    pub fn read(listing: &Value) -> Self {
+    /// Reads what `nft -j list ruleset` prints; what is not understood is left out, and tables whose names begin with one of
+    /// `without`.
+    pub fn read(listing: &Value, without: &[&str]) -> Self {
         let mut all: BTreeMap<_, Chain> = BTreeMap::new();
         for part in listing.get("nftables").and_then(Value::as_array).into_iter().flatten() {
             let key = |v: &Value, name: &str| {
+                text(v, "table").filter(|table| !without.iter().any(|own| table.starts_with(own)))?;
                 Some((
                     text(v, "family")?.to_string(),
                     text(v, "table")?.to_string(),

@@ -13,6 +13,7 @@ use virt_host::{link, nft};
 use virt_model::network::Network;
 use virt_model::network::forward::ForwardMode;
 use virt_model::network::ip::network_address;
+use virt_object::blocking;
 
 use super::TABLE;
 use super::follow::{Fate, Packet, Rules};
@@ -73,17 +74,17 @@ fn packets(net: &Network, bridge: &str, way_out: &str) -> Vec<(&'static str, &'s
 
 /// What in a listing of all rules drops packets of a network.
 pub fn find(listing: &Value, net: &Network, way_out: &str) -> Vec<Finding> {
+    find_in(&Rules::read(listing, &OWN), net, way_out)
+}
+
+fn find_in(rules: &Rules, net: &Network, way_out: &str) -> Vec<Finding> {
     let Some(bridge) = net.bridge.name.as_deref().filter(|_| net.owns_bridge()) else { return Vec::new() };
-    let rules = Rules::read(listing);
     let mut found = Vec::new();
     for (hook, what, packet) in packets(net, bridge, way_out) {
         for base in rules.hooked(hook) {
-            if OWN.iter().any(|own| base.table.starts_with(own)) {
-                continue;
-            }
             let Fate { dropped, certain } = rules.follow(base, &packet);
             if dropped {
-                let owner = owner(&rules, &base.family, &base.table);
+                let owner = owner(rules, &base.family, &base.table);
                 let (family, table, chain) = (base.family.clone(), base.table.clone(), base.name.clone());
                 let cure = cure(owner, hook, bridge, &[&family, &table, &chain]);
                 found.push(Finding { family, table, chain, owner, what, certain, cure });
@@ -148,11 +149,16 @@ pub async fn warn(driver: &Arc<Driver>) {
         Ok(listing) => listing,
         Err(error) => return tracing::debug!(%error, "cannot look for foreign rules"),
     };
-    let mut now = Vec::new();
-    for net in live {
-        let found = find(&listing, &net, &way_out(&net));
-        now.extend(found.into_iter().filter(|f| f.certain).map(|f| (net.name().to_string(), f)));
-    }
+    let look = move || {
+        let rules = Rules::read(&listing, &OWN);
+        let mut now = Vec::new();
+        for net in live {
+            let found = find_in(&rules, &net, &way_out(&net));
+            now.extend(found.into_iter().filter(|f| f.certain).map(|f| (net.name().to_string(), f)));
+        }
+        Ok(now)
+    };
+    let Ok(now) = blocking::run(look).await else { return };
     let mut known = driver.foreign.lock();
     for (network, f) in now.iter().filter(|f| !known.contains(f)) {
         tracing::warn!(
