@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use virt_testkit::bed::{AtEnd, sh};
 use virt_testkit::host::{Host, bare_xml};
 
 use crate::inside;
@@ -35,27 +36,45 @@ fn define(host: &Host, stem: &str, parts: &str) -> String {
 #[test]
 fn limits_are_in_the_guests_group() {
     inside(|host| {
-        let parts = "<memtune><hard_limit unit='MiB'>600</hard_limit></memtune><cputune><shares>300</shares></cputune>";
-        let name = define(host, "limits", parts);
+        let disk = sh("modprobe loop; truncate -s 16M /srv/io; losetup -f --show /srv/io");
+        let _disk = AtEnd::sh(format!("losetup -d {disk}\nrm -f /srv/io"));
+        let numbers = sh(&format!("cat /sys/block/{}/dev", disk.trim_start_matches("/dev/")));
+        let parts = format!(
+            "<memtune><hard_limit unit='MiB'>600</hard_limit></memtune>\
+             <cputune><shares>300</shares><period>100000</period><quota>30000</quota>\
+             <global_period>100000</global_period><global_quota>50000</global_quota></cputune>\
+             <blkiotune><device><path>{disk}</path><read_bytes_sec>1048576</read_bytes_sec></device></blkiotune>"
+        );
+        let name = define(host, "limits", &parts);
         host.virsh(&["start", &name]);
         println!("{}", place(&name));
         assert_eq!(control(&name, "cpu.weight"), "300");
+        assert_eq!(control(&name, "cpu.max"), "50000 100000");
         assert_eq!(control(&name, "memory.max"), (600_u64 << 20).to_string());
-        assert!(control(&name, "cgroup.controllers").contains("io"));
+        let io = control(&name, "io.max");
+        assert!(io.starts_with(&format!("{numbers} rbps=1048576 ")), "{io}");
+        let vcpu = sh(&format!(
+            "cat {}/$(cd {0}; ls -d vcpu0 libvirt/vcpu0 2>/dev/null | head -1)/cpu.max",
+            place(&name)
+        ));
+        assert_eq!(vcpu, "30000 100000");
         // As clients are told.
         assert!(host.virsh(&["memtune", &name]).contains("614400"));
-        assert!(
-            host.virsh(&["schedinfo", &name])
-                .lines()
-                .any(|l| l.starts_with("cpu_shares") && l.ends_with("300"))
-        );
-        // A daemon that comes back finds them.
-        sh_kill();
-        assert_eq!(control(&name, "cpu.weight"), "300");
+        let told = host.virsh(&["schedinfo", &name]);
+        for (key, value) in [("cpu_shares", "300"), ("global_quota", "50000"), ("vcpu_quota", "30000")] {
+            let found = told.lines().any(|l| l.starts_with(key) && l.ends_with(&format!(" {value}")));
+            assert!(found, "{key}: {told}");
+        }
+
+        // Changed while it runs; a daemon that comes back finds what there is.
+        host.virsh(&["schedinfo", &name, "--live", "--set", "global_quota=20000"]);
+        host.virsh(&["memtune", &name, "--live", "--hard-limit", "700M"]);
+        host.virsh(&["blkiotune", &name, "--live", "--device-read-bytes-sec", &format!("{disk},0")]);
+        sh("systemctl kill -s KILL virtqemud.service");
+        assert!(host.virsh(&["memtune", &name]).contains("716800"));
+        assert_eq!(control(&name, "cpu.max"), "20000 100000");
+        assert_eq!(control(&name, "memory.max"), (700_u64 << 20).to_string());
+        assert_eq!(control(&name, "io.max"), "");
         host.virsh(&["destroy", &name]);
     });
-}
-
-fn sh_kill() {
-    virt_testkit::bed::sh("systemctl kill -s KILL virtqemud.service");
 }
