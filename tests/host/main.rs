@@ -25,6 +25,7 @@ mod luks;
 mod network;
 mod python;
 mod save;
+mod schema;
 mod secret;
 mod storage;
 mod stuck;

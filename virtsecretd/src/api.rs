@@ -8,6 +8,7 @@ use virt_api::secret::v1alpha1::secret_service_server::SecretService;
 use virt_api::secret::v1alpha1::*;
 use virt_consts::*;
 use virt_error::{Code, Domain, Error, Result};
+use virt_host::schema::{self, Schema};
 use virt_model::secret::UsageType;
 use virt_object::blocking;
 use virt_rpc::descriptor::Descriptors;
@@ -95,7 +96,8 @@ impl SecretService for SecretApi {
         let request = request.into_inner();
         answer(async {
             flags(request.flags, VIR_SECRET_DEFINE_VALIDATE, "secretDefineXML")?;
-            check::no_validation(Domain::Secret, request.flags, VIR_SECRET_DEFINE_VALIDATE)?;
+            let asked = request.flags & VIR_SECRET_DEFINE_VALIDATE != 0;
+            schema::check(asked, Schema::Secret, Domain::Secret, &request.xml).await?;
             let document = definitions::define(&self.driver, request.xml).await?;
             let (ephemeral, private) = (document.ephemeral, document.private);
             Ok(Secret { secret: Some(reference(&document)), ephemeral, private, generation: 0 })

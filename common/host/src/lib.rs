@@ -8,4 +8,5 @@ pub mod netfilter;
 pub mod nft;
 pub mod node;
 pub mod process;
+pub mod schema;
 pub mod tool;

@@ -7,7 +7,8 @@ use virt_api::interface::v1alpha1::interface_service_server::InterfaceService;
 use virt_api::interface::v1alpha1::*;
 use virt_consts::*;
 use virt_error::{Code, Domain, Error, Result};
-use virt_rpc::answer;
+use virt_host::schema::{self, Schema};
+use virt_rpc::{answer, check};
 
 use crate::driver::{Driver, Row};
 use crate::transaction;
@@ -29,10 +30,7 @@ impl InterfaceApi {
 
 /// Refuses flag bits outside `known`.
 fn flags(given: u32, known: u32, function: &'static str) -> Result<()> {
-    match given & !known {
-        0 => Ok(()),
-        unknown => Err(Error::unsupported_flags(Domain::Interface, function, unknown)),
-    }
+    check::flags(Domain::Interface, given, known, function)
 }
 
 fn wire(row: Row) -> Interface {
@@ -49,11 +47,8 @@ impl InterfaceService for InterfaceApi {
         let request = request.into_inner();
         answer(async {
             flags(request.flags, VIR_INTERFACE_DEFINE_VALIDATE, "interfaceDefineXML")?;
-            if request.flags & VIR_INTERFACE_DEFINE_VALIDATE != 0 {
-                // Schema files are not read yet; to accept without looking would be a lie.
-                let text = "validation of documents against the schema is not available";
-                return Err(Error::new(Code::ArgumentUnsupported, Domain::Interface, text));
-            }
+            let asked = request.flags & VIR_INTERFACE_DEFINE_VALIDATE != 0;
+            schema::check(asked, Schema::Interface, Domain::Interface, &request.xml).await?;
             Ok(one(self.driver.define(request.xml).await?))
         })
         .await

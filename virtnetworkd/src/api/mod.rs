@@ -12,6 +12,7 @@ use virt_api::network::v1alpha1::network_service_server::NetworkService;
 use virt_api::network::v1alpha1::*;
 use virt_consts::*;
 use virt_error::{Code, Domain, Error, Result};
+use virt_host::schema::{self, Schema};
 use virt_model::{Mac, Mode};
 use virt_object::owner::{Class, Spec};
 use virt_rpc::{answer, check};
@@ -52,8 +53,9 @@ fn flags(given: u32, known: u32, function: &'static str) -> Result<()> {
     check::flags(Domain::Network, given, known, function)
 }
 
-fn no_validation(given: u32, validate: u32) -> Result<()> {
-    check::no_validation(Domain::Network, given, validate)
+/// Holds a document against its schema if the flags ask for it.
+async fn validate(asked: bool, schema: Schema, xml: &str) -> Result<()> {
+    schema::check(asked, schema, Domain::Network, xml).await
 }
 
 fn row(network: &Handle) -> Network {
@@ -87,7 +89,8 @@ impl NetworkService for NetworkApi {
         let request = request.into_inner();
         answer(async {
             flags(request.flags, VIR_NETWORK_DEFINE_VALIDATE, "networkDefineXMLFlags")?;
-            no_validation(request.flags, VIR_NETWORK_DEFINE_VALIDATE)?;
+            let asked = request.flags & VIR_NETWORK_DEFINE_VALIDATE != 0;
+            validate(asked, Schema::Network, &request.xml).await?;
             let network = definitions::define(&self.driver, request.xml).await?;
             Ok(NetworkResponse { network: Some(network.reference()) })
         })
@@ -98,7 +101,8 @@ impl NetworkService for NetworkApi {
         let request = request.into_inner();
         answer(async {
             flags(request.flags, VIR_NETWORK_CREATE_VALIDATE, "networkCreateXMLFlags")?;
-            no_validation(request.flags, VIR_NETWORK_CREATE_VALIDATE)?;
+            let asked = request.flags & VIR_NETWORK_CREATE_VALIDATE != 0;
+            validate(asked, Schema::Network, &request.xml).await?;
             let network = lifecycle::create(&self.driver, request.xml).await?;
             Ok(NetworkResponse { network: Some(network.reference()) })
         })
@@ -296,7 +300,8 @@ impl NetworkService for NetworkApi {
                 VIR_NETWORK_PORT_CREATE_RECLAIM | VIR_NETWORK_PORT_CREATE_VALIDATE,
                 "networkPortCreateXML",
             )?;
-            no_validation(request.flags, VIR_NETWORK_PORT_CREATE_VALIDATE)?;
+            let asked = request.flags & VIR_NETWORK_PORT_CREATE_VALIDATE != 0;
+            validate(asked, Schema::NetworkPort, &request.xml).await?;
             let reclaim = request.flags & VIR_NETWORK_PORT_CREATE_RECLAIM != 0;
             ports::create(&*self.find(&request.network)?, &request.xml, reclaim).await
         })

@@ -8,7 +8,8 @@ use virt_api::nwfilter::v1alpha1::nwfilter_service_server::NwfilterService;
 use virt_api::nwfilter::v1alpha1::*;
 use virt_consts::{VIR_NWFILTER_BINDING_CREATE_VALIDATE, VIR_NWFILTER_DEFINE_VALIDATE};
 use virt_error::{Code, Domain, Error, Result};
-use virt_rpc::answer;
+use virt_host::schema::{self, Schema};
+use virt_rpc::{answer, check};
 
 use crate::driver::{Bound, Driver, Filter};
 use crate::{bindings, definitions};
@@ -36,19 +37,12 @@ impl NwfilterApi {
 
 /// Refuses flag bits outside `known`.
 fn flags(given: u32, known: u32, function: &'static str) -> Result<()> {
-    match given & !known {
-        0 => Ok(()),
-        unknown => Err(Error::unsupported_flags(Domain::Nwfilter, function, unknown)),
-    }
+    check::flags(Domain::Nwfilter, given, known, function)
 }
 
-/// Schema files are not read yet; to accept without looking would be a lie.
-fn no_validation(given: u32, validate: u32) -> Result<()> {
-    if given & validate == 0 {
-        return Ok(());
-    }
-    let text = "validation of documents against the schema is not available";
-    Err(Error::new(Code::ArgumentUnsupported, Domain::Nwfilter, text))
+/// Holds a document against its schema if the flags ask for it.
+async fn validate(asked: bool, schema: Schema, xml: &str) -> Result<()> {
+    schema::check(asked, schema, Domain::Nwfilter, xml).await
 }
 
 fn reference(filter: &Filter) -> FilterRef {
@@ -70,7 +64,8 @@ impl NwfilterService for NwfilterApi {
         let request = request.into_inner();
         answer(async {
             flags(request.flags, VIR_NWFILTER_DEFINE_VALIDATE, "nwfilterDefineXMLFlags")?;
-            no_validation(request.flags, VIR_NWFILTER_DEFINE_VALIDATE)?;
+            let asked = request.flags & VIR_NWFILTER_DEFINE_VALIDATE != 0;
+            validate(asked, Schema::Nwfilter, &request.xml).await?;
             Ok(one(&*definitions::define(&self.driver, request.xml).await?))
         })
         .await
@@ -116,7 +111,8 @@ impl NwfilterService for NwfilterApi {
         let request = request.into_inner();
         answer(async {
             flags(request.flags, VIR_NWFILTER_BINDING_CREATE_VALIDATE, "nwfilterBindingCreateXML")?;
-            no_validation(request.flags, VIR_NWFILTER_BINDING_CREATE_VALIDATE)?;
+            let asked = request.flags & VIR_NWFILTER_BINDING_CREATE_VALIDATE != 0;
+            validate(asked, Schema::NwfilterBinding, &request.xml).await?;
             Ok(wire(&bindings::create(&self.driver, request.xml).await?))
         })
         .await

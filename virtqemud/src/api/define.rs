@@ -3,6 +3,7 @@
 use virt_api::domain::v1alpha1::*;
 use virt_consts::*;
 use virt_error::{Code, Domain as From, Error, Result};
+use virt_host::schema::{self, Schema};
 
 use super::check::flags;
 use crate::definitions::Definitions;
@@ -13,11 +14,8 @@ use crate::definitions::Definitions;
 /// As [`Definitions::define`].
 pub async fn define(definitions: &Definitions, request: DefineRequest) -> Result<DomainResponse> {
     flags(request.flags, VIR_DOMAIN_DEFINE_VALIDATE, "qemuDomainDefineXMLFlags")?;
-    if request.flags & VIR_DOMAIN_DEFINE_VALIDATE != 0 {
-        // The schema files are not read yet. To accept without looking would be a lie.
-        let text = "validation of documents against the schema is not available";
-        return Err(Error::new(Code::ArgumentUnsupported, From::Qemu, text));
-    }
+    let asked = request.flags & VIR_DOMAIN_DEFINE_VALIDATE != 0;
+    schema::check(asked, Schema::Domain, From::Qemu, &request.xml).await?;
     let guest = definitions.define(request.xml).await?;
     Ok(DomainResponse { domain: Some(guest.reference()) })
 }

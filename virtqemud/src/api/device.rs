@@ -86,7 +86,7 @@ impl DomainDeviceService for DeviceApi {
                 r.domain,
                 r.flags,
                 name,
-                move |w| Box::pin(async move { live::devices::detach(w, &xml).await }),
+                move |w| Box::pin(async move { Box::pin(live::devices::detach(w, &xml)).await }),
                 edit,
             )
             .await

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use virt_api::domain::v1alpha1::*;
 use virt_consts::*;
 use virt_error::{Code, Domain as From, Error, Result};
+use virt_host::schema::{self, Schema};
 use virt_model::domain::Domain as Document;
 use virt_object::owner::{Class, Spec};
 use virt_object::registry::Claim;
@@ -66,7 +67,8 @@ pub async fn create(
         | VIR_DOMAIN_START_VALIDATE
         | VIR_DOMAIN_START_RESET_NVRAM;
     flags(request.flags, known, "qemuDomainCreateXML")?;
-    unbuilt(request.flags, VIR_DOMAIN_START_VALIDATE, "virDomainCreateXML")?;
+    let asked = request.flags & VIR_DOMAIN_START_VALIDATE != 0;
+    schema::check(asked, Schema::Domain, From::Qemu, &request.xml).await?;
     let driver = definitions.driver();
     let (reader, xml) = (definitions.clone(), request.xml);
     let document = Arc::new(blocking(move || reader.prepare(&xml)).await??);
@@ -128,14 +130,6 @@ async fn start_transient(
 fn how(flags: u32) -> Start {
     let given = |bit| flags & bit != 0;
     Start { paused: given(VIR_DOMAIN_START_PAUSED), reset_nvram: given(VIR_DOMAIN_START_RESET_NVRAM) }
-}
-
-/// Flags of the call that this daemon cannot keep yet are refused, not ignored.
-fn unbuilt(given: u32, not_there: u32, api: &'static str) -> Result<()> {
-    if given & not_there != 0 {
-        return Err(Error::no_support(From::Qemu, api).with("flags", format!("{:#x}", given & not_there)));
-    }
-    Ok(())
 }
 
 fn already_running() -> Error {

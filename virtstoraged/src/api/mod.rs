@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use tonic::{Response, Status};
 use virt_api::storage::v1alpha1::PoolRef;
-use virt_error::{Code, Domain, Error, Result};
+use virt_error::{Domain, Result};
+use virt_host::schema::{self, Schema};
+use virt_rpc::check;
 
 use crate::driver::Driver;
 use crate::pool::Pool as Handle;
@@ -36,17 +38,10 @@ impl StorageApi {
 
 /// Refuses flag bits outside `known`.
 fn flags(given: u32, known: u32, function: &'static str) -> Result<()> {
-    match given & !known {
-        0 => Ok(()),
-        unknown => Err(Error::unsupported_flags(Domain::Storage, function, unknown)),
-    }
+    check::flags(Domain::Storage, given, known, function)
 }
 
-/// Schema files are not read yet; to accept without looking would be a lie.
-fn no_validation(given: u32, validate: u32) -> Result<()> {
-    if given & validate == 0 {
-        return Ok(());
-    }
-    let text = "validation of documents against the schema is not available";
-    Err(Error::new(Code::ArgumentUnsupported, Domain::Storage, text))
+/// Holds a document against its schema if the flags ask for it.
+async fn validate(asked: bool, schema: Schema, xml: &str) -> Result<()> {
+    schema::check(asked, schema, Domain::Storage, xml).await
 }

@@ -5,12 +5,13 @@ use virt_api::storage::v1alpha1::storage_pool_service_server::StoragePoolService
 use virt_api::storage::v1alpha1::*;
 use virt_consts::*;
 use virt_error::Result;
+use virt_host::schema::Schema;
 use virt_model::Mode;
 use virt_model::storage::source::Sources;
 use virt_model::storage::{PoolSource, PoolType, Told, capabilities};
 use virt_rpc::{answer, watch};
 
-use super::{Answer, StorageApi, flags, no_validation};
+use super::{Answer, StorageApi, flags, validate};
 use crate::backend::Cx;
 use crate::driver::missing;
 use crate::pool::{Pool as Handle, PoolExt};
@@ -80,7 +81,8 @@ impl StoragePoolService for StorageApi {
         let request = request.into_inner();
         answer(async {
             flags(request.flags, VIR_STORAGE_POOL_DEFINE_VALIDATE, "storagePoolDefineXML")?;
-            no_validation(request.flags, VIR_STORAGE_POOL_DEFINE_VALIDATE)?;
+            let asked = request.flags & VIR_STORAGE_POOL_DEFINE_VALIDATE != 0;
+            validate(asked, Schema::StoragePool, &request.xml).await?;
             let pool = definitions::define(&self.driver, request.xml).await?;
             Ok(PoolResponse { pool: Some(pool.reference()) })
         })

@@ -8,9 +8,10 @@ use virt_api::storage::v1alpha1::storage_volume_service_server::StorageVolumeSer
 use virt_api::storage::v1alpha1::*;
 use virt_consts::*;
 use virt_error::{Code, Domain, Error, Result};
+use virt_host::schema::Schema;
 use virt_rpc::answer;
 
-use super::{Answer, StorageApi, flags, no_validation};
+use super::{Answer, StorageApi, flags, validate};
 use virt_model::storage::{Pool as Document, VolumeType};
 
 use crate::call;
@@ -97,7 +98,8 @@ impl StorageVolumeService for StorageApi {
         answer(async {
             let known = VIR_STORAGE_VOL_CREATE_PREALLOC_METADATA | VIR_STORAGE_VOL_CREATE_VALIDATE;
             flags(request.flags, known, "storageVolCreateXML")?;
-            no_validation(request.flags, VIR_STORAGE_VOL_CREATE_VALIDATE)?;
+            let asked = request.flags & VIR_STORAGE_VOL_CREATE_VALIDATE != 0;
+            validate(asked, Schema::StorageVolume, &request.xml).await?;
             let pool = self.find(&request.pool)?;
             let how = How::from_flags(request.flags);
             let volume = create::create(&self.driver, &pool, request.xml, how).await?;
@@ -110,7 +112,8 @@ impl StorageVolumeService for StorageApi {
         let request = request.into_inner();
         answer(async {
             flags(request.flags, ALL_STORAGE_VOL_CREATE_FLAGS, "storageVolCreateXMLFrom")?;
-            no_validation(request.flags, VIR_STORAGE_VOL_CREATE_VALIDATE)?;
+            let asked = request.flags & VIR_STORAGE_VOL_CREATE_VALIDATE != 0;
+            validate(asked, Schema::StorageVolume, &request.xml).await?;
             let pool = self.find(&request.pool)?;
             let (from_pool, from) = self.find_volume(&request.from)?;
             let (how, from) = (How::from_flags(request.flags), (from_pool, from.name().to_string()));
