@@ -103,6 +103,18 @@ impl Backend {
             Tool::Kernel => blocking::run(move || kernel::down(&name)).await,
         }
     }
+
+    /// Removes what was made for a definition; what was plugged into it is free again.
+    ///
+    /// # Errors
+    /// Code 1 with the tool's words, code 38 with the kernel's.
+    pub async fn remove(&self, name: String) -> Result<()> {
+        match self.tool {
+            // Taken down alone it would stay.
+            Tool::Networkd => run("networkctl", &["delete", &name]).await,
+            Tool::Ifupdown | Tool::Kernel => self.down(name).await,
+        }
+    }
 }
 
 /// Whether a file that was there before is gone now.

@@ -109,6 +109,7 @@ fn changes_can_be_taken_back_by_another_daemon() {
         transaction::begin(&first).await.unwrap();
         assert_eq!(transaction::begin(&first).await.unwrap_err().code() as i32, 55);
         first.define(BRIDGE.into()).await.unwrap();
+        first.start("br7".into()).await.unwrap();
         first.undefine("eth1".into()).await.unwrap();
         drop(first);
         let second = driver(root.path());
@@ -116,6 +117,22 @@ fn changes_can_be_taken_back_by_another_daemon() {
         assert_eq!(files(root.path()), before);
         assert_eq!(second.document("eth1", true).await.unwrap().format(), one);
         assert!(!second.definitions.load().value.contains_key("br7"));
+        assert!(!link::exists("br7") && link::exists("eth0"), "what was made since is gone, cards stay");
         assert_eq!(transaction::rollback(&second).await.unwrap_err().code() as i32, 55);
+    });
+}
+
+#[test]
+fn what_was_there_before_is_not_taken_back() {
+    alone(|root| async move {
+        let driver = driver(root.path());
+        // Somebody else's bridge, of the same name.
+        let made = Command::new("ip").args("link add br7 type bridge".split(' ')).status().unwrap();
+        assert!(made.success());
+        transaction::begin(&driver).await.unwrap();
+        driver.define(BRIDGE.into()).await.unwrap();
+        transaction::rollback(&driver).await.unwrap();
+        assert!(driver.definitions.load().value.is_empty());
+        assert!(link::exists("br7"));
     });
 }
