@@ -7,12 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use virt_daemon::Conf;
 use virt_error::{Code, Domain, Error, Result};
 use virt_host::tool::Cancel;
 use virt_object::blocking;
 
-/// How long a call may take that only looks.
-pub const LOOK: Duration = Duration::from_secs(60);
+/// How long a call may take that only looks, unless `look_timeout` says otherwise.
+const LOOK: Duration = Duration::from_secs(60);
+/// The longest that `look_timeout` may be: an hour.
+const LONGEST: u64 = 3600;
 /// How long starting and stopping may take: a mount, a login.
 pub const SWITCH: Duration = Duration::from_secs(90);
 /// How long formatting may take.
@@ -22,15 +25,40 @@ const AT_ONCE: usize = 128;
 
 /// The threads for backends.
 #[derive(Debug, Clone)]
-pub struct Calls(Arc<Semaphore>);
+pub struct Calls {
+    slots: Arc<Semaphore>,
+    look: Duration,
+}
 
 impl Default for Calls {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(AT_ONCE)))
+        Self { slots: Arc::new(Semaphore::new(AT_ONCE)), look: LOOK }
     }
 }
 
 impl Calls {
+    /// As `look_timeout` of the configuration says: seconds that a call may take which only looks.
+    ///
+    /// # Errors
+    /// Code 1 for what is no number of 1 to 3600.
+    pub fn from_conf(conf: &Conf) -> Result<Self> {
+        let look = match conf.uint("look_timeout")? {
+            None => LOOK,
+            Some(seconds @ 1..=LONGEST) => Duration::from_secs(seconds),
+            Some(other) => {
+                let path = conf.path().display();
+                let text = format!("{path}: look_timeout: {other} is not between 1 and {LONGEST} seconds");
+                return Err(Error::internal(Domain::Conf, text));
+            }
+        };
+        Ok(Self { look, ..Self::default() })
+    }
+
+    /// How long a call may take that only looks.
+    pub fn look(&self) -> Duration {
+        self.look
+    }
+
     /// Runs `work` with a deadline; the work is asked to cancel when it is over.
     ///
     /// # Errors
@@ -67,7 +95,7 @@ impl Calls {
             let text = "too much storage work at once: some of it may hang";
             Error::new(Code::OperationFailed, Domain::Storage, text)
         };
-        let permit = self.0.clone().try_acquire_owned().map_err(busy)?;
+        let permit = self.slots.clone().try_acquire_owned().map_err(busy)?;
         blocking::run(move || {
             let done = work(cancel);
             drop(permit);
@@ -91,7 +119,16 @@ mod tests {
         });
         assert_eq!(hang.await.unwrap_err().code(), Code::OperationTimeout);
         // Another one goes on meanwhile.
-        assert_eq!(calls.run("a look", LOOK, |_| Ok(5)).await.unwrap(), 5);
+        assert_eq!(calls.run("a look", calls.look(), |_| Ok(5)).await.unwrap(), 5);
         drop(release);
+    }
+    #[test]
+    fn the_configuration_says_how_long_a_look_may_take() {
+        let look = |text: &str| Calls::from_conf(&Conf::parse("x.conf", text).unwrap()).map(|c| c.look());
+        assert_eq!(look("").unwrap(), LOOK);
+        assert_eq!(look("look_timeout = 5").unwrap(), Duration::from_secs(5));
+        for wrong in ["look_timeout = 0", "look_timeout = 3601", "look_timeout = \"5\""] {
+            assert!(look(wrong).unwrap_err().message().contains("look_timeout"), "{wrong}");
+        }
     }
 }

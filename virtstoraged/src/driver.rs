@@ -62,6 +62,7 @@ impl Driver {
         journal: Arc<Journal>,
         tools: Arc<dyn Tools>,
         keys: Arc<dyn Keys>,
+        calls: Calls,
     ) -> Result<Arc<Self>> {
         for dir in [&folders.config, &folders.run] {
             std::fs::create_dir_all(dir).map_err(|e| {
@@ -73,7 +74,7 @@ impl Driver {
             kind: Arc::new(kind),
             store: Arc::new(Store::new(folders.config.clone(), "virsh pool-edit")),
             journal,
-            calls: Calls::default(),
+            calls,
             backends: Backends::new(tools, keys, folders.run.clone()),
             tasks: Arc::default(),
             sources: tokio::sync::Mutex::default(),

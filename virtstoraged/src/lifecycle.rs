@@ -266,7 +266,9 @@ pub async fn refresh(pool: &Pool) -> Result<()> {
             let before = work.published();
             let live = before.value.active()?.clone();
             no_jobs(&before.value)?;
-            match ask(&work.driver, &live, ("a look", call::LOOK), |b, p, cx| b.refresh(cx, p)).await {
+            match ask(&work.driver, &live, ("a look", work.driver.calls.look()), |b, p, cx| b.refresh(cx, p))
+                .await
+            {
                 Ok(content) => {
                     publish(work, live, content);
                     work.emit_refresh();
@@ -318,7 +320,7 @@ pub async fn adopt(driver: &Arc<Driver>) -> Result<usize> {
 
 async fn adopt_one(work: &mut Work) -> Result<()> {
     let Some(live) = work.published().value.live.clone() else { return Ok(()) };
-    let found = ask(&work.driver, &live, ("a look", call::LOOK), |b, p, cx| {
+    let found = ask(&work.driver, &live, ("a look", work.driver.calls.look()), |b, p, cx| {
         if !b.is_active(cx, p)? {
             return Ok(None);
         }

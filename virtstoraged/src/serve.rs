@@ -15,6 +15,7 @@ use virt_rpc::server::Services;
 use virt_rpc::service;
 
 use crate::api::{DataApi, StorageApi};
+use crate::call::Calls;
 use crate::driver::{Driver, Folders};
 use crate::keys::HostKeys;
 use crate::{definitions, lifecycle};
@@ -22,6 +23,7 @@ use crate::{definitions, lifecycle};
 /// Reads all definitions, finds active pools again, and offers the services.
 pub async fn start(context: Context) -> Result<Running> {
     let paths = &context.paths;
+    let calls = Calls::from_conf(&context.conf)?;
     let folders = Folders { config: paths.etc.join("storage"), run: paths.run.join("storage") };
     let kind = Kind::new(Domain::Storage, context.work.clone(), context.busy.clone());
     std::fs::create_dir_all(&folders.run).map_err(|e| {
@@ -30,7 +32,7 @@ pub async fn start(context: Context) -> Result<Running> {
     let journal = Journal::open(&folders.run.join("virtd-events"), Limits::default(), context.busy.clone())?;
     let journal = Arc::new(journal);
     let keys = Arc::new(HostKeys::new(context.work.clone(), paths.grpc()));
-    let driver = Driver::new(folders.clone(), kind, journal.clone(), Arc::new(HostTools), keys)?;
+    let driver = Driver::new(folders.clone(), kind, journal.clone(), Arc::new(HostTools), keys, calls)?;
     let loader = driver.clone();
     let known = blocking::run(move || definitions::load(&loader)).await?;
     let active = lifecycle::adopt(&driver).await?;

@@ -15,7 +15,7 @@ use super::{Answer, StorageApi, flags, validate};
 use crate::backend::Cx;
 use crate::driver::missing;
 use crate::pool::{Pool as Handle, PoolExt};
-use crate::{call, definitions, lifecycle};
+use crate::{definitions, lifecycle};
 
 /// virConnectListAllStoragePoolsFlags: the bit of each kind.
 const KINDS: [(PoolType, u32); 14] = [
@@ -233,7 +233,7 @@ impl StoragePoolService for StorageApi {
             let driver = self.driver.clone();
             // Looks for programs in folders that may hang.
             let look = move |_| Ok(capabilities::format(|kind| driver.backends.supports(kind)));
-            let xml = self.driver.calls.run("a look", call::LOOK, look).await?;
+            let xml = self.driver.calls.run("a look", self.driver.calls.look(), look).await?;
             Ok(GetCapabilitiesResponse { xml })
         })
         .await
@@ -265,7 +265,7 @@ async fn find(api: &StorageApi, request: FindSourcesRequest) -> Result<Sources> 
     let tools = api.driver.backends.tools().clone();
     let keys = api.driver.backends.keys().clone();
     let look = move |cancel| backend.find_sources(&Cx::new(&*tools, &*keys, cancel), kind, spec.as_ref());
-    Ok(Sources { sources: api.driver.calls.run("a search", call::LOOK, look).await? })
+    Ok(Sources { sources: api.driver.calls.run("a search", api.driver.calls.look(), look).await? })
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@ use virt_rpc::answer;
 use super::{Answer, StorageApi, flags, validate};
 use virt_model::storage::{Pool as Document, VolumeType};
 
-use crate::call;
 use crate::image::mark;
 use crate::pool::Pool as Handle;
 use crate::volume::create::{self, How};
@@ -67,7 +66,7 @@ impl StorageApi {
             mark::set(&backend.content(&pool, &volume)?, "raw");
             Ok(())
         };
-        self.driver.calls.run("a look at a volume", call::LOOK, note).await
+        self.driver.calls.run("a look at a volume", self.driver.calls.look(), note).await
     }
 
     fn lookup(&self, by: By) -> Result<Volume> {

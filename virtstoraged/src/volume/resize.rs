@@ -11,7 +11,6 @@ use super::Volume;
 use super::jobs::{Hold, Job};
 use super::tasks::Kind;
 use crate::backend::{Cx, Resize};
-use crate::call;
 use crate::driver::Driver;
 use crate::pool::Pool;
 
@@ -96,7 +95,7 @@ pub async fn look(driver: &Arc<Driver>, pool: &Arc<Pool>, name: &str) -> Result<
     let (tools, keys) = (driver.backends.tools().clone(), driver.backends.keys().clone());
     driver
         .calls
-        .run("a look at a volume", call::LOOK, move |cancel| {
+        .run("a look at a volume", driver.calls.look(), move |cancel| {
             backend.look(&Cx::new(&*tools, &*keys, cancel), &document, &volume)
         })
         .await
