@@ -166,6 +166,8 @@ mod tests {
         assert!(check("<network").is_ok(), "its reader refuses it");
         let error = check("<network><name>a</name><foo/></network>").unwrap_err();
         assert_eq!(error.code(), Code::XmlInvalidSchema);
-        assert!(error.message().ends_with("Element network has extra content: foo\n"), "{error}");
+        // The words differ between releases of libxml2.
+        let text = error.message().to_string();
+        assert!(text.lines().count() > 1 && text.contains("foo"), "{text}");
     }
 }

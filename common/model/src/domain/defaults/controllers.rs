@@ -115,10 +115,11 @@ pub fn number_controllers(d: &mut Domain) {
         }
         // USB companions belong to the controller before them.
         let list = &d.devices.controllers;
-        let companion = list[i].model.as_deref().is_some_and(|m| m.starts_with("ich9-"));
-        let ich9 = |c: &&Controller| companion && c.model.as_deref().is_some_and(|m| m.starts_with("ich9-"));
-        let before =
-            list[..i].iter().rfind(|c| companion && c.kind == kind).filter(ich9).and_then(|c| c.index);
+        let ich9 = |c: &&Controller| c.model.as_deref().is_some_and(|m| m.starts_with("ich9-"));
+        let before = match ich9(&&list[i]) {
+            true => list[..i].iter().rfind(|c| c.kind == kind).filter(ich9).and_then(|c| c.index),
+            false => None,
+        };
         let shared = before.filter(|n| {
             !list[..i].iter().any(|c| c.kind == kind && c.index == Some(*n) && c.model == list[i].model)
         });
