@@ -73,6 +73,18 @@ fn nothing_leaves_the_pool() {
     }
     let run = host.try_virsh(&["vol-resize", "out", "1M", "--pool", &pool]);
     assert!(run.code == Some(1) && run.err.contains("outside of its pool"), "{run}");
+    let got = host.files().join("got");
+    let got = got.to_str().expect("a path");
+    for args in [
+        vec!["vol-clone", "out", "copy", "--pool", &pool],
+        vec!["vol-wipe", "out", "--pool", &pool],
+        vec!["vol-download", "out", got, "--pool", &pool],
+        vec!["vol-upload", "out", outside.to_str().expect("a path"), "--pool", &pool],
+    ] {
+        let run = host.try_virsh(&args);
+        assert!(run.code == Some(1) && run.err.contains("outside of its pool"), "{args:?}: {run}");
+    }
+    assert!(fs::metadata(got).map_or(0, |m| m.len()) == 0 && !dir.join("copy").exists());
     assert_eq!(fs::read(&outside).expect("a file"), vec![7; 4096]);
     host.virsh(&["vol-delete", "out", "--pool", &pool]);
     assert!(outside.exists(), "only the link is deleted");
@@ -125,14 +137,15 @@ fn a_killed_daemon_leaves_no_half_volume() {
         }
         host.kill("virtstoraged");
         let _ = clone.wait();
-        // The next call starts the daemon again; it sweeps before it answers for the pool.
+        // The next call starts the daemon again; it sweeps before it answers for the pool, and answers in full.
         let list = loop {
             let run = host.try_virsh(&["vol-list", &pool]);
-            if run.code == Some(0) && run.out.contains("big") {
+            if run.code == Some(0) {
                 break run.out;
             }
             assert!(begun.elapsed() < Duration::from_secs(60), "{run}");
         };
+        assert!(list.contains("big"), "{list}");
         let whole = fs::metadata(dir.join(&name)).is_ok_and(|m| m.len() == 300 << 20);
         assert_eq!(list.contains(&name), whole, "{list}");
         assert!(names(&dir).iter().all(|n| !n.starts_with(".virtd")), "{:?}", names(&dir));

@@ -164,9 +164,10 @@ fn publish(work: &Work, document: Arc<Document>, content: Content) {
     }
     work.publish(|p| {
         p.live = Some(Arc::new(live));
+        p.adopting = false;
         p.sizes = content.sizes;
         p.permissions = content.permissions;
-        p.volumes = Arc::new(Volumes::new(content.volumes));
+        p.volumes = Arc::new(Volumes::new(content.volumes.into_iter().map(Arc::new).chain(content.same)));
     });
 }
 
@@ -202,6 +203,7 @@ fn down(work: &Work) {
     status::remove(work);
     work.publish(|p| {
         p.live = None;
+        p.adopting = false;
         p.sizes = Sizes::default();
         p.permissions = None;
         p.volumes = Arc::default();
@@ -266,9 +268,12 @@ pub async fn refresh(pool: &Pool) -> Result<()> {
             let before = work.published();
             let live = before.value.active()?.clone();
             no_jobs(&before.value)?;
-            match ask(&work.driver, &live, ("a look", work.driver.calls.look()), |b, p, cx| b.refresh(cx, p))
-                .await
-            {
+            let known = before.value.volumes.clone();
+            let look = move |b: &dyn Backend, p: &Document, cx: &Cx<'_>| {
+                b.refresh(&Cx { known, ..Cx::new(cx.tools, cx.keys, cx.cancel.clone()) }, p)
+            };
+            let limit = work.driver.calls.look();
+            match ask(&work.driver, &live, ("a look", limit), look).await {
                 Ok(content) => {
                     publish(work, live, content);
                     work.emit_refresh();

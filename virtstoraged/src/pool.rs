@@ -12,7 +12,7 @@ use virt_model::storage::Pool as Document;
 use virt_model::storage::source::Extent;
 use virt_model::storage::target::Permissions;
 use virt_object::managed::{self, Managed};
-use virt_object::owner::Kind;
+use virt_object::owner::{Class, Kind, Spec};
 use virt_object::registry::Registry;
 
 use crate::driver::{Driver, missing};
@@ -51,6 +51,8 @@ pub struct Published {
     pub permissions: Option<Permissions>,
     /// Its volumes; empty while it is not active.
     pub volumes: Arc<Volumes>,
+    /// It was active when the daemon ended, and its volumes were not looked at since.
+    pub adopting: bool,
 }
 
 impl Published {
@@ -64,6 +66,7 @@ impl Published {
             sizes: Sizes::default(),
             permissions: None,
             volumes: Arc::default(),
+            adopting: false,
         }
     }
 
@@ -122,11 +125,23 @@ impl managed::Driver for Driver {
 pub trait PoolExt {
     /// How callers name it.
     fn reference(&self) -> api::PoolRef;
+    /// Waits until an adopted pool's volumes are known: no list is told as empty that only was not read yet.
+    ///
+    /// # Errors
+    /// Those of the owner: code 68 for a pool that does not answer.
+    fn known(&self) -> impl Future<Output = Result<()>> + Send;
 }
 
 impl PoolExt for Pool {
     fn reference(&self) -> api::PoolRef {
         reference(self.uuid(), &self.published().value.name)
+    }
+    async fn known(&self) -> Result<()> {
+        if !self.published().value.adopting {
+            return Ok(());
+        }
+        // The look was put in before any call is taken in.
+        self.work(Spec::new("wait for a look", Class::Query), |_| Box::pin(std::future::ready(Ok(())))).await
     }
 }
 

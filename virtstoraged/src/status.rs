@@ -51,6 +51,7 @@ fn load_one(driver: &Arc<Driver>, path: &Path) -> Result<Arc<Pool>> {
         None => Published::inactive(&name, None),
     };
     published.live = Some(Arc::new(live));
+    published.adopting = true;
     driver.pools.remove(&uuid);
     driver.pools.insert(&name, uuid, Pool::new(driver, uuid, published))
 }

@@ -35,7 +35,7 @@ impl DataApi {
         request: TransferRequest,
         sparse: bool,
     ) -> Result<Ticket> {
-        let (pool, volume) = self.api.find_volume(&request.volume)?;
+        let (pool, volume) = self.api.find_volume(&request.volume).await?;
         let name = volume.name().to_string();
         let part = Part { offset: request.offset, length: request.length, sparse };
         // A file that somebody keeps can be written when its volume is another's long since. virtproxyd keeps none.
@@ -112,7 +112,7 @@ impl StorageDataService for DataApi {
         answer(async {
             flags(request.flags, 0, "storageVolWipePattern")?;
             let algorithm = Algorithm::from_number(request.algorithm)?;
-            let (pool, volume) = self.api.find_volume(&request.volume)?;
+            let (pool, volume) = self.api.find_volume(&request.volume).await?;
             let name = volume.name().to_string();
             wipe::wipe(&self.api.driver, &pool, name, algorithm).await.map(|()| Empty {})
         })

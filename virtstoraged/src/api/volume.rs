@@ -15,7 +15,7 @@ use super::{Answer, StorageApi, flags, validate};
 use virt_model::storage::{Pool as Document, VolumeType};
 
 use crate::image::mark;
-use crate::pool::Pool as Handle;
+use crate::pool::{Pool as Handle, PoolExt};
 use crate::volume::create::{self, How};
 use crate::volume::{Volume as Vol, delete, missing, resize};
 
@@ -39,10 +39,11 @@ fn row(pool: &Handle, volume: &Vol) -> Volume {
 
 impl StorageApi {
     /// The pool and the volume that a client's volume object names.
-    pub(super) fn find_volume(&self, wanted: &Option<VolumeRef>) -> Result<(Arc<Handle>, Arc<Vol>)> {
+    pub(super) async fn find_volume(&self, wanted: &Option<VolumeRef>) -> Result<(Arc<Handle>, Arc<Vol>)> {
         let none = || Error::new(Code::InvalidArg, Domain::Storage, "no storage volume is named");
         let wanted = wanted.as_ref().ok_or_else(none)?;
         let pool = self.driver.by_name(&wanted.pool)?;
+        pool.known().await?;
         let published = pool.published();
         published.value.active()?;
         let volume = published.value.volumes.find(&wanted.name)?.clone();
@@ -50,10 +51,20 @@ impl StorageApi {
     }
 
     /// The first volume of an active pool that `pick` finds.
-    fn search(&self, pick: impl Fn(&Handle) -> Option<Arc<Vol>>, text: String) -> Result<Volume> {
+    async fn search(&self, pick: impl Fn(&Handle) -> Option<Arc<Vol>>, text: String) -> Result<Volume> {
         let pools = self.driver.pools.list();
-        let found = pools.iter().find_map(|pool| pick(pool).map(|v| row(pool, &v)));
-        found.ok_or_else(|| missing(text))
+        if let Some(found) = pools.iter().find_map(|pool| pick(pool).map(|v| row(pool, &v))) {
+            return Ok(found);
+        }
+        // Only then: a pool that does not answer holds up nobody who does not need it.
+        for pool in pools.iter().filter(|pool| pool.published().value.adopting) {
+            if pool.known().await.is_ok()
+                && let Some(volume) = pick(pool)
+            {
+                return Ok(row(pool, &volume));
+            }
+        }
+        Err(missing(text))
     }
 
     /// A raw file that a guest is about to write is noted as raw: from now on its header is the guest's word.
@@ -69,22 +80,23 @@ impl StorageApi {
         self.driver.calls.run("a look at a volume", self.driver.calls.look(), note).await
     }
 
-    fn lookup(&self, by: By) -> Result<Volume> {
+    async fn lookup(&self, by: By) -> Result<Volume> {
         match by {
             By::Name(by) => {
                 let pool = self.find(&by.pool)?;
+                pool.known().await?;
                 let published = pool.published();
                 published.value.active()?;
                 Ok(row(&pool, published.value.volumes.find(&by.name)?))
             }
             By::Key(key) => {
                 let text = format!("no storage vol with matching key {key}");
-                self.search(|p| p.published().value.volumes.with_key(&key).cloned(), text)
+                self.search(|p| p.published().value.volumes.with_key(&key).cloned(), text).await
             }
             By::Path(path) => {
                 let clean = virt_model::storage::sanitize(&path);
                 let text = format!("no storage vol with matching path '{path}'");
-                self.search(|p| p.published().value.volumes.at_path(&clean).cloned(), text)
+                self.search(|p| p.published().value.volumes.at_path(&clean).cloned(), text).await
             }
         }
     }
@@ -114,7 +126,7 @@ impl StorageVolumeService for StorageApi {
             let asked = request.flags & VIR_STORAGE_VOL_CREATE_VALIDATE != 0;
             validate(asked, Schema::StorageVolume, &request.xml).await?;
             let pool = self.find(&request.pool)?;
-            let (from_pool, from) = self.find_volume(&request.from)?;
+            let (from_pool, from) = self.find_volume(&request.from).await?;
             let (how, from) = (How::from_flags(request.flags), (from_pool, from.name().to_string()));
             let volume = create::create_from(&self.driver, &pool, request.xml, from, how).await?;
             Ok(VolumeResponse { volume: Some(reference(&pool, &volume)) })
@@ -127,7 +139,7 @@ impl StorageVolumeService for StorageApi {
         answer(async {
             let known = VIR_STORAGE_VOL_DELETE_ZEROED | VIR_STORAGE_VOL_DELETE_WITH_SNAPSHOTS;
             flags(request.flags, known, "storageVolDelete")?;
-            let (pool, volume) = self.find_volume(&request.volume)?;
+            let (pool, volume) = self.find_volume(&request.volume).await?;
             let name = volume.name().to_string();
             delete::delete(&self.driver, &pool, name, request.flags).await.map(|()| Empty {})
         })
@@ -138,7 +150,7 @@ impl StorageVolumeService for StorageApi {
         let request = request.into_inner();
         answer(async {
             flags(request.flags, ALL_STORAGE_VOL_RESIZE_FLAGS, "storageVolResize")?;
-            let (pool, volume) = self.find_volume(&request.volume)?;
+            let (pool, volume) = self.find_volume(&request.volume).await?;
             let name = volume.name().to_string();
             resize::resize(&self.driver, &pool, name, request.capacity, request.flags).await?;
             Ok(Empty {})
@@ -151,6 +163,7 @@ impl StorageVolumeService for StorageApi {
         answer(async {
             flags(request.flags, 0, "storagePoolListAllVolumes")?;
             let pool = self.find(&request.pool)?;
+            pool.known().await?;
             let published = pool.published();
             published.value.active()?;
             let all = &published.value.volumes;
@@ -166,7 +179,7 @@ impl StorageVolumeService for StorageApi {
         let request = request.into_inner();
         answer(async {
             let none = || Error::new(Code::InvalidArg, Domain::Storage, "no storage volume is named");
-            self.lookup(request.by.ok_or_else(none)?)
+            self.lookup(request.by.ok_or_else(none)?).await
         })
         .await
     }
@@ -175,7 +188,7 @@ impl StorageVolumeService for StorageApi {
         let request = request.into_inner();
         answer(async {
             flags(request.flags, ALL_STORAGE_VOL_INFO_FLAGS, "storageVolGetInfoFlags")?;
-            let (pool, volume) = self.find_volume(&request.volume)?;
+            let (pool, volume) = self.find_volume(&request.volume).await?;
             let now = resize::look(&self.driver, &pool, volume.name()).await?;
             let physical = request.flags & VIR_STORAGE_VOL_GET_PHYSICAL != 0;
             let allocation = match (physical, &now.document.physical) {
@@ -191,7 +204,7 @@ impl StorageVolumeService for StorageApi {
         let request = request.into_inner();
         answer(async {
             flags(request.flags, 0, "storageVolGetXMLDesc")?;
-            let (pool, volume) = self.find_volume(&request.volume)?;
+            let (pool, volume) = self.find_volume(&request.volume).await?;
             let now = resize::look(&self.driver, &pool, volume.name()).await?;
             Ok(GetVolumeXmlResponse { xml: now.document.format() })
         })
@@ -202,6 +215,7 @@ impl StorageVolumeService for StorageApi {
         let request = request.into_inner();
         answer(async {
             let pool = self.driver.by_name(&request.pool)?;
+            pool.known().await?;
             let published = pool.published();
             let document = published.value.active()?;
             let volume = published.value.volumes.find(&request.volume)?.clone();

@@ -262,7 +262,8 @@ impl Backend for Logical {
 
 /// Copies a source's bytes onto a new device.
 pub(super) fn fill(cx: &Cx<'_>, source: &Source, to: &std::path::Path) -> Result<()> {
-    let from = std::path::Path::new(source.volume.path());
+    let from = source.content()?;
+    let from = from.as_path();
     let image = source.volume.format() != "raw" || source.volume.document.target.encryption.is_some();
     if image && source.volume.kind() == virt_model::storage::VolumeType::File {
         return qemu_img::fill(cx, (from, &source.volume.document), to);

@@ -26,9 +26,9 @@ use virt_model::storage::{Pool, PoolType, Volume as Document, VolumeType};
 
 use crate::keys::Keys;
 use crate::pool::Sizes;
-use crate::volume::Volume;
 use crate::volume::create::How;
 use crate::volume::tasks::Progress;
+use crate::volume::{Volume, Volumes};
 
 pub use folder::Folder;
 
@@ -42,12 +42,14 @@ pub struct Cx<'a> {
     pub cancel: Cancel,
     /// How far the work is.
     pub progress: Progress,
+    /// What the last look at the pool found.
+    pub known: Arc<Volumes>,
 }
 
 impl<'a> Cx<'a> {
     /// For work whose progress nobody asks for.
     pub fn new(tools: &'a dyn Tools, keys: &'a dyn Keys, cancel: Cancel) -> Self {
-        Self { tools, keys, cancel, progress: Progress::default() }
+        Self { tools, keys, cancel, progress: Progress::default(), known: Arc::default() }
     }
 }
 
@@ -58,6 +60,8 @@ pub struct Content {
     pub sizes: Sizes,
     /// Its volumes.
     pub volumes: Vec<Volume>,
+    /// Volumes that are as the last look found them.
+    pub same: Vec<Arc<Volume>>,
     /// The target's owner and mode, where it has a path.
     pub permissions: Option<Permissions>,
     /// What is free of its first device.
@@ -100,6 +104,20 @@ pub struct Source {
     pub kind: PoolType,
     /// The volume.
     pub volume: Arc<Volume>,
+}
+
+impl Source {
+    /// The file or device to read; a link in a folder does not lead out of it.
+    ///
+    /// # Errors
+    /// Code 38 when it is not there, code 55 for a link that leads out.
+    pub fn content(&self) -> Result<std::path::PathBuf> {
+        let path = Path::new(self.volume.path());
+        match path.parent() {
+            Some(folder) if self.kind.is_folder() => crate::paths::inside(folder, self.volume.name()),
+            _ => Ok(path.to_path_buf()),
+        }
+    }
 }
 
 /// A new capacity.

@@ -56,17 +56,18 @@ impl Probe {
     }
 }
 
-/// Reads a file's header.
+/// Reads the header of a file of this many bytes; 0 for a device.
 ///
 /// # Errors
 /// What reading fails with.
-pub fn file(file: &File) -> std::io::Result<Probe> {
+pub fn file(file: &File, length: u64) -> std::io::Result<Probe> {
     let mut head = read(file, 0, FIRST)?;
     if wants_more(&head) {
         head = read(file, 0, MOST)?;
     }
     let found = header(&head);
-    if found.format.is_none() && head.len() == FIRST && read(file, ISO_AT, 5)? == b"CD001" {
+    let may_be_iso = found.format.is_none() && head.len() == FIRST && (length == 0 || length > ISO_AT);
+    if may_be_iso && read(file, ISO_AT, 5)? == b"CD001" {
         return Ok(Probe { format: Some(ImageFormat::Iso), ..found });
     }
     Ok(found)

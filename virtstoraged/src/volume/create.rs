@@ -94,7 +94,7 @@ async fn make(job: &Job, mut wanted: Document, how: How, from: Option<Source>) -
     wanted.key = Some(key);
     wanted.target.path = Some(path);
     wanted.kind = Some(job.backend.volume_type(&job.document, &wanted));
-    let building = Volume { document: wanted.clone(), busy: Busy::Building };
+    let building = Volume { busy: Busy::Building, ..Volume::new(wanted.clone()) };
     job.step("create", move |step| {
         check_new(step.volumes.get(building.name()))?;
         step.volumes.put(building);

@@ -188,7 +188,7 @@ impl Job {
         self.driver
             .calls
             .long(self.task.cancel.clone(), move |cancel| {
-                work(&*backend, &document, &Cx { tools: &*tools, keys: &*keys, cancel, progress })
+                work(&*backend, &document, &Cx { progress, ..Cx::new(&*tools, &*keys, cancel) })
             })
             .await
     }

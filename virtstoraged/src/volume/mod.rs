@@ -17,7 +17,6 @@ pub mod tasks;
 pub mod transfer;
 pub mod wipe;
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use virt_error::{Code, Domain, Error, Result};
@@ -45,12 +44,27 @@ pub struct Volume {
     pub document: Document,
     /// What it is busy with.
     pub busy: Busy,
+    /// What its file was when its header was read; while that stays so, it is not read again.
+    pub seen: Option<Seen>,
+}
+
+/// A file at the time of a look: one that is changed afterwards is told apart by this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// Device and inode.
+    pub id: (u64, u64),
+    /// Length and taken blocks of 512 bytes.
+    pub size: (u64, u64),
+    /// Mode, owner and group.
+    pub access: (u32, u32, u32),
+    /// Times of reading, writing and change, each in seconds and nanoseconds.
+    pub times: [(i64, i64); 3],
 }
 
 impl Volume {
     /// A volume from what a look found.
     pub fn new(document: Document) -> Self {
-        Self { document, busy: Busy::Free }
+        Self { document, busy: Busy::Free, seen: None }
     }
 
     /// Its name.
@@ -119,67 +133,79 @@ impl Volume {
     }
 }
 
-/// All volumes of a pool. Clones share the volumes.
+/// All volumes of a pool, sorted by name. Clones share the volumes.
 #[derive(Debug, Clone, Default)]
-pub struct Volumes {
-    by_name: BTreeMap<Arc<str>, Arc<Volume>>,
-    by_key: HashMap<Arc<str>, Arc<str>>,
-    by_path: HashMap<Arc<str>, Arc<str>>,
-}
+pub struct Volumes(Vec<Arc<Volume>>);
 
 impl Volumes {
     /// A table of these; of several with one name the last stays.
-    pub fn new(volumes: impl IntoIterator<Item = Volume>) -> Self {
-        let mut all = Self::default();
-        volumes.into_iter().for_each(|v| all.put(v));
-        all
+    pub fn new(volumes: impl IntoIterator<Item = Arc<Volume>>) -> Self {
+        let mut all: Vec<_> = volumes.into_iter().collect();
+        all.sort_by(|a, b| a.name().cmp(b.name()));
+        all.dedup_by(|later, first| {
+            let same = later.name() == first.name();
+            if same {
+                std::mem::swap(later, first);
+            }
+            same
+        });
+        Self(all)
+    }
+
+    fn at(&self, name: &str) -> std::result::Result<usize, usize> {
+        self.0.binary_search_by(|v| v.name().cmp(name))
     }
 
     /// Adds or replaces one.
     pub fn put(&mut self, volume: Volume) {
-        self.remove(volume.name());
-        let name: Arc<str> = volume.name().into();
-        self.by_key.insert(volume.key().into(), name.clone());
-        self.by_path.insert(volume.path().into(), name.clone());
-        self.by_name.insert(name, Arc::new(volume));
+        let volume = Arc::new(volume);
+        match self.at(volume.name()) {
+            Ok(at) => self.0[at] = volume,
+            Err(at) => self.0.insert(at, volume),
+        }
     }
 
     /// Takes one out.
     pub fn remove(&mut self, name: &str) {
-        if let Some(old) = self.by_name.remove(name) {
-            self.by_key.remove(old.key());
-            self.by_path.remove(old.path());
+        if let Ok(at) = self.at(name) {
+            self.0.remove(at);
         }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.by_name.len()
+        self.0.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.by_name.is_empty()
+        self.0.is_empty()
     }
 
     /// All of them, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Volume>> {
-        self.by_name.values()
+        self.0.iter()
     }
 
     /// The one of this name.
     pub fn get(&self, name: &str) -> Option<&Arc<Volume>> {
-        self.by_name.get(name)
+        self.at(name).ok().map(|at| &self.0[at])
     }
 
     /// The one with this key.
     pub fn with_key(&self, key: &str) -> Option<&Arc<Volume>> {
-        self.get(self.by_key.get(key)?)
+        self.called(key, |v| v.key() == key)
     }
 
     /// The one at this path.
     pub fn at_path(&self, path: &str) -> Option<&Arc<Volume>> {
-        self.get(self.by_path.get(path)?)
+        self.called(path, |v| v.path() == path)
+    }
+
+    /// Keys and paths end in the name nearly everywhere: that one is looked at first, a second index is not kept.
+    fn called(&self, text: &str, is: impl Fn(&Volume) -> bool) -> Option<&Arc<Volume>> {
+        let last = text.rsplit('/').next().and_then(|name| self.get(name)).filter(|v| is(v));
+        last.or_else(|| self.0.iter().find(|v| is(v)))
     }
 
     /// The one of this name.
@@ -209,13 +235,18 @@ mod tests {
 
     #[test]
     fn a_volume_is_found_by_name_key_and_path() {
-        let mut all = Volumes::new([volume("b", "/p/b"), volume("a", "/p/a")]);
+        let mut all =
+            Volumes::new([volume("b", "/p/b"), volume("a", "/x"), volume("a", "/p/a")].map(Arc::new));
         assert_eq!(all.iter().map(|v| v.name()).collect::<Vec<_>>(), ["a", "b"]);
         assert!(all.with_key("/p/a").is_some() && all.at_path("/p/b").is_some());
+        assert!(all.at_path("/x").is_none() && all.len() == 2);
         all.put(volume("a", "/q/a"));
         assert!(all.at_path("/p/a").is_none() && all.at_path("/q/a").is_some());
+        all.put(volume("c", "/dev/mapper/g-c"));
+        assert_eq!(all.at_path("/dev/mapper/g-c").map(|v| v.name()), Some("c"));
+        assert!(all.at_path("/dev/mapper/c").is_none());
         all.remove("a");
-        assert!(all.at_path("/q/a").is_none() && all.len() == 1);
+        assert!(all.at_path("/q/a").is_none() && all.len() == 2);
         let text = all.find("a").unwrap_err().message();
         assert_eq!(text, "Storage volume not found: no storage vol with matching name 'a'");
     }

@@ -3,8 +3,10 @@
 use std::fs::{File, Metadata, OpenOptions};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, CWD, OFlags, StatxFlags, statx};
+use rustix::fs::OFlags;
 use virt_error::Result;
 use virt_model::domain::source::{Encryption, EncryptionFormat, ImageFormat};
 use virt_model::storage::target::Permissions;
@@ -14,21 +16,68 @@ use virt_model::storage::{Told, Volume as Document, VolumeType};
 use crate::backend::failed;
 use crate::image::mark;
 use crate::image::probe::{self, Probe};
-use crate::volume::Volume;
+use crate::volume::{Busy, Seen, Volume};
 
-/// Everything about a file; `None` for one that is no volume (a pipe, a socket, a link to nothing).
-pub fn whole(folder: &Path, name: &str) -> Result<Option<Document>> {
+/// A change within this time before a look may be followed by one that leaves the same times: clocks of file systems are coarse.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// What a look at one file found.
+pub enum Found {
+    /// A volume.
+    New(Box<Volume>),
+    /// The volume of the last look: its file was not touched.
+    Same(Arc<Volume>),
+}
+
+/// Everything about a file; `None` for one that is no volume. A file that is untouched since it was `known` is not opened.
+pub fn fresh(
+    folder: &Path,
+    name: &str,
+    known: Option<&Arc<Volume>>,
+    now: SystemTime,
+) -> Result<Option<Found>> {
     let path = folder.join(name);
-    let Some((file, meta)) = open(&path)? else { return Ok(None) };
+    let Some(meta) = stat(&path)? else { return Ok(None) };
+    let seen = seen(&meta);
+    if let Some(known) = known.filter(|k| k.seen == Some(seen) && k.busy == Busy::Free) {
+        return Ok(Some(Found::Same(known.clone())));
+    }
+    let Some(document) = whole(folder, name, (path, meta))? else { return Ok(None) };
+    // What else is told of such a volume does not lie in its file alone.
+    let alone = document.kind == Some(VolumeType::File)
+        && document.backing.is_none()
+        && document.target.encryption.is_none();
+    let changed = seen.times.iter().skip(1).map(|(seconds, _)| *seconds).max().unwrap_or(i64::MAX);
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(SETTLED);
+    let settled = u64::try_from(changed).is_ok_and(|at| at < now.as_secs());
+    let volume = Volume { seen: (alone && settled).then_some(seen), ..Volume::new(document) };
+    Ok(Some(Found::New(Box::new(volume))))
+}
+
+fn seen(meta: &Metadata) -> Seen {
+    Seen {
+        id: (meta.dev(), meta.ino()),
+        size: (meta.len(), meta.blocks()),
+        access: (meta.mode(), meta.uid(), meta.gid()),
+        times: [
+            (meta.atime(), meta.atime_nsec()),
+            (meta.mtime(), meta.mtime_nsec()),
+            (meta.ctime(), meta.ctime_nsec()),
+        ],
+    }
+}
+
+/// Everything about a file that was looked at; `None` for one that is no volume (a pipe, a socket, a link to nothing).
+fn whole(folder: &Path, name: &str, (path, meta): (PathBuf, Metadata)) -> Result<Option<Document>> {
     let mut document = plain(&path, name, &meta);
     if meta.is_dir() {
         return Ok(Some(document));
     }
-    let found = if meta.is_file() && mark::is_raw(&path) {
-        Probe::default()
-    } else {
-        probe::file(&file).map_err(failed("cannot read header", &path))?
-    };
+    let Some((file, meta)) = open(&path)? else { return Ok(None) };
+    let mut found = probe::file(&file, meta.len()).map_err(failed("cannot read header", &path))?;
+    if found != Probe::default() && meta.is_file() && mark::is_raw(&path) {
+        found = Probe::default();
+    }
     told(&mut document, &found, folder);
     size(&mut document, &found, &file, &meta);
     Ok(Some(document))
@@ -38,6 +87,7 @@ pub fn whole(folder: &Path, name: &str) -> Result<Option<Document>> {
 pub fn again(folder: &Path, old: &Volume) -> Result<Volume> {
     let path = folder.join(old.name());
     let gone = || failed("cannot open volume", &path)(std::io::ErrorKind::NotFound.into());
+    stat(&path)?.ok_or_else(gone)?;
     let (file, meta) = open(&path)?.ok_or_else(gone)?;
     let mut document = old.document.clone();
     let fresh = plain(&path, old.name(), &meta);
@@ -48,7 +98,7 @@ pub fn again(folder: &Path, old: &Volume) -> Result<Volume> {
     document.capacity = fresh.capacity;
     if !meta.is_dir() {
         let format = ImageFormat::from_name(old.format()).unwrap_or_default();
-        let header = probe::file(&file).map_err(failed("cannot read header", &path))?;
+        let header = probe::file(&file, meta.len()).map_err(failed("cannot read header", &path))?;
         let same = header.format() == format;
         // What stands in a header of another format than we know is nothing to us.
         let trusted = if same { header } else { Probe { format: Some(format), ..Probe::default() } };
@@ -61,28 +111,31 @@ pub fn again(folder: &Path, old: &Volume) -> Result<Volume> {
             *backing = base_now(std::mem::take(backing));
         }
     }
-    Ok(Volume { document, busy: old.busy })
+    Ok(Volume { document, busy: old.busy, seen: None })
 }
 
-/// Opens a file without being held up by a pipe or taken in by a terminal.
+/// Looks at a file before it is opened: opening a device may do something.
+fn stat(path: &Path) -> Result<Option<Metadata>> {
+    match std::fs::metadata(path) {
+        Ok(meta) => Ok(can_be_volume(&meta).then_some(meta)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(failed("cannot open volume", path)(e)),
+    }
+}
+
+fn can_be_volume(meta: &Metadata) -> bool {
+    let kind = meta.file_type();
+    kind.is_file() || kind.is_dir() || kind.is_block_device()
+}
+
+/// Opens a file that [`stat`] took for a volume, without being held up by a pipe or taken in by a terminal.
 fn open(path: &Path) -> Result<Option<(File, Metadata)>> {
     let cannot = failed("cannot open volume", path);
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    // Looked at before it is opened: opening a device may do something.
-    let meta = match std::fs::metadata(path) {
-        Ok(meta) => meta,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(cannot(e)),
-    };
-    let kind = meta.file_type();
-    if !(kind.is_file() || kind.is_dir() || kind.is_block_device()) {
-        return Ok(None);
-    }
     let flags = i32::try_from(flags.bits()).unwrap_or(0);
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(&cannot)?;
     let meta = file.metadata().map_err(&cannot)?;
-    let kind = meta.file_type();
-    Ok((kind.is_file() || kind.is_dir() || kind.is_block_device()).then_some((file, meta)))
+    Ok(can_be_volume(&meta).then_some((file, meta)))
 }
 
 /// What the file system alone tells.
@@ -106,7 +159,7 @@ fn plain(path: &Path, name: &str, meta: &Metadata) -> Document {
             path: Some(text),
             format: Some(if dir { "dir" } else { "raw" }.to_string()),
             permissions: permissions_of(meta),
-            timestamps: timestamps(path, meta),
+            timestamps: timestamps(meta),
             ..VolumeTarget::default()
         },
         ..Document::default()
@@ -150,7 +203,7 @@ fn base_now(mut base: BackingStore) -> BackingStore {
         && let Ok(meta) = std::fs::metadata(path)
     {
         base.permissions = permissions_of(&meta);
-        base.timestamps = timestamps(path, &meta);
+        base.timestamps = timestamps(&meta);
     }
     base
 }
@@ -184,24 +237,58 @@ fn permissions_of(meta: &Metadata) -> Permissions {
     }
 }
 
-fn timestamps(path: &Path, meta: &Metadata) -> Timestamps {
+fn timestamps(meta: &Metadata) -> Timestamps {
     let text = |seconds: i64, nanos: i64| match nanos {
         0 => seconds.to_string(),
         _ => format!("{seconds}.{nanos:09}"),
     };
-    let birth = statx(CWD, path, AtFlags::empty(), StatxFlags::BTIME).ok();
-    let birth = birth.filter(|s| s.stx_mask & StatxFlags::BTIME.bits() != 0).map(|s| s.stx_btime);
+    let birth = meta.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    let birth = birth.and_then(|at| Some((i64::try_from(at.as_secs()).ok()?, at.subsec_nanos())));
     Timestamps {
         atime: Some(text(meta.atime(), meta.atime_nsec())),
         mtime: Some(text(meta.mtime(), meta.mtime_nsec())),
         ctime: Some(text(meta.ctime(), meta.ctime_nsec())),
-        btime: Some(birth.map_or_else(|| "0".to_string(), |b| text(b.tv_sec, i64::from(b.tv_nsec)))),
+        btime: Some(birth.map_or_else(|| "0".to_string(), |(s, n)| text(s, i64::from(n)))),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::CWD;
+
+    fn look(folder: &Path, name: &str) -> Option<Document> {
+        match fresh(folder, name, None, SystemTime::now()).unwrap()? {
+            Found::New(volume) => Some(volume.document),
+            Found::Same(_) => None,
+        }
+    }
+
+    #[test]
+    fn an_untouched_file_is_read_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("v");
+        std::fs::write(&path, vec![0; 5000]).unwrap();
+        let look = |known: Option<&Arc<Volume>>, later: u64| {
+            let now = SystemTime::now() + Duration::from_secs(later);
+            match fresh(dir.path(), "v", known, now).unwrap().unwrap() {
+                Found::New(volume) => (Arc::new(*volume), false),
+                Found::Same(volume) => (volume, true),
+            }
+        };
+        // A file that may just be being written is never taken for settled.
+        let (young, _) = look(None, 0);
+        assert!(young.seen.is_none() && !look(Some(&young), 0).1);
+        let (known, _) = look(None, 10);
+        assert!(look(Some(&known), 10).1);
+        let mut header = vec![0; 5000];
+        header[..8].copy_from_slice(b"QFI\xfb\0\0\0\x02");
+        header[20..24].copy_from_slice(&16_u32.to_be_bytes());
+        std::thread::sleep(Duration::from_millis(20));
+        std::fs::write(&path, &header).unwrap();
+        let (changed, same) = look(Some(&known), 10);
+        assert!(!same && changed.format() == "qcow2");
+    }
 
     #[test]
     fn files_links_and_others() {
@@ -217,12 +304,12 @@ mod tests {
             0,
         )
         .unwrap();
-        let raw = whole(dir.path(), "raw").unwrap().unwrap();
+        let raw = look(dir.path(), "raw").unwrap();
         assert_eq!((raw.capacity, raw.target.format.as_deref()), (Some(Bytes(5000)), Some("raw")));
-        let sub = whole(dir.path(), "sub").unwrap().unwrap();
+        let sub = look(dir.path(), "sub").unwrap();
         assert_eq!((sub.kind, sub.physical), (Some(VolumeType::Dir), None));
-        assert!(whole(dir.path(), "dangling").unwrap().is_none());
-        assert!(whole(dir.path(), "pipe").unwrap().is_none());
+        assert!(look(dir.path(), "dangling").is_none());
+        assert!(look(dir.path(), "pipe").is_none());
     }
 
     #[test]
@@ -233,15 +320,15 @@ mod tests {
         header[..8].copy_from_slice(b"QFI\xfb\0\0\0\x02");
         header[20..24].copy_from_slice(&16_u32.to_be_bytes());
         std::fs::write(&path, &header).unwrap();
-        assert_eq!(whole(dir.path(), "v").unwrap().unwrap().target.format.as_deref(), Some("qcow2"));
+        assert_eq!(look(dir.path(), "v").unwrap().target.format.as_deref(), Some("qcow2"));
         mark::set(&path, "raw");
         if mark::is_raw(&path) {
-            assert_eq!(whole(dir.path(), "v").unwrap().unwrap().target.format.as_deref(), Some("raw"));
+            assert_eq!(look(dir.path(), "v").unwrap().target.format.as_deref(), Some("raw"));
             mark::clear(&path);
         }
-        assert_eq!(whole(dir.path(), "v").unwrap().unwrap().target.format.as_deref(), Some("qcow2"));
+        assert_eq!(look(dir.path(), "v").unwrap().target.format.as_deref(), Some("qcow2"));
         // What the pool knew as raw is not taken for anything else at a second look either.
-        let mut document = whole(dir.path(), "v").unwrap().unwrap();
+        let mut document = look(dir.path(), "v").unwrap();
         document.target.format = Some("raw".into());
         let seen = again(dir.path(), &Volume::new(document)).unwrap();
         assert_eq!((seen.format(), seen.capacity()), ("raw", 4096));

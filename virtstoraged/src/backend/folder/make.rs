@@ -101,7 +101,8 @@ fn copy(cx: &Cx<'_>, create: &Create<'_>, source: &Source, path: &Path) -> Resul
     if matches!(from.kind(), VolumeType::Network | VolumeType::NetDir) {
         return Err(no_support("copies of network volumes"));
     }
-    let from_path = Path::new(from.path());
+    let from_path = source.content()?;
+    let from_path = from_path.as_path();
     // What the pool knows of the source, not what its header says.
     let from_format = if from.kind() == VolumeType::Block { "raw" } else { from.format() };
     let format = wanted.target.format.as_deref().unwrap_or("raw");

@@ -2,10 +2,13 @@
 
 mod look;
 mod make;
+#[cfg(test)]
+mod tests;
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::statvfs;
 use virt_consts::VIR_STORAGE_VOL_DELETE_WITH_SNAPSHOTS;
@@ -13,6 +16,7 @@ use virt_error::{Code, Domain, Error, Result};
 use virt_model::storage::target::Permissions;
 use virt_model::storage::{Pool, Volume as Document, VolumeType};
 
+use self::look::Found;
 use super::{Content, Create, Cx, Resize, failed};
 use crate::image::{qemu_img, raw};
 use crate::keys;
@@ -24,6 +28,8 @@ use crate::volume::Volume;
 const FOLDER_MODE: u32 = 0o711;
 /// Headers that are read at the same time: their reading waits for disks, not for processors.
 const READERS: usize = 8;
+/// Fewer files than this are not worth a thread.
+const PART: usize = 64;
 
 /// A pool's folder.
 pub struct Folder<'a> {
@@ -75,20 +81,26 @@ impl<'a> Folder<'a> {
     /// All volumes and the sizes. Headers are read by several threads.
     pub fn refresh(&self, cx: &Cx<'_>) -> Result<Content> {
         let names = self.names()?;
-        let part = names.len().div_ceil(READERS).max(1);
-        let mut volumes = Vec::with_capacity(names.len());
+        let part = names.len().div_ceil(READERS).max(PART);
+        let now = SystemTime::now();
+        let (mut volumes, mut same) = (Vec::new(), Vec::new());
         std::thread::scope(|scope| {
             let readers: Vec<_> = names
                 .chunks(part)
                 .map(|names| {
                     scope.spawn(move || {
                         let wanted = names.iter().take_while(|_| !cx.cancel.is_cancelled());
-                        wanted.filter_map(|name| self.found(name)).collect::<Vec<_>>()
+                        wanted.filter_map(|name| self.found(name, cx, now)).collect::<Vec<_>>()
                     })
                 })
                 .collect();
             for reader in readers {
-                volumes.extend(reader.join().unwrap_or_default());
+                for found in reader.join().unwrap_or_default() {
+                    match found {
+                        Found::New(volume) => volumes.push(*volume),
+                        Found::Same(volume) => same.push(volume),
+                    }
+                }
             }
         });
         cx.cancel.check(Domain::Storage)?;
@@ -96,6 +108,7 @@ impl<'a> Folder<'a> {
         Ok(Content {
             sizes: self.sizes()?,
             volumes,
+            same,
             permissions: look::permissions(self.path).ok(),
             free: Vec::new(),
         })
@@ -115,9 +128,9 @@ impl<'a> Folder<'a> {
         Ok(names)
     }
 
-    fn found(&self, name: &str) -> Option<Volume> {
-        match look::whole(self.path, name) {
-            Ok(found) => found.map(Volume::new),
+    fn found(&self, name: &str, cx: &Cx<'_>, now: SystemTime) -> Option<Found> {
+        match look::fresh(self.path, name, cx.known.get(name), now) {
+            Ok(found) => found,
             Err(error) => {
                 // It may just have been removed, or belong to somebody else.
                 tracing::debug!(?error, name, "a file is passed over");
