@@ -100,8 +100,8 @@ impl Client {
         Self::over(stream, patience).await
     }
 
-    /// Waits up to `patience` for QEMU's greeting (it comes when QEMU has set up its machine) and leaves
-    /// negotiation mode.
+    /// Waits up to `patience` for QEMU's greeting, then as long for it to leave negotiation mode: one of the two comes
+    /// only when QEMU has set up its machine.
     pub async fn over(stream: UnixStream, patience: Duration) -> Result<(Self, Events)> {
         let (read, write) = stream.into_split();
         let mut lines = Lines::new(read, MAX_LINE);
@@ -128,7 +128,7 @@ impl Client {
             writer,
         };
         let client = Self { shared: Arc::new(shared) };
-        client.run(&super::commands::QmpCapabilities {}).await?;
+        client.run_within(&super::commands::QmpCapabilities {}, patience).await?;
         Ok((client, events))
     }
 

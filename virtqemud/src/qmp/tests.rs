@@ -208,6 +208,20 @@ async fn no_greeting_is_a_timeout_and_a_bad_one_an_error() {
 }
 
 #[tokio::test]
+async fn the_first_command_has_as_long_as_the_greeting() {
+    // A machine that is set up slowly greets at once and answers later.
+    let (ours, mut theirs) = UnixStream::pair().expect("pair");
+    theirs.write_all(format!("{}\r\n", fake::GREETING).as_bytes()).await.expect("sent");
+    let patience = Duration::from_millis(20);
+    match Client::over(ours, patience).await.err() {
+        Some(Error::Timeout { command, after }) => {
+            assert_eq!((&*command, after), ("qmp_capabilities", patience));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
 async fn passed_commands_return_whole_answers() {
     let (c, _events) = client(|_, args| match args["x"].as_i64() {
         Some(_) => vec![Act::Return(args.clone())],
