@@ -129,17 +129,18 @@ fn several_jobs_run_at_once_and_each_can_be_cancelled() {
         let uploading = jobs.wait("upload", "up");
         let copy = run(COPY, of("raw", "raw"));
         let convert = run(COPY, of("qcow2", "qcow2"));
-        let (copying, converting) = (jobs.wait("copy", "raw"), jobs.wait("copy", "qcow2"));
-        assert!(copying.total == 1200 << 20 && copying.done <= copying.total, "{copying:?}");
-        assert!(converting.total == 1200 << 20 && converting.done <= converting.total, "{converting:?}");
+        // Each is cancelled as soon as it is seen: a fast disk ends them in a second.
+        for name in ["raw", "qcow2"] {
+            let copying = jobs.wait("copy", name);
+            jobs.cancel(copying.id);
+            assert!(copying.total == 1200 << 20 && copying.done <= copying.total, "{copying:?}");
+        }
         assert!(jobs.list().iter().any(|j| j.id == uploading.id), "they run beside each other");
         // The pool answers and does other work meanwhile.
         host.virsh(&["vol-create-as", &pool, "small", "1M"]);
         let busy = host.try_virsh(&["pool-destroy", &pool]);
         assert!(busy.err.contains("has asynchronous jobs running"), "{busy}");
-        for job in [&uploading, &copying, &converting] {
-            jobs.cancel(job.id);
-        }
+        jobs.cancel(uploading.id);
         for told in [upload, copy, convert].map(|t| t.join().unwrap()) {
             assert_eq!(told.trim(), "78 operation aborted: cancelled by a request");
         }

@@ -10,6 +10,7 @@ mod activation;
 mod agent;
 mod autostart;
 mod backends;
+mod chain;
 mod conformance;
 mod console;
 mod cpu;

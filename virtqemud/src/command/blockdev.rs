@@ -61,15 +61,15 @@ fn cache_object(access: Access) -> Option<Value> {
 }
 
 /// `libvirt-3-storage` and the like.
-fn node_name(prefix: &str, layer: &str) -> String {
+pub fn node_name(prefix: &str, layer: &str) -> String {
     format!("{prefix}-{layer}")
 }
 
 /// Whether an image needs a format node above its storage node.
-fn needs_format(source: &DiskSource, format: &str) -> bool {
+pub fn has_format_node(source: &DiskSource, format: &str) -> bool {
     let common = source.common();
     let luks = common.encryption.as_ref().is_some_and(|e| e.engine != Some(EncryptionEngine::Librbd));
-    format != "raw" || luks || !common.slices.slices.is_empty()
+    format != "raw" || luks
 }
 
 impl Builder<'_> {
@@ -86,7 +86,7 @@ impl Builder<'_> {
         let format = format.unwrap_or("raw");
         let under = backing.and_then(|b| {
             let below = b.source.as_ref()?;
-            let prefix = format!("libvirt-{}", below.common().index.unwrap_or(0));
+            let prefix = format!("libvirt-{}", b.index.unwrap_or(0));
             let kind = b.format.as_ref().and_then(|f| f.kind.map(|k| k.as_str()));
             let nodes = self.image_nodes(below, kind, b.backing.as_deref(), &prefix, access.below());
             props.extend(nodes.props);
@@ -106,11 +106,23 @@ impl Builder<'_> {
             props.extend(nodes.props);
             nodes.top
         });
-        let storage = node_name(prefix, "storage");
-        let layered = needs_format(source, format);
-        props.push(self.storage_node(source, &storage, access, layered));
+        let mut bottom = node_name(prefix, "storage");
+        let layered = has_format_node(source, format);
+        let slices = source.common().slices.slices.as_slice();
+        props.push(self.storage_node(source, &bottom, access, layered || !slices.is_empty()));
+        if let [slice] = slices {
+            // A slice is cut by a raw node of its own.
+            let cut = node_name(prefix, "slice-sto");
+            let node = Props::driver("raw")
+                .with("file", bottom)
+                .with("offset", slice.offset)
+                .with("size", slice.size)
+                .with("node-name", cut.as_str());
+            props.push(node_usage(node, access, layered));
+            bottom = cut;
+        }
         if !layered {
-            return Nodes { props, top: storage };
+            return Nodes { props, top: bottom };
         }
         let node = node_name(prefix, "format");
         let mut layer = Props::new().with("node-name", node.as_str()).with("read-only", access.readonly);
@@ -123,29 +135,7 @@ impl Builder<'_> {
         if let Some(data) = data {
             layer.put("data-file", data);
         }
-        if let [slice] = source.common().slices.slices.as_slice() {
-            // A slice is cut by a raw node of its own between storage and format.
-            let cut = node_name(prefix, "slice");
-            if format == "raw" && encryption.is_none() {
-                layer = layer
-                    .with("offset", slice.offset)
-                    .with("size", slice.size)
-                    .with("file", storage.as_str());
-            } else {
-                props.push(
-                    Props::driver("raw")
-                        .with("node-name", cut.as_str())
-                        .with("offset", slice.offset)
-                        .with("size", slice.size)
-                        .with("file", storage.as_str())
-                        .with("auto-read-only", true)
-                        .with("discard", "unmap"),
-                );
-                layer.put("file", cut);
-            }
-        } else {
-            layer.put("file", storage);
-        }
+        layer.put("file", bottom);
         if can_back(format) {
             match under {
                 Some(top) => layer.put("backing", top),
@@ -177,16 +167,7 @@ impl Builder<'_> {
             DiskSource::VhostVdpa(s) => Props::driver("virtio-blk-vhost-vdpa").opt("path", s.dev.as_deref()),
             DiskSource::VhostUser(_) => Props::new(),
         };
-        let props = props.with("node-name", node);
-        let mut props = if layered {
-            props.with("auto-read-only", true).with("discard", "unmap")
-        } else {
-            usage(props.with("read-only", access.readonly), access)
-        };
-        if let Some(cache) = cache_object(access) {
-            props.put("cache", cache);
-        }
-        props
+        node_usage(props.with("node-name", node), access, layered)
     }
 
     pub(super) fn network_node(&mut self, s: &NetworkImage, node: &str) -> Props {
@@ -309,6 +290,19 @@ impl Builder<'_> {
         self.secret_object(&id, text.join("; ").as_bytes());
         id
     }
+}
+
+/// How a node is used: one that others stand on is as open as they need it.
+fn node_usage(props: Props, access: Access, layered: bool) -> Props {
+    let mut props = if layered {
+        props.with("auto-read-only", true).with("discard", "unmap")
+    } else {
+        usage(props.with("read-only", access.readonly), access)
+    };
+    if let Some(cache) = cache_object(access) {
+        props.put("cache", cache);
+    }
+    props
 }
 
 /// Discards and zeroes, on the node the guest's device sits on.

@@ -33,6 +33,7 @@ use virt_error::Result;
 
 use crate::document::types::{DeprecationBehavior, Domain};
 use crate::emulator::Emulator;
+pub use blockdev::{has_format_node, node_name};
 use boot::BootOrder;
 use controller::Buses;
 

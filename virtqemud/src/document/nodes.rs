@@ -21,7 +21,7 @@ fn number_backing(backing: Option<&mut BackingStore>, next: &mut u32) {
     let mut backing = backing;
     while let Some(image) = backing {
         if let Some(source) = &mut image.source {
-            source.common_mut().index = Some(*next);
+            image.index = Some(*next);
             *next += 1;
             if let Some(store) = source.common_mut().data_store.as_mut() {
                 store.source.common_mut().index = Some(*next);
@@ -32,6 +32,12 @@ fn number_backing(backing: Option<&mut BackingStore>, next: &mut u32) {
     }
 }
 
+/// The number of the next image of a running guest.
+pub fn next_index(live: &Domain) -> u32 {
+    let last = |disk: &Disk| last_index(disk) + disk.throttlefilters.filters.len() as u32;
+    live.devices.disks.iter().map(last).max().unwrap_or(0) + 1
+}
+
 /// The largest number used by a disk's images; its filters follow.
 pub fn last_index(disk: &Disk) -> u32 {
     let mut last = disk.source.common().index.unwrap_or(0);
@@ -40,8 +46,8 @@ pub fn last_index(disk: &Disk) -> u32 {
     }
     let mut backing = disk.backing.as_deref();
     while let Some(image) = backing {
+        last = last.max(image.index.unwrap_or(0));
         if let Some(source) = &image.source {
-            last = last.max(source.common().index.unwrap_or(0));
             if let Some(store) = &source.common().data_store {
                 last = last.max(store.source.common().index.unwrap_or(0));
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use virt_error::{Domain as From, Error, Result};
 
-use super::types::{DiskSource, Domain, Graphics, Listen, ListenKind};
+use super::types::{Domain, Graphics, Listen, ListenKind};
 use super::{Live, prepare_live};
 use crate::command::{self, LaunchContext, Monitor, Sealed, Settings};
 use crate::emulator::{Emulator, Emulators, flags};
@@ -57,10 +57,6 @@ impl Planner for DocumentPlanner {
             if disk.source.is_empty() {
                 disk.driver.format = None;
                 disk.source.common_mut().index = None;
-            } else if disk.backing.is_none()
-                && matches!(disk.source, DiskSource::File(_) | DiskSource::Block(_))
-            {
-                disk.backing = Some(Box::default());
             }
         }
         Ok(live)

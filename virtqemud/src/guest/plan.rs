@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use virt_error::Result;
 use virt_model::domain::Domain;
+use virt_model::domain::disk::{BackingStore, Disk};
+use virt_model::domain::source::DiskSource;
 
 use crate::command::NetFds;
 use crate::process::dac::Owner;
@@ -67,22 +69,10 @@ pub type SharedPlanner = Arc<dyn Planner>;
 /// Files that QEMU opens: kernel, firmware and images. Sockets and devices of the host are not among them.
 pub fn files(live: &Domain) -> Vec<PathBuf> {
     use virt_model::domain::chardev::CharBackend;
-    use virt_model::domain::source::DiskSource;
     let os = &live.os;
     let mut found: Vec<&str> =
         [&os.kernel, &os.initrd, &os.dtb, &os.shim].into_iter().flatten().map(String::as_str).collect();
-    for disk in &live.devices.disks {
-        match &disk.source {
-            DiskSource::File(image) => found.extend(image.file.as_deref()),
-            DiskSource::Block(image) => found.extend(image.dev.as_deref()),
-            DiskSource::Dir(_)
-            | DiskSource::Network(_)
-            | DiskSource::Volume(_)
-            | DiskSource::Nvme(_)
-            | DiskSource::VhostUser(_)
-            | DiskSource::VhostVdpa(_) => {}
-        }
-    }
+    found.extend(live.devices.disks.iter().flat_map(disk_files));
     for backend in output_files(live) {
         if let CharBackend::File(file) = backend {
             found.extend(file.path.as_deref());
@@ -92,6 +82,18 @@ pub fn files(live: &Domain) -> Vec<PathBuf> {
     paths.extend(crate::process::nvram::path(os));
     paths.dedup();
     paths
+}
+
+/// The files of a disk: its image, then what that lies on.
+pub fn disk_files(disk: &Disk) -> Vec<&str> {
+    let mut sources = vec![&disk.source];
+    let mut under = disk.backing.as_deref();
+    while let Some(BackingStore { source: Some(source), backing, .. }) = under {
+        sources.push(source);
+        under = backing.as_deref();
+    }
+    let local = |s: &&DiskSource| matches!(s, DiskSource::File(_) | DiskSource::Block(_));
+    sources.into_iter().filter(local).filter_map(DiskSource::path).collect()
 }
 
 /// The host sides of all ports.

@@ -24,7 +24,9 @@ use crate::process::ended::{blocking, ended};
 use crate::process::images::Dropped;
 use crate::process::log;
 use crate::process::stage::{Staged, stage};
-use crate::qmp::commands::{Chardev, Cont, QueryChardev, QueryCpusFast};
+use crate::qmp::commands::{
+    Chardev, Cont, MigrateSetCapabilities, MigrationCapability, QueryChardev, QueryCpusFast,
+};
 use crate::qmp::{Client, Events};
 
 /// How long QEMU may take to set up its machine (it may have to fill the guest's memory first).
@@ -170,7 +172,11 @@ impl Work {
     /// Asks QEMU what only it knows and makes the run.
     async fn learn(&mut self, staged: Staged, planned: Option<Cpu>, monitor: Client) -> Result<()> {
         let (cpus, chardevs) = (QueryCpusFast {}, QueryChardev {});
-        let (cpus, chardevs) = tokio::try_join!(monitor.run(&cpus), monitor.run(&chardevs))?;
+        // libvirt switches these on at the start and relies on them in a guest that it takes over.
+        let events = MigrationCapability { capability: "events".into(), state: true };
+        let events = MigrateSetCapabilities { capabilities: vec![events] };
+        let (cpus, chardevs, _) =
+            tokio::try_join!(monitor.run(&cpus), monitor.run(&chardevs), monitor.run(&events))?;
         let Staged {
             mut live,
             paths,

@@ -115,11 +115,11 @@ pub struct Flag {
 impl Record {
     /// The record of a guest that we start.
     pub fn of(live: &Domain, capabilities: Vec<String>) -> Self {
-        let images = live.devices.disks.iter().filter_map(|d| d.source.common().index);
+        let highest = crate::document::nodes::next_index(live) - 1;
         let flags: Vec<Flag> = capabilities.into_iter().map(|name| Flag { name }).collect();
         Self {
             capabilities: (!flags.is_empty()).then_some(Capabilities { flags }),
-            nodename: images.max(),
+            nodename: (highest > 0).then_some(highest),
             fdset: Some(0),
             agent_timeout: Some(-2),
             ..Self::default()

@@ -237,8 +237,9 @@ impl Work {
 
     /// What libvirt would need; images may have come since the run began.
     fn record(&self, run: &Run) -> Record {
-        let images = run.live.devices.disks.iter().filter_map(|d| d.source.common().index);
-        Record { nodename: images.chain(run.record.nodename).max(), ..run.record.clone() }
+        let highest = crate::document::nodes::next_index(&run.live) - 1;
+        let nodename = run.record.nodename.max((highest > 0).then_some(highest));
+        Record { nodename, ..run.record.clone() }
     }
 
     /// Notes something that its supporters should know, once a run.
@@ -276,6 +277,8 @@ pub fn with_card(
 /// The status of a guest whose process was not started yet.
 pub(super) fn first_status(paths: &RunPaths, live: &Domain, remember_owner: bool) -> Status {
     let text = |p: &PathBuf| Some(p.display().to_string());
+    let mut domain = live.clone();
+    super::names::note(&mut domain);
     Status {
         state: "paused".into(),
         reason: Some("starting up".into()),
@@ -287,7 +290,7 @@ pub(super) fn first_status(paths: &RunPaths, live: &Domain, remember_owner: bool
         channel_dir: text(&paths.channels),
         memory_dir: text(&paths.memory),
         remember_owner,
-        domain: live.clone(),
+        domain,
         ..Status::default()
     }
 }

@@ -16,6 +16,7 @@ use crate::config::devices::{self, Device};
 use crate::document::{self, alias, nodes};
 use crate::emulator::Emulators;
 use crate::guest::Work;
+use crate::guest::plan::disk_files;
 use crate::net::{Holding, replug};
 
 /// How long a guest may take to let a device go, as in the reference.
@@ -52,9 +53,9 @@ pub async fn attach(work: &mut Work, emulators: Arc<Emulators>, xml: &str) -> Re
     }
     // Completion is for the new device only: what runs already stays as it is.
     let mut new = graft(&before, new);
-    let file = name_new(&mut new, &before);
+    let files = name_new(&mut new, &before);
     let mut undo = Undo::new("plugging a device in");
-    let plugged = plug(work, &before, &mut new, file.as_deref(), &mut undo).await;
+    let plugged = plug(work, &before, &mut new, &files, &mut undo).await;
     undo.guard(plugged).await?;
     let run = work.run()?;
     run.held.cards = Holding::all(&new.devices.interfaces);
@@ -70,7 +71,7 @@ async fn plug(
     work: &mut Work,
     before: &Domain,
     new: &mut Domain,
-    file: Option<&str>,
+    files: &[String],
     undo: &mut Undo,
 ) -> Result<()> {
     let card = new.devices.interfaces.iter().position(|c| !has(before, c.info.alias.as_deref()));
@@ -84,13 +85,13 @@ async fn plug(
         let text = "the change reaches devices that the guest has";
         return Err(Error::fault(From::Qemu, text).with("removed", format!("{:?}", difference.removed)));
     }
-    line::lend(work, file).await?;
+    line::lend(work, files).await?;
     let added = match fresh {
         Some(fresh) => cards::add(work, fresh, &difference.added).await,
         None => line::add(work, &difference.added).await,
     };
-    if let (Err(_), Some(file)) = (&added, file) {
-        work.take_back(file.as_ref());
+    if added.is_err() {
+        line::take_back(work, files);
     }
     added
 }
@@ -111,16 +112,15 @@ fn graft(before: &Domain, completed: Domain) -> Domain {
     new
 }
 
-/// Gives new devices names, and new images numbers, that no other has. Returns the image's file.
-fn name_new(new: &mut Domain, before: &Domain) -> Option<String> {
-    let mut file = None;
-    let next_image = before.devices.disks.iter().map(nodes::last_index).max().unwrap_or(0) + 1;
+/// Gives new devices names, and new images numbers, that no other has. Returns the images' files.
+fn name_new(new: &mut Domain, before: &Domain) -> Vec<String> {
+    let mut files = Vec::new();
+    let next_image = nodes::next_index(before);
     for disk in new.devices.disks.iter_mut().filter(|d| d.info.alias.is_none()) {
         disk.info.alias = Some(alias::disk_alias(disk, &[]));
         if !disk.source.is_empty() {
             disk.source.common_mut().index = Some(next_image);
-            disk.backing.get_or_insert_default();
-            file = disk.source.path().map(str::to_string);
+            files.extend(owned(disk_files(disk)));
         }
     }
     let number = |alias: &Option<String>| alias.as_deref()?.strip_prefix("net")?.parse::<u32>().ok();
@@ -129,7 +129,7 @@ fn name_new(new: &mut Domain, before: &Domain) -> Option<String> {
     for card in new.devices.interfaces.iter_mut().filter(|i| i.info.alias.is_none()) {
         card.info.alias = Some(format!("net{next_card}"));
     }
-    file
+    files
 }
 
 /// Asks the guest to let a device go and waits a while for it.
@@ -155,12 +155,10 @@ pub async fn detach(work: &mut Work, xml: &str) -> Result<()> {
         wait_gone(work, id).await?;
     }
     line::remove(work, &behind).await;
-    let kept: Vec<_> = new.devices.disks.iter().filter_map(|d| d.source.path()).collect();
-    let old = &work.run()?.live.devices.disks;
-    let freed = old.iter().filter_map(|d| d.source.path()).find(|p| !kept.contains(p)).map(str::to_string);
-    if let Some(file) = freed {
-        work.take_back(file.as_ref());
-    }
+    let stays = |d: &Disk| new.devices.disks.iter().any(|n| n.info.alias == d.info.alias);
+    let gone = work.run()?.live.devices.disks.iter().filter(|d| !stays(d));
+    let freed: Vec<String> = gone.flat_map(disk_files).map(str::to_string).collect();
+    line::take_back(work, &freed);
     let run = work.run()?;
     let gone = std::mem::replace(&mut run.held.cards, Holding::all(&new.devices.interfaces));
     let gone: Vec<_> = gone.into_iter().filter(|c| !run.held.cards.contains(c)).collect();
@@ -200,11 +198,10 @@ pub async fn update(work: &mut Work, xml: &str) -> Result<()> {
     }
 }
 
-async fn change_medium(work: &mut Work, wanted: Disk) -> Result<()> {
-    line::check_image(work, &wanted).await?;
+async fn change_medium(work: &mut Work, mut wanted: Disk) -> Result<()> {
     let mut new = work.run()?.live.clone();
     let dev = wanted.target.dev.clone().unwrap_or_default();
-    let next = new.devices.disks.iter().map(nodes::last_index).max().unwrap_or(0) + 1;
+    let next = nodes::next_index(&new);
     let disk =
         new.devices.disks.iter_mut().find(|d| d.target.dev.as_deref() == Some(&dev)).ok_or_else(|| {
             Error::new(Code::InvalidArg, From::Qemu, format!("target {dev} doesn't exist."))
@@ -212,36 +209,33 @@ async fn change_medium(work: &mut Work, wanted: Disk) -> Result<()> {
     if !matches!(disk.device, DiskDevice::Cdrom | DiskDevice::Floppy) {
         return Err(Error::no_support(From::Qemu, "virDomainUpdateDeviceFlags"));
     }
-    let old_file = disk.source.path().map(str::to_string);
-    disk.source = wanted.source;
-    let file = disk.source.path().map(str::to_string);
-    if file.is_some() {
-        disk.driver.format = wanted
-            .driver
-            .format
-            .or(disk.driver.format)
-            .or(Some(virt_model::domain::source::ImageFormat::Raw));
-        disk.source.common_mut().index = Some(next);
-        disk.backing.get_or_insert_default();
+    let (had, old_files) = (!disk.source.is_empty(), owned(disk_files(disk)));
+    if wanted.source.is_empty() {
+        wanted.driver.format = None;
+        wanted.backing = None;
     } else {
-        disk.driver.format = None;
-        disk.backing = None;
+        let format = wanted.driver.format.or(disk.driver.format);
+        wanted.driver.format = format.or(Some(virt_model::domain::source::ImageFormat::Raw));
+        line::check_image(work, &mut wanted).await?;
+        wanted.source.common_mut().index = Some(next);
     }
+    disk.source = wanted.source;
+    disk.driver.format = wanted.driver.format;
+    disk.backing = wanted.backing;
+    let (has, files) = (!disk.source.is_empty(), owned(disk_files(disk)));
     let alias = disk.info.alias.clone().unwrap_or_default();
     let difference = line::difference(work, &new, None).await?;
     let images =
         |parts: &[line::Part]| parts.iter().filter(|p| p.flag == "-blockdev").cloned().collect::<Vec<_>>();
     let (added, removed) = (images(&difference.added), images(&difference.removed));
     ask(work, "blockdev-open-tray", json!({"id": alias, "force": false})).await?;
-    if old_file.is_some() {
+    if had {
         ask(work, "blockdev-remove-medium", json!({ "id": alias })).await?;
         line::remove(work, &removed).await;
     }
-    if let Some(old) = &old_file {
-        work.take_back(old.as_ref());
-    }
-    if file.is_some() {
-        line::lend(work, file.as_deref()).await?;
+    line::take_back(work, &old_files);
+    if has {
+        line::lend(work, &files).await?;
         line::add(work, &added).await?;
         let drive = difference
             .added
@@ -253,4 +247,8 @@ async fn change_medium(work: &mut Work, wanted: Disk) -> Result<()> {
     }
     work.run()?.live = new;
     work.publish_live()
+}
+
+fn owned(paths: Vec<&str>) -> Vec<String> {
+    paths.into_iter().map(str::to_string).collect()
 }

@@ -15,10 +15,11 @@ use virt_object::blocking;
 
 use super::ask;
 use crate::command::NetFds;
+use crate::document::nodes;
 use crate::guest::Work;
 use crate::guest::plan::Place;
 use crate::net;
-use crate::process::images;
+use crate::process::{chain, images};
 use crate::sealing::Sealing;
 
 /// One argument that only one of the lines has.
@@ -138,22 +139,41 @@ pub async fn remove(work: &Work, parts: &[Part]) {
     }
 }
 
-/// Looks at the image of a disk before QEMU opens it: QEMU does nothing else while it waits for one.
+/// Looks at the image of a disk before QEMU opens it: QEMU does nothing else while it waits for one. What the image lies
+/// on comes into `disk`, numbered after the image itself.
 ///
 /// # Errors
-/// As [`images::check_disk`].
-pub async fn check_image(work: &Work, disk: &Disk) -> Result<()> {
-    let (disk, owner) = (disk.clone(), work.who()?.owner());
-    blocking::run(move || images::check_disk(&disk, owner)).await
+/// As [`images::check_disk`] and [`chain::complete`].
+pub async fn check_image(work: &mut Work, disk: &mut Disk) -> Result<()> {
+    let (mut looked, owner) = (disk.clone(), work.who()?.owner());
+    let mut next = nodes::next_index(&work.run()?.live) + 1;
+    let looked = blocking::run(move || {
+        images::check_disk(&looked, owner)?;
+        chain::complete(&mut looked, &mut next, owner)?;
+        Ok(looked)
+    });
+    *disk = looked.await?;
+    Ok(())
 }
 
-/// Lets the guest use a file of the host.
+/// Lets the guest use files of the host: all or none.
 ///
 /// # Errors
-/// Code 38 when its owner cannot be changed.
-pub async fn lend(work: &mut Work, path: Option<&str>) -> Result<()> {
-    let (Some(path), Some(owner)) = (path, work.who()?.lends_to()) else { return Ok(()) };
-    work.lend(Path::new(path), owner)
+/// Code 38 when the owner of one cannot be changed.
+pub async fn lend(work: &mut Work, paths: &[String]) -> Result<()> {
+    let Some(owner) = work.who()?.lends_to() else { return Ok(()) };
+    for (at, path) in paths.iter().enumerate() {
+        if let Err(error) = work.lend(Path::new(path), owner) {
+            take_back(work, &paths[..at]);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Takes files back.
+pub fn take_back(work: &mut Work, paths: &[String]) {
+    paths.iter().for_each(|path| work.take_back(path.as_ref()));
 }
 
 #[cfg(test)]

@@ -2,9 +2,7 @@
 //! would hold QEMU up when it opens it (a named pipe waits for a writer) never reaches it.
 
 use std::fs;
-use std::io;
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::FileTypeExt;
 
 use rustix::io::Errno;
 use virt_consts::{
@@ -13,14 +11,9 @@ use virt_consts::{
 use virt_error::{Domain as From, Error, Result};
 use virt_model::domain::Domain;
 use virt_model::domain::disk::{BackingStore, Disk, DiskDevice};
-use virt_model::domain::source::{DiskSource, ImageFormat, StartupPolicy};
+use virt_model::domain::source::{DiskSource, StartupPolicy};
 
 use super::dac::Owner;
-
-/// Images that may lie on each other.
-const MAX_CHAIN: usize = 200;
-/// Bytes of a name in an image's header, as QEMU's format allows.
-const MAX_NAME: u32 = 1023;
 
 /// Looks at all files that a guest's QEMU will read. Blocking.
 ///
@@ -81,16 +74,12 @@ pub fn drop_optional(live: &mut Domain, owner: Option<Owner>) -> Vec<Dropped> {
     dropped
 }
 
-/// Looks at a disk's image and at the images under it, named by the document or by the images themselves. Blocking.
+/// Looks at a disk's image and at the images under it. Blocking.
 ///
 /// # Errors
 /// As [`check`].
 pub fn check_disk(disk: &Disk, owner: Option<Owner>) -> Result<()> {
     check_source(&disk.source, owner)?;
-    let named = disk.backing.as_deref().is_some_and(|b| b.source.is_some());
-    if let (Some(path), Some(ImageFormat::Qcow2), false) = (disk.source.path(), disk.driver.format, named) {
-        check_chain(Path::new(path), owner)?;
-    }
     let mut under = disk.backing.as_deref();
     while let Some(BackingStore { source: Some(source), backing, .. }) = under {
         check_source(source, owner)?;
@@ -122,59 +111,13 @@ fn check_source(source: &DiskSource, owner: Option<Owner>) -> Result<()> {
 }
 
 /// Whom QEMU runs as.
-fn user(owner: Option<Owner>) -> Owner {
+pub(super) fn user(owner: Option<Owner>) -> Owner {
     let own = || Owner { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() };
     owner.unwrap_or_else(own)
 }
 
-/// Looks at the images that qcow2 headers name, from `top` down. What is no local path is QEMU's business.
-fn check_chain(top: &Path, owner: Option<Owner>) -> Result<()> {
-    let mut image = top.to_path_buf();
-    for _ in 0..MAX_CHAIN {
-        let Ok(Some(name)) = backing_name(&image) else { return Ok(()) };
-        if name.starts_with("json:") || name.split('/').next().is_some_and(|first| first.contains(':')) {
-            return Ok(());
-        }
-        let path = image.parent().unwrap_or(Path::new("/")).join(&name);
-        let meta = fs::metadata(&path).map_err(|e| {
-            let Owner { uid, gid } = user(owner);
-            let text = format!(
-                "Cannot access backing file '{}' of storage file '{}' (as uid:{uid}, gid:{gid})",
-                path.display(),
-                image.display()
-            );
-            Error::system(From::Storage, text, e)
-        })?;
-        if !meta.is_file() && !meta.file_type().is_block_device() {
-            return Err(no_image(&path.to_string_lossy()));
-        }
-        image = path;
-    }
-    let text = format!("backing store chain of '{}' is too deep", top.display());
-    Err(Error::internal(From::Storage, text))
-}
-
-/// What a qcow2 image says that it lies on; the layout is QEMU's published docs/interop/qcow2.txt.
-fn backing_name(image: &Path) -> io::Result<Option<String>> {
-    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(image)?;
-    let mut head = [0u8; 20];
-    if !file.metadata()?.is_file() || file.read_exact_at(&mut head, 0).is_err() || head[..4] != *b"QFI\xfb" {
-        return Ok(None);
-    }
-    let (offset, length) = head[8..].split_at(8);
-    let offset = offset.try_into().map_or(0, u64::from_be_bytes);
-    let length = length.try_into().map_or(0, u32::from_be_bytes);
-    if offset == 0 || length == 0 || length > MAX_NAME {
-        return Ok(None);
-    }
-    let mut name = vec![0; length as usize];
-    file.read_exact_at(&mut name, offset)?;
-    Ok(String::from_utf8(name).ok())
-}
-
 /// QEMU's own words for what its file driver cannot use.
-fn no_image(path: &str) -> Error {
+pub(super) fn no_image(path: &str) -> Error {
     Error::internal(From::Qemu, format!("'file' driver requires '{path}' to be a regular file"))
 }
 
@@ -213,43 +156,6 @@ mod tests {
         assert!(code == Code::SystemError && text.starts_with("Cannot access storage file"), "{text}");
         let (code, text) = told("").expect_err("a folder is no image");
         assert!(code == Code::SystemError && text.ends_with("Is a directory"), "{text}");
-    }
-
-    /// A qcow2 header with this backing file.
-    fn overlay(path: &Path, on: &str) {
-        let mut bytes = vec![0u8; 104];
-        bytes[..8].copy_from_slice(b"QFI\xfb\0\0\0\x03");
-        bytes[8..16].copy_from_slice(&104u64.to_be_bytes());
-        bytes[16..20].copy_from_slice(&u32::try_from(on.len()).expect("short").to_be_bytes());
-        bytes.extend(on.as_bytes());
-        fs::write(path, bytes).expect("written");
-    }
-
-    #[test]
-    fn images_named_by_images_are_looked_at() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let at = |name: &str| dir.path().join(name);
-        fs::write(at("base"), vec![0; 4096]).expect("written");
-        let told = |on: &str| {
-            overlay(&at("top"), "middle");
-            overlay(&at("middle"), on);
-            let mut disk = disk(&at("top"));
-            disk.driver.format = Some(ImageFormat::Qcow2);
-            check_disk(&disk, Some(Owner { uid: 1, gid: 2 })).map_err(|e| e.message())
-        };
-        for fine in ["base", "nbd://host/x", "json:{}", at("base").to_str().expect("text")] {
-            assert_eq!(told(fine), Ok(()), "{fine}");
-        }
-        let text = format!(
-            "Cannot access backing file '{0}/gone' of storage file '{0}/middle' (as uid:1, gid:2): No such file or directory",
-            dir.path().display()
-        );
-        assert_eq!(told("gone"), Err(text));
-        let kind = rustix::fs::FileType::Fifo;
-        rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), kind, rustix::fs::Mode::RWXU, 0)
-            .expect("a named pipe");
-        assert!(told("pipe").is_err_and(|text| text.contains("to be a regular file")));
-        assert!(told("top").is_err_and(|text| text.contains("too deep")), "a ring");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What one run of a guest needs on the host: folders, owners of files, ports, its log, its process.
 
+pub mod chain;
 pub mod dac;
 pub mod ended;
 pub mod groups;

@@ -24,7 +24,7 @@ use super::dac::{Given, Owner};
 use super::identity::Who;
 use super::paths::RunPaths;
 use super::ports::Port;
-use super::{groups, identity, images, log, nvram, sockets, starting};
+use super::{chain, groups, identity, images, log, nvram, sockets, starting};
 use crate::command::NetFds;
 use crate::driver::Driver;
 use crate::guest::plan::{Command, Place, files, output_files};
@@ -91,6 +91,7 @@ pub fn stage(
     };
     let mut live = driver.planner.prepare(config, &place)?;
     let dropped = images::drop_optional(&mut live, owner);
+    chain::complete_all(&mut live, owner)?;
     live.id = Some(id);
     place_and_label(driver, &mut live);
     let ports = assign_ports(driver, &mut live)?;

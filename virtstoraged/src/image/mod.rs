@@ -2,6 +2,7 @@
 
 pub mod luks;
 pub mod mark;
-pub mod probe;
 pub mod qemu_img;
 pub mod raw;
+
+pub use virt_image as probe;

@@ -1,7 +1,7 @@
 //! What an image's header says. Reads a few KiB of a file, never follows what it finds, believes no number blindly.
 //!
-//! A header is written by whoever writes the image. It is told to users who look at a pool; whether a guest may use the
-//! image with this format and base is decided by the guest's own document, never here.
+//! A header is written by whoever writes the image, so the format of a guest's image is told by its document and never
+//! guessed from here. What an image of a format that has a base lies on is the header's to say.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -86,6 +86,14 @@ fn read(file: &File, at: u64, most: usize) -> std::io::Result<Vec<u8>> {
     }
     buffer.truncate(filled);
     Ok(buffer)
+}
+
+/// Reads the header of an image that may lie on another one: one read, never of a pipe.
+///
+/// # Errors
+/// What reading fails with.
+pub fn layer(file: &File) -> std::io::Result<Probe> {
+    Ok(header(&read(file, 0, MOST)?))
 }
 
 /// Whether names may stand behind the first part.
