@@ -47,10 +47,10 @@ pub fn last_index(disk: &Disk) -> u32 {
     let mut backing = disk.backing.as_deref();
     while let Some(image) = backing {
         last = last.max(image.index.unwrap_or(0));
-        if let Some(source) = &image.source {
-            if let Some(store) = &source.common().data_store {
-                last = last.max(store.source.common().index.unwrap_or(0));
-            }
+        if let Some(source) = &image.source
+            && let Some(store) = &source.common().data_store
+        {
+            last = last.max(store.source.common().index.unwrap_or(0));
         }
         backing = image.backing.as_deref();
     }
