@@ -220,7 +220,11 @@ impl Daemon {
             .enable_all()
             .build()
             .map_err(no_runtime)?;
-        let rpc = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_runtime)?;
+        let rpc = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .on_thread_park(|| _ = virt_socket::wait_awake())
+            .build()
+            .map_err(no_runtime)?;
         let result = rpc.block_on(self.serve(args, paths, conf, inherited, work.handle().clone(), start));
         // Jobs that still run get a moment; what they change is on disk before they act.
         work.shutdown_timeout(DRAIN);

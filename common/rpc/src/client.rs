@@ -179,7 +179,7 @@ async fn reach(
     path: PathBuf,
     patience: Duration,
 ) -> std::result::Result<TokioIo<Gather<Stream>>, Unreachable> {
-    let connect = || async { Stream::new(UnixStream::connect(&path).await?) };
+    let connect = || async { Stream::asking(UnixStream::connect(&path).await?) };
     retry(&path, patience, connect).await.map(|stream| TokioIo::new(Gather::new(stream)))
 }
 

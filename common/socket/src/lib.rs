@@ -16,6 +16,10 @@ use std::task::{Context, Poll, ready};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
+mod soon;
+
+pub use soon::wait_awake;
+
 /// Both halves of a connection.
 #[derive(Debug)]
 pub struct Stream {
@@ -33,6 +37,8 @@ pub struct Writer {
     socket: Arc<AsyncFd<Socket>>,
     /// Only while the socket is full.
     full: Option<AsyncFd<OwnedFd>>,
+    /// What is sent is answered soon: see [`wait_awake`].
+    asks: bool,
 }
 
 /// What one read did.
@@ -54,7 +60,14 @@ impl Stream {
     /// Takes over a connected socket. Needs a tokio runtime with I/O.
     pub fn new(stream: tokio::net::UnixStream) -> io::Result<Self> {
         let socket = Arc::new(watch(stream.into_std()?, Interest::READABLE)?);
-        Ok(Self { reader: Reader(socket.clone()), writer: Writer { socket, full: None } })
+        Ok(Self { reader: Reader(socket.clone()), writer: Writer { socket, full: None, asks: false } })
+    }
+
+    /// The same for a connection whose peer answers what is sent to it, mostly at once.
+    pub fn asking(stream: tokio::net::UnixStream) -> io::Result<Self> {
+        let mut stream = Self::new(stream)?;
+        stream.writer.asks = true;
+        Ok(stream)
     }
 
     /// Both halves, to be used by two tasks.
@@ -132,6 +145,9 @@ impl Writer {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 done => {
                     self.full = None;
+                    if self.asks {
+                        soon::asked(&self.socket);
+                    }
                     return Poll::Ready(done);
                 }
             }
@@ -151,6 +167,9 @@ impl AsyncRead for Stream {
             Ok(Received { bytes, emptied: bytes > 0 && bytes < room.len() })
         };
         let bytes = ready!(self.reader.poll_read_with(cx, read))?;
+        if self.writer.asks {
+            soon::answered();
+        }
         buffer.advance(bytes);
         Poll::Ready(Ok(()))
     }

@@ -77,3 +77,23 @@ async fn a_peer_that_left_is_an_error_not_a_wait() {
     drop(b);
     assert_eq!(a.write(b"x").await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
 }
+
+#[tokio::test]
+async fn an_answer_is_waited_for_awake_once() {
+    let (a, b) = UnixStream::pair().unwrap();
+    let (mut asker, mut peer) = (Stream::asking(a).unwrap(), Stream::new(b).unwrap());
+    assert!(!wait_awake(), "nothing was asked");
+    peer.write_all(b"news").await.unwrap();
+    assert!(!wait_awake(), "what comes unasked is not waited for");
+    asker.write_all(b"question").await.unwrap();
+    assert!(wait_awake(), "something is there to be read");
+    assert!(!wait_awake(), "one question, one wait");
+    asker.write_all(b"question").await.unwrap();
+    asker.read_exact(&mut [0; 4]).await.unwrap();
+    assert!(!wait_awake(), "what came is taken for the answer");
+    asker.write_all(b"question").await.unwrap();
+    assert!(!wait_awake(), "a silent peer is given up");
+    asker.write_all(b"question").await.unwrap();
+    drop(asker);
+    assert!(!wait_awake(), "a closed connection is not looked at");
+}
