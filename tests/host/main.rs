@@ -24,6 +24,7 @@ mod kill;
 mod lifecycle;
 mod luks;
 mod network;
+mod plug;
 mod python;
 mod save;
 mod schema;

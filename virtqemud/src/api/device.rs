@@ -8,12 +8,11 @@ use virt_consts::*;
 use virt_error::Result;
 use virt_model::Mode;
 use virt_model::domain::Domain as Document;
-use virt_object::owner::{Class, Spec};
 use virt_rpc::answer;
 
-use super::check::{affect, affect_flags, flags, live_unsupported};
+use super::check::{affect, affect_flags, flags};
 use crate::config::devices;
-use crate::definitions::{Announce, Completion, Definitions};
+use crate::definitions::{Announce, Change, Completion, Definitions};
 use crate::guest::Work;
 use crate::live;
 
@@ -44,12 +43,8 @@ impl DeviceApi {
     {
         let guest = self.definitions.driver().find(domain.as_ref())?;
         let affect = affect(&guest.published().value, bits)?;
-        if affect.live {
-            guest.work(Spec::new(name, Class::Modify), live).await?;
-        }
-        if affect.config {
-            self.definitions.change(&guest, name, Completion::Complete, Announce::Updated, edit).await?;
-        }
+        let change = Change { name, completion: Completion::Complete, announce: Announce::Updated };
+        self.definitions.both(&guest, affect, change, live, edit).await?;
         Ok(Empty {})
     }
 }
@@ -67,7 +62,7 @@ impl DomainDeviceService for DeviceApi {
                 r.domain,
                 r.flags,
                 name,
-                move |w| Box::pin(async move { Box::pin(live::devices::attach(w, emulators, &xml)).await }),
+                move |w| Box::pin(async move { Box::pin(live::plug::attach(w, emulators, &xml)).await }),
                 edit,
             )
             .await
@@ -86,7 +81,7 @@ impl DomainDeviceService for DeviceApi {
                 r.domain,
                 r.flags,
                 name,
-                move |w| Box::pin(async move { Box::pin(live::devices::detach(w, &xml)).await }),
+                move |w| Box::pin(async move { Box::pin(live::plug::detach(w, &xml)).await }),
                 edit,
             )
             .await
@@ -98,12 +93,13 @@ impl DomainDeviceService for DeviceApi {
         let r = request.into_inner();
         answer(async {
             affect_flags(r.flags, "qemuDomainDetachDeviceAlias")?;
+            let alias = r.alias.clone();
             let edit = move |d: &mut Document| devices::detach_alias(d, &r.alias);
             self.change(
                 r.domain,
                 r.flags,
                 "detach device",
-                |_| Box::pin(async { Err(live_unsupported("virDomainDetachDeviceAlias")) }),
+                move |w| Box::pin(async move { Box::pin(live::plug::detach_alias(w, &alias)).await }),
                 edit,
             )
             .await
@@ -122,7 +118,7 @@ impl DomainDeviceService for DeviceApi {
                 r.domain,
                 r.flags,
                 name,
-                move |w| Box::pin(async move { Box::pin(live::devices::update(w, &xml)).await }),
+                move |w| Box::pin(async move { Box::pin(live::plug::update(w, &xml)).await }),
                 edit,
             )
             .await

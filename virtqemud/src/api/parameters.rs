@@ -9,12 +9,12 @@ use virt_error::{Code, Domain as From, Error, Result};
 use virt_host::cgroup::Group;
 use virt_model::domain::Domain as Document;
 use virt_model::domain::disk::IoTune;
-use virt_object::owner::{Class, Spec};
 
 use super::check::{affect, flags, live_unsupported, reads};
 use crate::config::params::scheduler::Unset;
 use crate::config::params::{self, Param, Value};
-use crate::definitions::{Announce, Completion, Definitions};
+use crate::definitions::{Announce, Change, Completion, Definitions};
+use crate::guest::Work;
 use crate::live::{blkio, cpu, limits, memtune, throttle};
 use crate::process::groups;
 
@@ -183,38 +183,41 @@ pub async fn set(definitions: &Definitions, request: SetParametersRequest) -> Re
     let params = request.params.into_iter().map(from_message).collect::<Result<Vec<_>>>()?;
     let affect = affect(&guest.published().value, request.flags)?;
     let device = request.device;
-    if affect.live {
+    let edit = {
         let (device, params) = (device.clone(), params.clone());
-        let spec = Spec::new("parameters", Class::Modify);
-        match family {
-            ParameterFamily::BlockIoTune => {
-                guest.work(spec, move |w| Box::pin(throttle::set(w, device, params))).await?;
-            }
-            ParameterFamily::Interface => {
-                guest.work(spec, move |w| Box::pin(limits::set(w, device, params))).await?;
-            }
-            ParameterFamily::Scheduler | ParameterFamily::Memory | ParameterFamily::Blkio => {
-                let set = guest.work(spec, move |w| {
-                    Box::pin(async move {
-                        needs_controller(&w.run()?.held.group, family)?;
-                        match family {
-                            ParameterFamily::Scheduler => cpu::set(w, params).await,
-                            ParameterFamily::Memory => memtune::set(w, &params),
-                            _ => blkio::set(w, params).await,
-                        }
-                    })
-                });
-                set.await?;
-            }
-            _ => return Err(live_unsupported(names.api_set)),
+        move |d: &mut Document| set_in(d, family, &device, &params)
+    };
+    let change = Change { name: "parameters", completion: Completion::Keep, announce: Announce::Nothing };
+    let api = names.api_set;
+    let done = definitions.both(
+        &guest,
+        affect,
+        change,
+        move |w| Box::pin(set_live(w, family, api, device, params)),
+        edit,
+    );
+    done.await?;
+    Ok(Empty {})
+}
+
+async fn set_live(
+    work: &mut Work,
+    family: ParameterFamily,
+    api: &'static str,
+    device: String,
+    params: Vec<Param>,
+) -> Result<()> {
+    needs_controller(&work.run()?.held.group, family)?;
+    match family {
+        ParameterFamily::BlockIoTune => throttle::set(work, device, params).await,
+        ParameterFamily::Interface => limits::set(work, device, params).await,
+        ParameterFamily::Scheduler => cpu::set(work, params).await,
+        ParameterFamily::Memory => memtune::set(work, &params),
+        ParameterFamily::Blkio => blkio::set(work, params).await,
+        ParameterFamily::Numa | ParameterFamily::Perf | ParameterFamily::Unspecified => {
+            Err(live_unsupported(api))
         }
     }
-    if !affect.config {
-        return Ok(Empty {});
-    }
-    let edit = move |d: &mut Document| set_in(d, family, &device, &params);
-    definitions.change(&guest, "parameters", Completion::Keep, Announce::Nothing, edit).await?;
-    Ok(Empty {})
 }
 
 fn set_in(d: &mut Document, family: ParameterFamily, device: &str, rows: &[Param]) -> Result<()> {

@@ -11,7 +11,6 @@ use virt_error::{Code, Domain as From, Error, Result};
 use virt_model::Bitmap;
 use virt_model::domain::Domain as Document;
 use virt_object::blocking;
-use virt_object::owner::{Class, Spec};
 use virt_rpc::answer;
 
 use super::check::{affect, affect_flags, flags, live_unsupported, reads, zero};
@@ -21,7 +20,7 @@ use crate::config::{
     affect::{Affect, exclusive},
     iothreads, memory, pins, vcpus,
 };
-use crate::definitions::{Announce, Completion, Definitions};
+use crate::definitions::{Announce, Change, Completion, Definitions};
 use crate::guest::{Guest, Work};
 use crate::host::HostFacts;
 use crate::live;
@@ -32,6 +31,11 @@ use crate::stats::cpu;
 pub struct TuningApi {
     definitions: Definitions,
     host: Arc<HostFacts>,
+}
+
+/// A change of an amount: nothing of the document follows it, and nobody is told.
+fn quiet(name: &'static str) -> Change {
+    Change { name, completion: Completion::Keep, announce: Announce::Nothing }
 }
 
 /// The host's CPUs as maps need them.
@@ -50,15 +54,7 @@ impl TuningApi {
         self.definitions.driver().find(domain)
     }
 
-    async fn change<F>(&self, guest: &Guest, name: &'static str, edit: F) -> Result<Empty>
-    where
-        F: FnOnce(&mut Document) -> Result<()> + Send + 'static,
-    {
-        self.definitions.change(guest, name, Completion::Keep, Announce::Nothing, edit).await?;
-        Ok(Empty {})
-    }
-
-    /// Runs a live change, and the same for the persistent configuration where that is asked for too.
+    /// Runs a live change, and the same for the persistent configuration where that is asked for too: both or none.
     async fn both<L, F>(
         &self,
         guest: &Guest,
@@ -71,12 +67,7 @@ impl TuningApi {
         L: for<'a> FnOnce(&'a mut Work) -> BoxFuture<'a, Result<()>> + Send + 'static,
         F: FnOnce(&mut Document) -> Result<()> + Send + 'static,
     {
-        if affect.live {
-            guest.work(Spec::new(name, Class::Modify), live).await?;
-        }
-        if affect.config {
-            self.change(guest, name, edit).await?;
-        }
+        self.definitions.both(guest, affect, quiet(name), live, edit).await?;
         Ok(Empty {})
     }
 
@@ -134,20 +125,12 @@ impl TuningApi {
             agent::vcpus::set_count(&guest, r.count).await?;
             return Ok(Empty {});
         }
-        if affect.live {
-            let set = guest
-                .work(Spec::new("vcpus", Class::Modify), move |w| Box::pin(live::vcpus::set(w, r.count)));
-            set.await?;
-        }
-        if !affect.config {
-            return Ok(Empty {});
-        }
         let (maximum, hotpluggable) = (given(VIR_DOMAIN_VCPU_MAXIMUM), given(VIR_DOMAIN_VCPU_HOTPLUGGABLE));
         let edit = move |d: &mut Document| match maximum {
             true => vcpus::set_maximum(d, r.count),
             false => vcpus::set_current(d, r.count, hotpluggable),
         };
-        self.change(&guest, "vcpus", edit).await
+        self.both(&guest, affect, "vcpus", move |w| Box::pin(live::vcpus::set(w, r.count)), edit).await
     }
 
     fn vcpus_count(&self, r: &FlagsRequest) -> Result<CountResponse> {

@@ -1,5 +1,8 @@
 //! Changing a persistent configuration in place.
 
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
 use virt_api::domain::v1alpha1::watch_response::Event;
 use virt_api::domain::v1alpha1::{LifecycleEvent, MetadataChangeEvent};
 use virt_consts::{VIR_DOMAIN_EVENT_DEFINED, VIR_DOMAIN_EVENT_DEFINED_UPDATED};
@@ -10,8 +13,9 @@ use virt_object::blocking;
 use virt_object::owner::{Class, Spec};
 
 use super::{Definitions, invalid};
+use crate::config::affect::Affect;
 use crate::document;
-use crate::guest::Guest;
+use crate::guest::{Guest, Work};
 
 /// What follows a change of the document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +40,17 @@ pub enum Announce {
         /// Namespace of a foreign element.
         uri: Option<String>,
     },
+}
+
+/// How a change is made, and told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The job's name, for those who wait behind it.
+    pub name: &'static str,
+    /// What follows it in the configuration.
+    pub completion: Completion,
+    /// What is told of the configuration.
+    pub announce: Announce,
 }
 
 impl Announce {
@@ -79,18 +94,7 @@ impl Definitions {
                     let before = work.published();
                     let Some(config) = before.value.config.clone() else { return Err(no_config()) };
                     let file = before.value.name.clone();
-                    let changed = blocking::run(move || {
-                        let mut new = (*config).clone();
-                        edit(&mut new)?;
-                        if completion == Completion::Complete {
-                            document::complete(&mut new, &this.emulators)?;
-                        }
-                        if new != *config {
-                            this.store.save(&file, &new.format(Mode::CONFIG))?;
-                        }
-                        Ok(super::keep(new))
-                    })
-                    .await?;
+                    let changed = blocking::run(move || this.write(&config, &file, completion, edit)).await?;
                     work.publish(|p| p.config = Some(changed));
                     if let Some(event) = announce.event() {
                         work.emit(event);
@@ -99,6 +103,87 @@ impl Definitions {
                 })
             })
             .await
+    }
+
+    /// Changes a running guest, its persistent configuration, or both: all or nothing. The configuration is checked and
+    /// written first; it is written back when the running guest refuses.
+    ///
+    /// # Errors
+    /// As [`Self::change`], and what `live` refuses. Nothing is changed then.
+    pub async fn both<L, F>(
+        &self,
+        guest: &Guest,
+        affect: Affect,
+        change: Change,
+        live: L,
+        edit: F,
+    ) -> Result<()>
+    where
+        L: for<'a> FnOnce(&'a mut Work) -> BoxFuture<'a, Result<()>> + Send + 'static,
+        F: FnOnce(&mut Domain) -> Result<()> + Send + 'static,
+    {
+        let Change { name, completion, announce } = change;
+        match affect {
+            Affect { live: false, .. } => self.change(guest, name, completion, announce, edit).await,
+            Affect { config: false, .. } => guest.work(Spec::new(name, Class::Modify), live).await,
+            Affect { live: true, config: true } => {
+                let this = self.clone();
+                let spec = Spec::new(name, Class::Modify);
+                let done = guest.work(spec, move |work| {
+                    Box::pin(this.change_both(work, completion, announce, live, edit))
+                });
+                done.await
+            }
+        }
+    }
+
+    async fn change_both<L, F>(
+        self,
+        work: &mut Work,
+        completion: Completion,
+        announce: Announce,
+        live: L,
+        edit: F,
+    ) -> Result<()>
+    where
+        L: for<'a> FnOnce(&'a mut Work) -> BoxFuture<'a, Result<()>> + Send + 'static,
+        F: FnOnce(&mut Domain) -> Result<()> + Send + 'static,
+    {
+        // Not worth a file when the guest has stopped meanwhile.
+        work.run()?;
+        let before = work.published();
+        let Some(config) = before.value.config.clone() else { return Err(no_config()) };
+        let (this, old, file) = (self.clone(), config.clone(), before.value.name.clone());
+        let changed = blocking::run(move || this.write(&old, &file, completion, edit)).await?;
+        if let Err(error) = live(work).await {
+            let (file, text) = (before.value.name.clone(), config.format(Mode::CONFIG));
+            let back = blocking::run(move || self.store.save(&file, &text)).await;
+            if let Err(error) = back {
+                tracing::error!(?error, uuid = %work.uuid, "a configuration cannot be put back");
+            }
+            return Err(error);
+        }
+        work.publish(|p| p.config = Some(changed));
+        if let Some(event) = announce.event() {
+            work.emit(event);
+        }
+        Ok(())
+    }
+
+    /// Edits a configuration, completes it, and writes it where it is another one. Blocking.
+    fn write<F>(&self, old: &Domain, file: &str, completion: Completion, edit: F) -> Result<Arc<Domain>>
+    where
+        F: FnOnce(&mut Domain) -> Result<()>,
+    {
+        let mut new = old.clone();
+        edit(&mut new)?;
+        if completion == Completion::Complete {
+            document::complete(&mut new, &self.emulators)?;
+        }
+        if new != *old {
+            self.store.save(file, &new.format(Mode::CONFIG))?;
+        }
+        Ok(super::keep(new))
     }
 
     /// Changes the document of a running guest where QEMU needs not be told, and with `config` the persistent one too.

@@ -10,7 +10,7 @@ mod load;
 mod remove;
 mod rename;
 
-pub use change::{Announce, Completion};
+pub use change::{Announce, Change, Completion};
 
 use std::sync::Arc;
 

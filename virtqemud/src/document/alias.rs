@@ -1,7 +1,9 @@
 //! Names of devices in a running guest. The reference's own, for tools and saved images know them.
 
 use super::machine;
-use super::types::{Address, ConsoleTarget, ControllerKind, Disk, DiskBus, Domain, MemoryModel};
+use super::types::{
+    Address, BalloonModel, ConsoleTarget, ControllerKind, Disk, DiskBus, Domain, MemoryModel,
+};
 use crate::emulator::Emulator;
 
 /// Names every device that has no name of its own choosing.
@@ -62,7 +64,8 @@ pub fn assign(def: &mut Domain, emulator: &Emulator) {
     number(d.redirdevs.iter_mut().map(|x| &mut x.info.alias), "redir");
     number(d.hubs.iter_mut().map(|x| &mut x.info.alias), "hub");
     number(d.watchdogs.iter_mut().map(|x| &mut x.info.alias), "watchdog");
-    number(d.memballoon.iter_mut().map(|x| &mut x.info.alias), "balloon");
+    let balloon = d.memballoon.iter_mut().filter(|b| b.model != BalloonModel::None);
+    number(balloon.map(|x| &mut x.info.alias), "balloon");
     number(d.rngs.iter_mut().map(|x| &mut x.info.alias), "rng");
     number(d.nvram.iter_mut().map(|x| &mut x.info.alias), "nvram");
     number(d.panics.iter_mut().map(|x| &mut x.info.alias), "panic");

@@ -23,7 +23,7 @@ pub fn prepare_live(def: &mut Domain, emulator: &Emulator, live: &Live) -> Resul
     memory::align(def);
     alias::assign(def, emulator);
     nodes::number_images(def);
-    channel_paths(def, live);
+    channel_paths(def, &live.channel_dir);
     Ok(())
 }
 
@@ -61,7 +61,8 @@ fn virtiofsd() -> Option<String> {
     })
 }
 
-fn channel_paths(def: &mut Domain, live: &Live) {
+/// Gives sockets of channels that name none their places.
+pub fn channel_paths(def: &mut Domain, folder: &str) {
     for channel in &mut def.devices.channels {
         let name = match &channel.target {
             Some(ChannelTarget::Virtio(t)) => t.name.clone(),
@@ -77,7 +78,7 @@ fn channel_paths(def: &mut Domain, live: &Live) {
                 }
                 _ => alias,
             };
-            s.path = Some(format!("{}/{}", live.channel_dir, name.unwrap_or(made)));
+            s.path = Some(format!("{folder}/{}", name.unwrap_or(made)));
             s.mode = Some(SocketMode::Bind);
         }
     }

@@ -325,6 +325,9 @@ impl Work {
             replug::follow(&self.driver);
         }
         watch::spawn(self.driver.clone(), self.uuid, id, process, events);
+        if let Err(error) = Box::pin(crate::live::plug::settle(self)).await {
+            tracing::warn!(%error, uuid = %self.uuid, "the devices of a running guest are not known");
+        }
         self.catch_up(now.running, &now.status).await?;
         Ok(Reached::Yes)
     }

@@ -318,7 +318,7 @@ pub fn agent_channel(live: &Domain) -> Option<&virt_model::domain::chardev::Chan
 }
 
 /// Writes the paths that QEMU gave to pseudo terminals, and who listens on channels, into the live document.
-pub(super) fn fill_ports(live: &mut Domain, chardevs: &[Chardev]) {
+pub(crate) fn fill_ports(live: &mut Domain, chardevs: &[Chardev]) {
     let by_label: HashMap<&str, &Chardev> = chardevs.iter().map(|c| (c.label.as_str(), c)).collect();
     let found = |alias: &Option<String>| by_label.get(format!("char{}", alias.as_deref()?).as_str()).copied();
     let pty = |backend: &mut CharBackend, alias: &Option<String>| {

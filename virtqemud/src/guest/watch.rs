@@ -140,6 +140,7 @@ impl Work {
             "WAKEUP" => self.on_wakeup(),
             "GUEST_PANICKED" => self.on_panic(&event).await,
             "WATCHDOG" | "BLOCK_IO_ERROR" => self.on_trouble(&event).await,
+            "DEVICE_DELETED" => self.on_device_deleted(&event).await,
             "VSERPORT_CHANGE" => self.on_port(&event),
             "BALLOON_CHANGE" => self.on_balloon(&event),
             _ => {
@@ -296,6 +297,16 @@ impl Work {
     fn watchdog_dumps(&self) -> bool {
         let first = self.run.as_ref().and_then(|r| r.live.devices.watchdogs.first());
         first.is_some_and(|w| w.action == WatchdogAction::Dump)
+    }
+
+    /// The guest let a device go, now or long after it was asked to.
+    async fn on_device_deleted(&mut self, event: &Event) -> Result<()> {
+        let Some(alias) = event.text("device") else { return Ok(()) };
+        Box::pin(crate::live::plug::gone(self, alias)).await?;
+        if let Some(told) = translate::event(event, self.run_document()) {
+            self.emit(told);
+        }
+        Ok(())
     }
 
     /// Somebody in the guest opened or closed a channel.

@@ -49,7 +49,7 @@ pub struct Held {
     pub group: Group,
     pub(super) given: Given,
     /// Sockets that its ports listen on.
-    pub(super) sockets: Vec<PathBuf>,
+    pub sockets: Vec<PathBuf>,
     /// Held while the guest runs.
     pub(super) _ports: Vec<Port>,
     /// What its network cards hold.
@@ -212,6 +212,17 @@ impl Work {
         }
     }
 
+    /// Notes what is about to run: a daemon that dies before it does, or before it does no more, knows what to take back.
+    ///
+    /// Errors: the file cannot be written.
+    pub fn note_planned(&self, planned: &Domain) -> Result<()> {
+        let Some(run) = &self.run else { return Ok(()) };
+        let mut status = self.status()?;
+        status.domain = planned.clone();
+        super::names::note(&mut status.domain);
+        status.save(&run.held.paths.status)
+    }
+
     /// What the status file of the run holds. Errors: "domain is not running".
     pub fn status(&self) -> Result<Status> {
         let run = self.run.as_ref().ok_or_else(not_running)?;
@@ -297,23 +308,13 @@ pub(super) fn first_status(paths: &RunPaths, live: &Domain, remember_owner: bool
 
 /// The aliases under which QEMU knows devices.
 fn aliases(live: &Domain) -> impl Iterator<Item = &str> {
-    let d = &live.devices;
-    let disks = d.disks.iter().map(|x| &x.info);
-    let nets = d.interfaces.iter().map(|x| &x.info);
-    let serials = d.serials.iter().map(|x| &x.info);
-    let channels = d.channels.iter().map(|x| &x.info);
-    let controllers = d.controllers.iter().map(|x| &x.info).filter(|i| i.alias.as_deref() != Some("pci.0"));
-    let others = d
-        .memballoon
-        .iter()
-        .map(|x| &x.info)
-        .chain(d.rngs.iter().map(|x| &x.info))
-        .chain(d.videos.iter().map(|x| &x.info));
-    disks
-        .chain(nets)
-        .chain(serials)
-        .chain(channels)
-        .chain(controllers)
+    let others =
+        live.devices.memballoon.iter().map(|x| &x.info).chain(live.devices.videos.iter().map(|x| &x.info));
+    // A console that is the first serial port has that one's name, and the roots of buses are part of the machine.
+    let consoles: Vec<_> = live.devices.consoles.iter().filter_map(|c| c.info.alias.as_deref()).collect();
+    let serials: Vec<_> = live.devices.serials.iter().filter_map(|c| c.info.alias.as_deref()).collect();
+    crate::config::devices::infos(&live.devices)
         .chain(others)
         .filter_map(|i| i.alias.as_deref())
+        .filter(move |a| !["pci.0", "pcie.0"].contains(a) && (serials.contains(a) || !consoles.contains(a)))
 }

@@ -75,7 +75,7 @@ pub(super) async fn add(work: &Work, fresh: Fresh, parts: &[line::Part]) -> Resu
             hand(work, name, fd).await?;
             given.push(name.clone());
         }
-        line::add(work, parts).await
+        line::add(work, parts, Default::default()).await
     };
     let done = handed.await;
     if done.is_err() {

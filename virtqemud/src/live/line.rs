@@ -4,8 +4,10 @@
 //! monitor's `blockdev-add`, `object-add`, `netdev_add` and `device_add`.
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use virt_error::{Domain as From, Error, Result};
@@ -14,6 +16,7 @@ use virt_model::domain::disk::Disk;
 use virt_object::blocking;
 
 use super::ask;
+use super::plug::chardev;
 use crate::command::NetFds;
 use crate::document::nodes;
 use crate::guest::Work;
@@ -22,12 +25,17 @@ use crate::net;
 use crate::process::{chain, images};
 use crate::sealing::Sealing;
 
+/// How long what stood behind a device may be held after the device is gone.
+const LETTING_GO: Duration = Duration::from_secs(2);
+
 /// One argument that only one of the lines has.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Part {
     /// "-device", "-blockdev" ...
     pub flag: String,
-    /// Its JSON object; `Null` for arguments of another form.
+    /// What follows the flag.
+    pub text: String,
+    /// The same as a JSON object; `Null` for arguments of another form.
     pub value: Value,
 }
 
@@ -38,6 +46,20 @@ pub struct Difference {
     pub added: Vec<Part>,
     /// Only in the old line, in order.
     pub removed: Vec<Part>,
+}
+
+impl Difference {
+    /// Without devices that are on both sides: what a line says of their place in the boot order changes with their
+    /// neighbours, and counts at the next start only.
+    #[must_use]
+    pub fn without_kept(mut self) -> Self {
+        let id = |p: &Part| p.value["id"].as_str().filter(|_| p.flag == "-device").map(str::to_string);
+        let ids = |parts: &[Part]| parts.iter().filter_map(id).collect::<Vec<_>>();
+        let (added, removed) = (ids(&self.added), ids(&self.removed));
+        self.added.retain(|p| id(p).is_none_or(|i| !removed.contains(&i)));
+        self.removed.retain(|p| id(p).is_none_or(|i| !added.contains(&i)));
+        self
+    }
 }
 
 /// Compares the command lines of a run's document and of a changed one. `fresh` are the descriptors of a new card.
@@ -92,6 +114,7 @@ fn compare(old: &[(String, String)], new: &[(String, String)]) -> Difference {
     let only = |these: &[(String, String)], those: &[(String, String)]| {
         let part = |(flag, value): &(String, String)| Part {
             flag: flag.clone(),
+            text: value.clone(),
             value: serde_json::from_str(value).unwrap_or(Value::Null),
         };
         these.iter().filter(|p| !those.contains(p)).map(part).collect()
@@ -99,44 +122,91 @@ fn compare(old: &[(String, String)], new: &[(String, String)]) -> Difference {
     Difference { added: only(new, old), removed: only(old, new) }
 }
 
-/// Adds parts one after another; when one is refused, those before are taken out again.
+/// Adds parts one after another; when one is refused, those before are taken out again. `listening` are sockets of
+/// character devices, by path.
 ///
 /// # Errors
 /// Code 1 with QEMU's text; code 3 for a part that a running guest cannot get.
-pub async fn add(work: &Work, parts: &[Part]) -> Result<()> {
+pub async fn add(work: &Work, parts: &[Part], listening: HashMap<String, OwnedFd>) -> Result<()> {
+    let names = hand_over(work, listening).await?;
     for (at, part) in parts.iter().enumerate() {
-        let done = match (part.flag.as_str(), &part.value) {
-            ("-blockdev", value @ Value::Object(_)) => ask(work, "blockdev-add", value.clone()).await,
-            ("-object", value @ Value::Object(_)) => ask(work, "object-add", value.clone()).await,
-            ("-netdev", value @ Value::Object(_)) => ask(work, "netdev_add", value.clone()).await,
-            ("-device", value @ Value::Object(_)) => ask(work, "device_add", value.clone()).await,
-            _ => {
-                Err(Error::no_support(From::Qemu, "virDomainAttachDeviceFlags").with("argument", &part.flag))
-            }
-        };
-        if let Err(error) = done {
+        if let Err(error) = add_one(work, part, &names).await {
             remove(work, &parts[..at]).await;
+            for name in names.values() {
+                // A port that got as far as QEMU has taken the descriptor away already.
+                drop(ask(work, "closefd", json!({ "fdname": name })).await);
+            }
             return Err(error);
         }
     }
     Ok(())
 }
 
+async fn hand_over(work: &Work, listening: HashMap<String, OwnedFd>) -> Result<HashMap<String, String>> {
+    let mut names = HashMap::new();
+    for (at, (path, socket)) in listening.into_iter().enumerate() {
+        let name = format!("port-socket{at}");
+        work.monitor()?.run_untyped_with_fds("getfd", &json!({ "fdname": name }), vec![socket]).await?;
+        names.insert(path, name);
+    }
+    Ok(names)
+}
+
+async fn add_one(work: &Work, part: &Part, sockets: &HashMap<String, String>) -> Result<()> {
+    let unsupported =
+        || Error::no_support(From::Qemu, "virDomainAttachDeviceFlags").with("argument", &part.flag);
+    let (command, arguments) = match (part.flag.as_str(), &part.value) {
+        ("-blockdev", value @ Value::Object(_)) => ("blockdev-add", value.clone()),
+        ("-object", value @ Value::Object(_)) => ("object-add", value.clone()),
+        ("-netdev", value @ Value::Object(_)) => ("netdev_add", value.clone()),
+        ("-device", value @ Value::Object(_)) => ("device_add", value.clone()),
+        ("-chardev", _) => {
+            let arguments = chardev::arguments(&part.text, sockets).ok_or_else(unsupported)?;
+            ("chardev-add", arguments)
+        }
+        ("-watchdog-action", _) => ("watchdog-set-action", json!({ "action": part.text })),
+        _ => return Err(unsupported()),
+    };
+    ask(work, command, arguments).await.map(drop)
+}
+
 /// Takes out what stands behind a device, the last first. What cannot be taken out is logged and stays.
 pub async fn remove(work: &Work, parts: &[Part]) {
     for part in parts.iter().rev() {
         let id = &part.value["id"];
-        let done = match part.flag.as_str() {
-            "-blockdev" => ask(work, "blockdev-del", json!({"node-name": part.value["node-name"]})).await,
-            "-object" => ask(work, "object-del", json!({ "id": id })).await,
-            "-netdev" => ask(work, "netdev_del", json!({ "id": id })).await,
-            "-device" => ask(work, "device_del", json!({ "id": id })).await,
-            _ => Ok(Value::Null),
+        let (command, arguments) = match part.flag.as_str() {
+            "-blockdev" => ("blockdev-del", json!({"node-name": part.value["node-name"]})),
+            "-object" => ("object-del", json!({ "id": id })),
+            "-netdev" => ("netdev_del", json!({ "id": id })),
+            "-device" => ("device_del", json!({ "id": id })),
+            "-chardev" => ("chardev-remove", json!({"id": chardev::id(&part.text)})),
+            _ => continue,
         };
-        if let Err(error) = done {
+        if let Err(error) = let_go(work, command, arguments).await {
             tracing::warn!(%error, flag = part.flag, "a part of a device stays");
         }
     }
+}
+
+/// A device that QEMU no longer lists still holds what stands behind it for a moment.
+async fn let_go(work: &Work, command: &str, arguments: Value) -> Result<()> {
+    let end = tokio::time::Instant::now() + LETTING_GO;
+    loop {
+        match ask(work, command, arguments.clone()).await {
+            Err(error) if is_held(&error) && tokio::time::Instant::now() < end => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            // Some devices take along what stood behind them.
+            Err(error) if error.message().contains("not found") => return Ok(()),
+            done => return done.map(drop),
+        }
+    }
+}
+
+/// QEMU's words for what is in use: "Chardev 'x' is busy", "Node x is in use", "object 'x' is in use, can not be deleted".
+fn is_held(error: &Error) -> bool {
+    let text = error.message();
+    text.contains("is busy") || text.contains("is in use")
 }
 
 /// Looks at the image of a disk before QEMU opens it: QEMU does nothing else while it waits for one. What the image lies
@@ -200,5 +270,16 @@ mod tests {
         };
         assert_eq!(ids(&found.added), ["-netdev \"n\"", "-device \"c\""]);
         assert_eq!(ids(&found.removed), ["-device \"b\""]);
+    }
+
+    #[test]
+    fn a_device_that_moves_in_the_boot_order_stays() {
+        let line = |words: &[&str]| parts(&words.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let old = line(&["qemu", "-device", r#"{"id":"a","bootindex":1}"#, "-device", r#"{"id":"b"}"#]);
+        let new = line(&["qemu", "-device", r#"{"id":"b","bootindex":1}"#]);
+        let found = compare(&old, &new).without_kept();
+        assert!(found.added.is_empty(), "{found:?}");
+        assert_eq!(found.removed.len(), 1, "{found:?}");
+        assert_eq!(found.removed[0].value["id"], "a");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use virt_error::{Code, Domain as From, Error, Result};
 
-use super::{affinity, ask, cpu, devices, invalid, invalid_state, sched};
+use super::{affinity, ask, cpu, invalid, invalid_state, plug, sched};
 use crate::config::vcpus;
 use crate::guest::{Work, status};
 use crate::qmp::commands::QueryCpusFast;
@@ -100,7 +100,7 @@ async fn unplug(work: &mut Work, places: &[Place], fewer: u32) -> Result<()> {
         let Some(id) = &place.plugged else { continue };
         left = left.checked_sub(place.count).ok_or_else(uneven)?;
         ask(work, "device_del", json!({ "id": id })).await?;
-        devices::wait_gone(work, id).await.map_err(|_| {
+        plug::wait_gone(work, id).await.map_err(|_| {
             let text =
                 "vcpu unplug request timed out. Unplug result must be manually inspected in the domain";
             Error::new(Code::OperationTimeout, From::Qemu, text)

@@ -266,23 +266,26 @@ fn give_files(driver: &Driver, live: &Domain, who: &Who, undo: &mut Undo) -> Res
     Ok(given)
 }
 
-/// Files that ports write to exist before QEMU starts: it may not have the right to make them.
 fn make_output_files(live: &Domain) -> Result<()> {
-    for backend in output_files(live) {
-        if let virt_model::domain::chardev::CharBackend::File(file) = backend
-            && let Some(path) = &file.path
-        {
-            let open = fs::OpenOptions::new()
-                .create(true)
-                .write(true)
-                .truncate(file.append != Some(true))
-                .mode(0o600)
-                // A named pipe without a reader must not hold the start up.
-                .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
-                .open(path);
-            open.map_err(|e| Error::system(From::None, format!("Unable to open file: {path}"), e))?;
-        }
-    }
+    output_files(live).try_for_each(make_output_file)
+}
+
+/// A file that a port writes to exists before QEMU opens it: it may not have the right to make one.
+///
+/// # Errors
+/// Code 38 when it cannot be made.
+pub fn make_output_file(backend: &virt_model::domain::chardev::CharBackend) -> Result<()> {
+    let virt_model::domain::chardev::CharBackend::File(file) = backend else { return Ok(()) };
+    let Some(path) = &file.path else { return Ok(()) };
+    let open = fs::OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(file.append != Some(true))
+        .mode(0o600)
+        // A named pipe without a reader must not hold the start up.
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
+        .open(path);
+    open.map_err(|e| Error::system(From::None, format!("Unable to open file: {path}"), e))?;
     Ok(())
 }
 

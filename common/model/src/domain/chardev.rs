@@ -409,6 +409,16 @@ pub struct Channel {
 }
 
 impl Channel {
+    /// Whether another channel ends at the same place in the guest; whether somebody listens there does not matter.
+    #[must_use]
+    pub fn same_target(&self, other: &Self) -> bool {
+        match (&self.target, &other.target) {
+            (Some(ChannelTarget::Virtio(a)), Some(ChannelTarget::Virtio(b)))
+            | (Some(ChannelTarget::Xen(a)), Some(ChannelTarget::Xen(b))) => a.name == b.name,
+            (a, b) => a == b,
+        }
+    }
+
     fn check(&mut self, e: El<'_>) -> Result<()> {
         if e.child("target").is_none_or(|t| t.attr("type").is_none()) {
             let text = "target type must be specified for channel device";

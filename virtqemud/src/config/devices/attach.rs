@@ -12,6 +12,24 @@ use super::{Device, disk_order, invalid_state};
 /// # Errors
 /// Code 55 when it clashes with one that is there, code 84 for kinds that cannot be added.
 pub fn attach(domain: &mut Domain, device: Device) -> Result<()> {
+    let d = &domain.devices;
+    let twin = match &device {
+        Device::Watchdog(watchdog) => d.watchdogs.iter().any(|w| w.model == watchdog.model),
+        Device::Shmem(shmem) => d.shmems.iter().any(|s| s.name == shmem.name),
+        _ => false,
+    };
+    if twin {
+        return Err(invalid_state("device is already in the domain configuration"));
+    }
+    attach_unchecked(domain, device)
+}
+
+/// The same where a second one of its kind is welcome: a running guest may have several watchdogs, and ways into one
+/// shared memory.
+///
+/// # Errors
+/// As [`attach`].
+pub fn attach_unchecked(domain: &mut Domain, device: Device) -> Result<()> {
     let d = &mut domain.devices;
     match device {
         Device::Disk(disk) => return attach_disk(domain, *disk),
@@ -33,7 +51,7 @@ pub fn attach(domain: &mut Domain, device: Device) -> Result<()> {
         Device::Parallel(parallel) => d.parallels.push(*parallel),
         Device::Console(console) => d.consoles.push(*console),
         Device::Channel(channel) => {
-            if d.channels.iter().any(|c| c.target == channel.target) {
+            if d.channels.iter().any(|c| c.same_target(&channel)) {
                 return Err(invalid_state("chardev already exists"));
             }
             d.channels.push(*channel);
@@ -47,19 +65,9 @@ pub fn attach(domain: &mut Domain, device: Device) -> Result<()> {
             d.hostdevs.push(*hostdev);
         }
         Device::Redirdev(redirdev) => d.redirdevs.push(*redirdev),
-        Device::Watchdog(watchdog) => {
-            if d.watchdogs.iter().any(|w| w.model == watchdog.model) {
-                return Err(invalid_state("device is already in the domain configuration"));
-            }
-            d.watchdogs.push(watchdog);
-        }
+        Device::Watchdog(watchdog) => d.watchdogs.push(watchdog),
         Device::Rng(rng) => d.rngs.push(*rng),
-        Device::Shmem(shmem) => {
-            if d.shmems.iter().any(|s| s.name == shmem.name) {
-                return Err(invalid_state("device is already in the domain configuration"));
-            }
-            d.shmems.push(*shmem);
-        }
+        Device::Shmem(shmem) => d.shmems.push(*shmem),
         Device::Memory(memory) => d.memories.push(*memory),
         Device::Vsock(vsock) => {
             if d.vsock.is_some() {
@@ -106,14 +114,20 @@ pub fn bus_of(dev: &str) -> DiskBus {
     }
 }
 
-fn attach_controller(controllers: &mut Vec<Controller>, controller: Controller) -> Result<()> {
-    if let Some(index) = controller.index
-        && controllers.iter().any(|c| c.kind == controller.kind && c.index == controller.index)
-    {
-        return Err(invalid_state(format!("controller index='{index}' already exists")));
+fn attach_controller(controllers: &mut Vec<Controller>, mut controller: Controller) -> Result<()> {
+    let same_kind = |c: &Controller| c.kind == controller.kind;
+    let taken = |index: u32| controllers.iter().any(|c| same_kind(c) && c.index == Some(index));
+    match controller.index {
+        Some(index) if taken(index) => {
+            return Err(invalid_state(format!("controller index='{index}' already exists")));
+        }
+        Some(_) => {}
+        // The first that is free, as in the reference.
+        None => controller.index = (0..=u32::MAX).find(|n| !taken(*n)),
     }
-    let before = |c: &Controller| c.kind == controller.kind && c.index <= controller.index;
-    let at = controllers.iter().rposition(before).map_or(controllers.len(), |at| at + 1);
+    let before = |c: &Controller| same_kind(c) && c.index <= controller.index;
+    let after_last = controllers.iter().rposition(before).map(|at| at + 1);
+    let at = after_last.or_else(|| controllers.iter().position(same_kind)).unwrap_or(controllers.len());
     controllers.insert(at, controller);
     Ok(())
 }

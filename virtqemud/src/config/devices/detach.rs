@@ -2,6 +2,7 @@
 
 use virt_error::{Code, Domain as From, Error, Result};
 use virt_model::domain::address::Address;
+use virt_model::domain::chardev::{CharBackend, TcpProtocol};
 use virt_model::domain::devices::Devices;
 use virt_model::domain::info::DeviceInfo;
 use virt_model::domain::interface::Interface;
@@ -45,18 +46,20 @@ pub fn detach(domain: &mut Domain, device: &Device) -> Result<()> {
         }
         Device::Serial(s) => {
             let port = |o: &chardev::Serial| s.target.port.is_none() || s.target.port == o.target.port;
-            take(&mut d.serials, |o| o.backend == s.backend && port(o), no_chardev)
+            take(&mut d.serials, |o| same_backend(&o.backend, &s.backend) && port(o), no_chardev)
         }
         Device::Parallel(p) => take(
             &mut d.parallels,
-            |o| o.backend == p.backend && (p.port.is_none() || o.port == p.port),
+            |o| same_backend(&o.backend, &p.backend) && (p.port.is_none() || o.port == p.port),
             no_chardev,
         ),
-        Device::Console(c) => {
-            take(&mut d.consoles, |o| o.backend == c.backend && o.target == c.target, no_chardev)
-        }
+        Device::Console(c) => take(
+            &mut d.consoles,
+            |o| same_backend(&o.backend, &c.backend) && o.target == c.target,
+            no_chardev,
+        ),
         Device::Channel(c) => {
-            take(&mut d.channels, |o| o.backend == c.backend && o.target == c.target, no_chardev)
+            take(&mut d.channels, |o| same_backend(&o.backend, &c.backend) && o.same_target(c), no_chardev)
         }
         Device::Input(i) => {
             let same = |o: &_| input_fits(o, i);
@@ -70,7 +73,7 @@ pub fn detach(domain: &mut Domain, device: &Device) -> Result<()> {
         Device::Hostdev(h) => take(&mut d.hostdevs, |o| o.source == h.source, not_in_configuration),
         Device::Redirdev(r) => {
             let same = |o: &virt_model::domain::misc::Redirdev| {
-                o.bus == r.bus && o.backend == r.backend && same_place(&r.info, &o.info)
+                o.bus == r.bus && same_backend(&o.backend, &r.backend) && same_place(&r.info, &o.info)
             };
             take(&mut d.redirdevs, same, || missing("no matching redirdev was not found"))
         }
@@ -153,7 +156,11 @@ pub fn find_interface(devices: &Devices, wanted: &Interface) -> Result<usize> {
     match (found.next(), found.next()) {
         (Some(at), None) => Ok(at),
         (Some(_), Some(_)) => {
-            Err(Error::new(Code::OperationFailed, From::Domain, "multiple matching devices found"))
+            let text = match mac {
+                Some(mac) => format!("multiple devices matching MAC address {mac} found"),
+                None => "multiple matching devices found".to_string(),
+            };
+            Err(Error::new(Code::OperationFailed, From::Domain, text))
         }
         (None, _) => {
             let null = || "(<null>)".to_string();
@@ -183,6 +190,18 @@ fn input_fits(other: &virt_model::domain::input::Input, wanted: &virt_model::dom
     other.kind == wanted.kind
         && (wanted.bus.is_none() || other.bus == wanted.bus)
         && same_place(&wanted.info, &other.info)
+}
+
+/// Whether two host sides are the same; a protocol that is not named is the plain one.
+fn same_backend(one: &CharBackend, other: &CharBackend) -> bool {
+    let plain = |backend: &CharBackend| {
+        let mut backend = backend.clone();
+        if let CharBackend::Tcp(tcp) = &mut backend {
+            tcp.protocol.get_or_insert(TcpProtocol::Raw);
+        }
+        backend
+    };
+    plain(one) == plain(other)
 }
 
 fn take<T>(list: &mut Vec<T>, fits: impl Fn(&T) -> bool, none: impl Fn() -> Error) -> Result<()> {

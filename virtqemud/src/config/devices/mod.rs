@@ -7,14 +7,15 @@ mod detach;
 mod disk_order;
 mod update;
 
-pub use attach::attach;
+pub use attach::{attach, attach_unchecked, bus_of};
 pub use detach::{detach, detach_alias, find_interface};
-pub use update::update;
+pub use update::{graphics_kind, update};
 
 use virt_error::{Code, Domain as From, Error, Result};
 use virt_model::Mode;
 use virt_model::domain::chardev::{Channel, Console, Parallel, Serial};
 use virt_model::domain::controller::Controller;
+use virt_model::domain::devices::Devices;
 use virt_model::domain::disk::Disk;
 use virt_model::domain::filesystem::Filesystem;
 use virt_model::domain::graphics::Graphics;
@@ -130,6 +131,30 @@ impl Device {
         }
     }
 
+    /// Its name and place; `None` for kinds that have none.
+    pub fn info_mut(&mut self) -> Option<&mut DeviceInfo> {
+        Some(match self {
+            Self::Disk(d) => &mut d.info,
+            Self::Controller(d) => &mut d.info,
+            Self::Filesystem(d) => &mut d.info,
+            Self::Interface(d) => &mut d.info,
+            Self::Serial(d) => &mut d.info,
+            Self::Parallel(d) => &mut d.info,
+            Self::Console(d) => &mut d.info,
+            Self::Channel(d) => &mut d.info,
+            Self::Input(d) => &mut d.info,
+            Self::Sound(d) => &mut d.info,
+            Self::Hostdev(d) => &mut d.info,
+            Self::Redirdev(d) => &mut d.info,
+            Self::Watchdog(d) => &mut d.info,
+            Self::Rng(d) => &mut d.info,
+            Self::Shmem(d) => &mut d.info,
+            Self::Memory(d) => &mut d.info,
+            Self::Vsock(d) => &mut d.info,
+            Self::Lease(_) | Self::Graphics(_) | Self::Fixed(_) => return None,
+        })
+    }
+
     fn unsupported(&self, verb: &str) -> Error {
         let text = format!("persistent {verb} of device '{}' is not supported", self.kind());
         Error::new(Code::OperationUnsupported, From::Qemu, text)
@@ -144,9 +169,38 @@ fn missing(text: impl Into<String>) -> Error {
     Error::new(Code::DeviceMissing, From::Qemu, text)
 }
 
-/// Whether an address given for a device to find agrees with a device's; none given agrees with all.
+/// Whether address and alias given for a device to find agree with a device's; none given agrees with all.
 fn same_place(wanted: &DeviceInfo, other: &DeviceInfo) -> bool {
-    wanted.address.is_none() || wanted.address == other.address
+    (wanted.address.is_none() || wanted.address == other.address)
+        && (wanted.alias.is_none() || wanted.alias == other.alias)
+}
+
+/// Names and places of all devices that can come and go one by one.
+pub fn infos(d: &Devices) -> impl Iterator<Item = &DeviceInfo> {
+    macro_rules! chained {
+        ($first:ident $(, $list:ident)*) => {
+            d.$first.iter().map(|x| &x.info)$(.chain(d.$list.iter().map(|x| &x.info)))*
+        };
+    }
+    chained!(
+        disks,
+        controllers,
+        filesystems,
+        interfaces,
+        serials,
+        parallels,
+        consoles,
+        channels,
+        inputs,
+        sounds,
+        hostdevs,
+        redirdevs,
+        watchdogs,
+        rngs,
+        shmems,
+        memories,
+        vsock
+    )
 }
 
 #[cfg(test)]

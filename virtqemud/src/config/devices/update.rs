@@ -73,7 +73,8 @@ pub fn update(domain: &mut Domain, device: Device) -> Result<()> {
     Ok(())
 }
 
-fn graphics_kind(graphics: &Graphics) -> &'static str {
+/// The kind's name in documents.
+pub fn graphics_kind(graphics: &Graphics) -> &'static str {
     match graphics {
         Graphics::Sdl(_) => "sdl",
         Graphics::Vnc(_) => "vnc",

@@ -15,7 +15,7 @@ mod pci;
 mod ports;
 mod small;
 
-use virt_error::{Domain as From, Error, Result};
+use virt_error::{Code, Domain as From, Error, Result};
 use virt_model::domain::info::each;
 use virt_xml::At;
 
@@ -56,6 +56,7 @@ pub fn before_addresses(def: &Domain, emulator: &Emulator) -> Result<()> {
 /// Checks a completed document.
 pub fn check(def: &Domain, emulator: &Emulator) -> Result<()> {
     let c = Checker::new(def, emulator);
+    names_once(def)?;
     c.guest()?;
     c.cpu().within("/domain/cpu")?;
     def.validate_devices()?;
@@ -71,6 +72,22 @@ pub fn check(def: &Domain, emulator: &Emulator) -> Result<()> {
     c.ports().within(DEVICES)?;
     c.small().within(DEVICES)?;
     def.validate_whole()
+}
+
+/// Names that the user chose are each there once.
+fn names_once(def: &Domain) -> Result<()> {
+    let mut seen = std::collections::BTreeSet::new();
+    // A console that is a serial port as well has its name.
+    let consoles = def.devices.consoles.iter().filter_map(|c| c.info.alias.as_deref());
+    let infos = || crate::config::devices::infos(&def.devices).filter_map(|i| i.alias.as_deref());
+    let consoles: Vec<_> = consoles.filter(|a| infos().filter(|b| b == a).count() > 1).collect();
+    for alias in infos().filter(|a| a.starts_with("ua-") && !consoles.contains(a)) {
+        if !seen.insert(alias) {
+            let text = format!("non unique alias detected: {alias}");
+            return Err(Error::new(Code::ConfigUnsupported, From::Domain, text));
+        }
+    }
+    Ok(())
 }
 
 /// Checks what matters only when a guest is to run.
