@@ -73,6 +73,8 @@ pub struct Driver {
     pub dac: Dac,
     /// TCP ports of displays.
     pub display_ports: Arc<Ports>,
+    /// TCP ports of VNC over WebSocket.
+    pub websocket_ports: Arc<Ports>,
     /// The program that starts processes.
     pub launcher: PathBuf,
     /// The host's control groups.
@@ -121,13 +123,14 @@ impl Driver {
             }
             None => Layout::default(),
         };
-        let (low, high) = settings.display_ports;
+        let ports = |what, (low, high): (u16, u16)| Ports::new(what, low..=high, port_locks.clone());
         Ok(Arc::new(Self {
             guests: Arc::new(Registry::new(registry::DOMAIN)),
             kind: Arc::new(Kind::new(Domain::Qemu, work, busy.clone())),
             ids: IdCounter::open(folders.state.join("virtd-next-id"), Domain::Qemu)?,
             dac: Dac::new(settings.dynamic_ownership, settings.remember_owner, owner),
-            display_ports: Ports::new("VNC", low..=high, port_locks),
+            display_ports: ports("display", settings.display_ports),
+            websocket_ports: ports("webSocket", settings.websocket_ports),
             settings,
             folders,
             busy,

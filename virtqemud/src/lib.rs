@@ -7,6 +7,7 @@ pub mod config;
 pub mod console;
 pub mod cpu;
 pub mod definitions;
+pub mod display;
 pub mod document;
 pub mod driver;
 pub mod emulator;

@@ -66,7 +66,7 @@ pub async fn start(context: Context) -> Result<Running> {
     )?);
     let emulators = Emulators::new(Some(folders.cache.join("virtd-emulators"))).with_nvram(folders.nvram());
     let emulators = Arc::new(emulators);
-    let line = command::Settings { vnc_listen: settings.vnc_listen.clone(), ..command::Settings::default() };
+    let line = command::Settings { displays: settings.displays.clone(), ..command::Settings::default() };
     let owner = settings.user.as_ref().map(|u| u.owner);
     let driver = Driver::new(Parts {
         settings,

@@ -7,6 +7,7 @@ use nix::unistd::{Gid, Group, User, getgrouplist};
 use virt_daemon::Conf;
 use virt_error::{Code, Domain, Error, Result};
 
+use crate::display::Displays;
 use crate::process::dac::Owner;
 
 /// QEMU's user where the distribution has one.
@@ -21,10 +22,12 @@ pub struct Settings {
     pub dynamic_ownership: bool,
     /// The owner before is kept in extended attributes.
     pub remember_owner: bool,
-    /// Address of VNC servers whose document names none.
-    pub vnc_listen: String,
+    /// VNC and SPICE servers.
+    pub displays: Displays,
     /// TCP ports of displays.
     pub display_ports: (u16, u16),
+    /// TCP ports of VNC over WebSocket.
+    pub websocket_ports: (u16, u16),
     /// Folder of dumps of guests that crashed; `None`: "dump" beside the guests' own folders.
     pub auto_dump_path: Option<String>,
     /// A root guest loses all capabilities.
@@ -50,7 +53,7 @@ impl Settings {
     /// Errors: a value of the wrong type, a user or group that does not exist.
     pub fn read(conf: &Conf) -> Result<Self> {
         let root = rustix::process::geteuid().is_root();
-        let port = |key: &str, default: u16| -> Result<u16> {
+        let port = |key: &str, default: u16, lowest: u16| -> Result<u16> {
             let Some(n) = conf.uint(key)? else { return Ok(default) };
             let wrong = || {
                 let text = format!(
@@ -59,14 +62,21 @@ impl Settings {
                 );
                 Error::internal(Domain::Qemu, text)
             };
-            u16::try_from(n).ok().filter(|n| *n >= 5900).ok_or_else(wrong)
+            u16::try_from(n).ok().filter(|n| *n >= lowest).ok_or_else(wrong)
         };
         Ok(Self {
             user: if root { identity(conf)? } else { None },
             dynamic_ownership: conf.bool("dynamic_ownership")?.unwrap_or(true),
             remember_owner: conf.bool("remember_owner")?.unwrap_or(true),
-            vnc_listen: conf.string("vnc_listen")?.unwrap_or("127.0.0.1").into(),
-            display_ports: (port("remote_display_port_min", 5900)?, port("remote_display_port_max", 65535)?),
+            displays: Displays::read(conf)?,
+            display_ports: (
+                port("remote_display_port_min", 5900, 5900)?,
+                port("remote_display_port_max", 65535, 5900)?,
+            ),
+            websocket_ports: (
+                port("remote_websocket_port_min", 5700, 5700)?,
+                port("remote_websocket_port_max", 65535, 5700)?,
+            ),
             auto_dump_path: conf.string("auto_dump_path")?.filter(|t| !t.is_empty()).map(str::to_string),
             clear_capabilities: conf.bool("clear_emulator_capabilities")?.unwrap_or(true),
             max_processes: conf.uint("max_processes")?.unwrap_or(0),
@@ -170,7 +180,7 @@ mod tests {
     fn defaults_are_libvirts() {
         let s = read("").expect("read");
         assert!(s.dynamic_ownership && s.remember_owner && s.clear_capabilities);
-        assert_eq!((s.display_ports, s.vnc_listen.as_str()), ((5900, 65535), "127.0.0.1"));
+        assert_eq!((s.display_ports, s.websocket_ports), ((5900, 65535), (5700, 65535)));
     }
 
     #[test]

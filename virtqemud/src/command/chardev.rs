@@ -3,6 +3,7 @@
 use crate::document::types::{CharBackend, CharLog, MouseMode, Reconnect, SocketMode, TcpProtocol};
 
 use super::Builder;
+use super::TlsSettings;
 use super::props::{Opts, Props, on_off};
 
 /// What a backend is for; QEMU names SPICE channels by it.
@@ -60,7 +61,7 @@ impl Builder<'_> {
                 let server = t.source.mode == Some(SocketMode::Bind);
                 let tls = t.source.tls == Some(true);
                 if tls {
-                    self.tls_object(&format!("obj{id}_tls0"), server);
+                    self.tls_object(&format!("obj{id}_tls0"), server, &self.launch.settings.chardev_tls);
                 }
                 let telnet = matches!(t.protocol, Some(TcpProtocol::Telnet));
                 let mut opts =
@@ -117,9 +118,8 @@ impl Builder<'_> {
         self.line.opts("-chardev", opts);
     }
 
-    /// Credentials for one TLS endpoint of a character device.
-    fn tls_object(&mut self, id: &str, server: bool) {
-        let tls = &self.launch.settings.chardev_tls;
+    /// Credentials for one TLS endpoint.
+    pub(super) fn tls_object(&mut self, id: &str, server: bool, tls: &TlsSettings) {
         self.line.object(
             Props::object("tls-creds-x509", id)
                 .with("dir", tls.dir.as_str())

@@ -1,5 +1,6 @@
 //! Displays: VNC, SPICE, SDL, D-Bus, EGL.
 
+use crate::display::Server;
 use crate::document::types::{
     DbusDisplay, EglHeadless, Graphics, ImageCompression, Listen, ListenKind, Sdl, SharePolicy, Spice,
     SpiceChannelMode, SpiceMouse, StreamingMode, Vnc, WanCompression,
@@ -9,6 +10,8 @@ use virt_error::{Code, Domain, Error, Result};
 use super::Builder;
 use super::props::{Opts, escape, on_off};
 
+/// Certificates of VNC servers.
+const VNC_CREDENTIALS: &str = "vnc-tls-creds0";
 /// The first port a VNC display number counts from.
 pub const VNC_PORT_BASE: i32 = 5900;
 
@@ -43,6 +46,7 @@ impl Builder<'_> {
     }
 
     fn vnc(&mut self, vnc: &Vnc) -> Result<()> {
+        let server = &self.launch.settings.displays.vnc;
         let listen = vnc.listens.first();
         let mut opts = match listen.map(|l| l.kind) {
             Some(ListenKind::Socket) => {
@@ -50,10 +54,10 @@ impl Builder<'_> {
             }
             Some(ListenKind::None) => Opts::new("none"),
             Some(ListenKind::Address | ListenKind::Network) | None => {
-                let address = address(listen, &self.launch.settings.vnc_listen);
+                let address = address(listen, &server.listen);
                 let display = vnc.port.unwrap_or(VNC_PORT_BASE) - VNC_PORT_BASE;
                 let mut opts = Opts::new(&format!("{address}:{display}"));
-                if let Some(port) = vnc.websocket.filter(|p| *p > 0) {
+                if let Some(port) = vnc.websocket.filter(|p| *p != -1) {
                     opts.put("websocket", port);
                 }
                 opts
@@ -62,8 +66,14 @@ impl Builder<'_> {
         if let Some(policy) = vnc.share_policy.filter(|p| *p != SharePolicy::Default) {
             opts.put("share", policy.as_str());
         }
-        if vnc.auth.passwd.is_some() || self.launch.settings.vnc_password {
+        if vnc.auth.passwd.is_some() || server.password.is_some() {
             opts.put("password", "on");
+        }
+        if server.tls {
+            opts.put("tls-creds", VNC_CREDENTIALS);
+        }
+        if server.sasl {
+            opts.put("sasl", "on");
         }
         if let Some(on) = vnc.power_control {
             opts.put("power-control", on_off(on));
@@ -71,6 +81,10 @@ impl Builder<'_> {
         if let Some(id) = self.audio_id(vnc.audio) {
             opts.put("audiodev", id);
         }
+        if server.tls {
+            self.tls_object(VNC_CREDENTIALS, true, &server.certificates);
+        }
+        self.sasl_folder(server);
         if let Some(keymap) = &vnc.keymap {
             self.line.opts("-vnc", opts);
             self.line.arg("-k", keymap);
@@ -80,7 +94,15 @@ impl Builder<'_> {
         Ok(())
     }
 
+    /// Where QEMU reads how to check users.
+    fn sasl_folder(&mut self, server: &Server) {
+        if let Some(dir) = server.sasl_dir.as_ref().filter(|_| server.sasl) {
+            self.line.env.push(("SASL_CONF_PATH".into(), dir.clone()));
+        }
+    }
+
     fn spice(&mut self, g: &Spice) -> Result<()> {
+        let server = &self.launch.settings.displays.spice;
         let listen = g.listens.first();
         let mut opts = Opts::default();
         match listen.map(|l| l.kind) {
@@ -94,25 +116,28 @@ impl Builder<'_> {
             }
             Some(ListenKind::Address | ListenKind::Network) | None => {
                 let (port, tls) = (g.port.unwrap_or(0), g.tls_port.unwrap_or(0));
-                if port > 0 || tls <= 0 {
-                    opts.put("port", port.max(0));
+                if port > 0 {
+                    opts.put("port", port);
                 }
                 if tls > 0 {
                     opts.put("tls-port", tls);
                 }
                 if port > 0 || tls > 0 {
-                    opts.put("addr", plain_address(listen, &self.launch.settings.spice_listen));
+                    opts.put("addr", plain_address(listen, &server.listen));
                 }
             }
         }
         if let Some(mode) = g.mouse.filter(|m| *m != SpiceMouse::Default) {
             opts.put("agent-mouse", on_off(mode == SpiceMouse::Client));
         }
-        if g.auth.passwd.is_none() && !self.launch.settings.spice_password {
+        if server.sasl {
+            opts.put("sasl", "on");
+        }
+        if g.auth.passwd.is_none() && server.password.is_none() {
             opts.put("disable-ticketing", "on");
         }
         if g.tls_port.is_some_and(|p| p > 0) {
-            opts.put("x509-dir", &self.launch.settings.spice_tls_dir);
+            opts.put("x509-dir", &server.certificates.dir);
         }
         match g.default_mode {
             Some(SpiceChannelMode::Secure) => opts.put("tls-channel", "default"),
@@ -151,6 +176,7 @@ impl Builder<'_> {
             }
         }
         opts.put("seamless-migration", "on");
+        self.sasl_folder(server);
         self.line.opts("-spice", opts);
         if let Some(keymap) = &g.keymap {
             self.line.arg("-k", keymap);

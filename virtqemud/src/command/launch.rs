@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use virt_error::Result;
 
+use crate::display::Displays;
 use crate::document::types::{DeviceInfo, ScsiHostdev, SecretRef, Smbios};
 
 /// Where TLS credentials lie and whether peers must show theirs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsSettings {
     /// Folder with the certificates.
     pub dir: String,
@@ -22,16 +23,8 @@ pub struct Settings {
     pub chardev_tls: TlsSettings,
     /// TLS of network disks.
     pub disk_tls: TlsSettings,
-    /// Where VNC listens when the document does not say.
-    pub vnc_listen: String,
-    /// Whether a password is configured for all VNC consoles.
-    pub vnc_password: bool,
-    /// Where SPICE listens when the document does not say.
-    pub spice_listen: String,
-    /// Whether a password is configured for all SPICE consoles.
-    pub spice_password: bool,
-    /// SPICE's certificates.
-    pub spice_tls_dir: String,
+    /// VNC and SPICE.
+    pub displays: Displays,
     /// Whether guest memory is part of QEMU's core dumps.
     pub dump_guest_core: bool,
     /// QEMU's system call filter; `None` is the default, on.
@@ -45,11 +38,7 @@ impl Default for Settings {
         Self {
             chardev_tls: tls.clone(),
             disk_tls: tls,
-            vnc_listen: "127.0.0.1".into(),
-            vnc_password: false,
-            spice_listen: "127.0.0.1".into(),
-            spice_password: false,
-            spice_tls_dir: "/etc/pki/libvirt-spice".into(),
+            displays: Displays::default(),
             dump_guest_core: false,
             sandbox: None,
         }

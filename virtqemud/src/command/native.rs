@@ -6,13 +6,10 @@ use virt_error::Result;
 
 use super::{CommandLine, LaunchContext, Monitor, Sealed, Settings, build};
 use crate::cpu::Cpus;
-use crate::document::types::{Domain, EthernetNet, Graphics, Interface, ListenKind, NetSource};
+use crate::display::place;
+use crate::document::types::{Domain, EthernetNet, Graphics, Interface, NetSource};
 use crate::document::{Live, prepare_live};
 use crate::emulator::Emulator;
-
-/// Ports that stand for automatically chosen ones.
-const VNC_PORT: i32 = 5900;
-const SPICE_PORT: i32 = 5901;
 
 /// Builds the line of a completed configuration as the reference shows it: every network card is a tap, automatic
 /// ports and descriptors are placeholders, and the guest has the number -1.
@@ -30,15 +27,12 @@ pub fn native(mut def: Domain, emulator: &Emulator, cpus: &Cpus, settings: Setti
     prepare_live(&mut def, emulator, &live)?;
     crate::cpu::expand::expand(cpus, &mut def, emulator)?;
     for graphics in &mut def.devices.graphics {
-        made_socket(graphics, &live.private_dir);
-        match graphics {
-            Graphics::Vnc(g) if g.autoport == Some(true) => g.port = Some(VNC_PORT),
-            Graphics::Spice(g) if g.autoport == Some(true) => g.port = Some(SPICE_PORT),
-            Graphics::Dbus(g) if g.p2p != Some(true) => {
-                g.address
-                    .get_or_insert_with(|| format!("unix:path=/run/libvirt/qemu/dbus/{short}-dbus.sock"));
-            }
-            _ => {}
+        place::listen(graphics, &settings.displays, &live.private_dir);
+        place::show(graphics, &settings.displays)?;
+        if let Graphics::Dbus(g) = graphics
+            && g.p2p != Some(true)
+        {
+            g.address.get_or_insert_with(|| format!("unix:path=/run/libvirt/qemu/dbus/{short}-dbus.sock"));
         }
     }
     let launch = LaunchContext {
@@ -67,19 +61,6 @@ pub fn native(mut def: Domain, emulator: &Emulator, cpus: &Cpus, settings: Setti
         find_scsi: &|_| Some("/dev/sg0".into()),
     };
     build(&def, emulator, &launch)
-}
-
-/// Sockets without a path are made in the guest's private folder.
-fn made_socket(graphics: &mut Graphics, folder: &str) {
-    let (listens, name) = match graphics {
-        Graphics::Vnc(g) => (&mut g.listens, "vnc.sock"),
-        Graphics::Spice(g) => (&mut g.listens, "spice.sock"),
-        _ => return,
-    };
-    for listen in listens.iter_mut().filter(|l| l.kind == ListenKind::Socket && l.socket.is_none()) {
-        listen.socket = Some(format!("{folder}/{name}"));
-        listen.auto_generated = Some(true);
-    }
 }
 
 /// What is kept of a card: its identity.

@@ -14,6 +14,7 @@ use virt_object::owner::{Class, Spec};
 use virt_object::registry::Claim;
 
 use super::Definitions;
+use crate::display::place;
 use crate::guest::{Guest, Published};
 use crate::{command, document};
 
@@ -74,8 +75,9 @@ impl Definitions {
         blocking::run(move || {
             let (mut domain, emulator) = document::read(&xml, &this.emulators)?;
             domain.uuid.get_or_insert_with(Uuid::new_v4);
-            let vnc_listen = this.driver.settings.vnc_listen.clone();
-            let settings = command::Settings { vnc_listen, ..command::Settings::default() };
+            let displays = this.driver.settings.displays.clone();
+            place::check(&domain, &displays)?;
+            let settings = command::Settings { displays, ..command::Settings::default() };
             let cpus = this.emulators.cpus();
             let line =
                 command::native(domain, &emulator, cpus, settings).map_err(|e| virt_xml::locate(e, &xml))?;
@@ -93,6 +95,7 @@ impl Definitions {
     /// What the document's own rules refuse, and what its emulator cannot do.
     pub fn prepare(&self, xml: &str) -> Result<Domain> {
         let (mut domain, _) = document::read(xml, &self.emulators)?;
+        place::check(&domain, &self.driver.settings.displays)?;
         domain.uuid.get_or_insert_with(Uuid::new_v4);
         Ok(domain)
     }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use virt_error::{Domain as From, Error, Result};
 
-use super::types::{Domain, Graphics, Listen, ListenKind};
+use super::types::Domain;
 use super::{Live, prepare_live};
 use crate::command::{self, LaunchContext, Monitor, Sealed, Settings};
+use crate::display::place;
 use crate::emulator::{Emulator, Emulators, flags};
 use crate::guest::plan::{Command, Place, Planner};
 
@@ -46,7 +47,7 @@ impl Planner for DocumentPlanner {
         prepare_live(&mut live, &emulator, &folders)?;
         crate::cpu::expand::expand(self.emulators.cpus(), &mut live, &emulator)?;
         for graphics in &mut live.devices.graphics {
-            listen_default(graphics, &place.vnc_listen);
+            place::listen(graphics, &self.settings.displays, &folders.private_dir);
         }
         for disk in &mut live.devices.disks {
             // The older place beside the source means the same.
@@ -64,7 +65,7 @@ impl Planner for DocumentPlanner {
 
     fn command(&self, live: &Domain, place: &Place) -> Result<Command> {
         let emulator = self.emulator(live)?;
-        let settings = Settings { vnc_listen: place.vnc_listen.clone(), ..self.settings.clone() };
+        let settings = self.settings.clone();
         let sealing =
             || place.sealing.as_ref().ok_or_else(|| Error::no_support(From::Qemu, "virSecretGetValue"));
         let launch = LaunchContext {
@@ -104,27 +105,6 @@ impl Planner for DocumentPlanner {
 
     fn capabilities(&self, live: &Domain) -> Vec<String> {
         self.emulator(live).map_or_else(|_| Vec::new(), |e| flags::recorded(&self.cache, &e))
-    }
-}
-
-/// Consoles that do not say where they listen use the driver's address.
-fn listen_default(graphics: &mut Graphics, address: &str) {
-    let (listens, attribute) = match graphics {
-        Graphics::Vnc(g) => (&mut g.listens, &mut g.listen),
-        Graphics::Spice(g) => (&mut g.listens, &mut g.listen),
-        _ => return,
-    };
-    if listens.is_empty() {
-        listens.push(Listen { kind: ListenKind::Address, ..Listen::default() });
-    }
-    for (i, listen) in listens.iter_mut().enumerate() {
-        if listen.kind == ListenKind::Address && listen.address.is_none() {
-            listen.address = Some(address.to_string());
-            listen.from_config = Some(1);
-            if i == 0 {
-                *attribute = Some(address.to_string());
-            }
-        }
     }
 }
 

@@ -40,11 +40,6 @@ pub fn refuse(live: &Domain) -> Result<()> {
     if devices.interfaces.iter().any(passt) {
         return refuse("a network card with the passt backend");
     }
-    let spice_port =
-        |g: &Graphics| matches!(g, Graphics::Spice(g) if g.autoport == Some(true) || g.port == Some(-1));
-    if devices.graphics.iter().any(spice_port) {
-        return refuse("a SPICE display with an automatic port");
-    }
     let own_bus = |g: &Graphics| matches!(g, Graphics::Dbus(g) if g.p2p != Some(true) && g.address.is_none());
     if devices.graphics.iter().any(own_bus) {
         return refuse("a D-Bus display without the address of a bus");

@@ -21,7 +21,6 @@ use uuid::Uuid;
 use virt_consts::*;
 use virt_error::{Code, Domain as From, Error, Result};
 use virt_host::process::Process;
-use virt_model::domain::graphics::Graphics;
 use virt_object::blocking;
 use virt_object::owner::{Class, Spec};
 use virt_object::store::load_whole;
@@ -32,12 +31,12 @@ use super::state::{Crashed, Kind, Running, Shutdown, Shutoff, State};
 use super::status::{self, Status};
 use super::work::{Held, Run, Work};
 use super::{CUSTOM_MONITOR, Guest, Published, watch};
+use crate::display::place;
 use crate::driver::Driver;
 use crate::net::{Holding, replug};
 use crate::process::dac::Given;
 use crate::process::ended::ends_within;
 use crate::process::paths::RunPaths;
-use crate::process::ports::Port;
 use crate::process::{groups, identity, kill, sockets, starting};
 use crate::qmp::Client;
 use crate::qmp::commands::{QueryChardev, QueryCpusFast, QueryStatus};
@@ -129,7 +128,7 @@ fn read(driver: &Arc<Driver>, path: &Path) -> Result<Found> {
     let interfaces = &status.domain.devices.interfaces;
     interfaces.iter().filter_map(|c| c.target.as_deref()).for_each(|name| driver.names.note(name));
     let cards = Holding::all(interfaces);
-    let ports = if process.is_some() { mark_ports(driver, &status) } else { Vec::new() };
+    let ports = if process.is_some() { place::mark(driver, &status.domain) } else { Vec::new() };
     let sockets = sockets::paths(&status.domain);
     let held = Held { paths, group, given, sockets, _ports: ports, cards };
     Ok(Found { status, uuid, name, id, process, held })
@@ -175,15 +174,6 @@ fn process(status: &Status, paths: &RunPaths) -> Option<Process> {
 fn names(pid: i32, folder: &Path) -> bool {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     String::from_utf8_lossy(&line).contains(&*folder.to_string_lossy())
-}
-
-fn mark_ports(driver: &Arc<Driver>, status: &Status) -> Vec<Port> {
-    let vnc = status.domain.devices.graphics.iter().filter_map(|g| match g {
-        Graphics::Vnc(vnc) => Some([vnc.port, vnc.websocket]),
-        _ => None,
-    });
-    let used = vnc.flatten().flatten().filter_map(|p| u16::try_from(p).ok());
-    used.filter_map(|p| driver.display_ports.mark(p)).collect()
 }
 
 /// True: it runs. The task ends when the guest's monitor is reached, or what is left of it is gone.

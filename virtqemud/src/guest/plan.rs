@@ -29,8 +29,6 @@ pub struct Place {
     pub sockets: HashMap<String, i32>,
     /// Whom it runs as, when files and labels tell.
     pub owner: Option<Owner>,
-    /// Address of VNC servers whose document names none.
-    pub vnc_listen: String,
     /// Descriptors of network cards in the process, by alias.
     pub cards: HashMap<String, NetFds>,
     /// Key and values of images' secrets; without it such an image is refused.

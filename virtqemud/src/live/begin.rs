@@ -6,6 +6,7 @@ use virt_error::Result;
 use virt_model::domain::Domain;
 
 use super::{affinity, blkio, cpu, iothreads, lifecycle, memtune, sched, throttle};
+use crate::display::password;
 use crate::guest::Work;
 use crate::qmp::Client;
 
@@ -33,5 +34,6 @@ pub async fn begin(work: &mut Work) -> Result<()> {
     sched::emulator(&run.live, emulator)?;
     let (live, monitor): (Domain, Client) = (run.live.clone(), run.monitor.clone());
     lifecycle::begin(&live, &monitor).await?;
-    throttle::begin(&live, &monitor).await
+    throttle::begin(&live, &monitor).await?;
+    password::begin(&live, &monitor, &work.driver.settings.displays).await
 }

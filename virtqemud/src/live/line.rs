@@ -71,7 +71,7 @@ pub async fn difference(
     new: &Domain,
     fresh: Option<(String, NetFds)>,
 ) -> Result<Difference> {
-    let (planner, vnc_listen) = (work.driver.planner.clone(), work.driver.settings.vnc_listen.clone());
+    let planner = work.driver.planner.clone();
     let run = work.run()?;
     let (id, paths) = (run.id, run.held.paths.clone());
     let (live, key) = (run.live.clone(), paths.master_key.clone());
@@ -85,7 +85,6 @@ pub async fn difference(
         monitor: 0,
         sockets: HashMap::new(),
         owner: None,
-        vnc_listen,
         cards,
         sealing: sealing.map(Arc::new),
     };

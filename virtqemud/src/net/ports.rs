@@ -8,12 +8,14 @@ use bytes::Bytes;
 use uuid::Uuid;
 use virt_api::network::v1alpha1::network_service_client::NetworkServiceClient;
 use virt_api::network::v1alpha1::{
-    CreatePortRequest, DhcpLease, GetDhcpLeasesRequest, NetworkRef, PortRequest,
+    CreatePortRequest, DhcpLease, GetDhcpLeasesRequest, GetXmlRequest, NetworkRef, PortRequest,
 };
 use virt_consts::VIR_NETWORK_PORT_CREATE_RECLAIM;
 use virt_error::{Code, Domain as From, Error, Result};
+use virt_model::Mode;
 use virt_model::domain::actual::{Actual, ActualKind, ActualSource};
 use virt_model::domain::interface::{Interface, NetSource, NetworkNet};
+use virt_model::network::Network;
 use virt_model::network::forwarding::PortForwards;
 use virt_model::network::port::{BridgePlug, DirectPlug, NetworkPort, Plug, PortOwner};
 use virt_rpc::client::Daemon;
@@ -103,6 +105,22 @@ impl Networks {
         let told =
             bounded(DAEMON, async { client.get_dhcp_leases(request).await.map_err(|s| from_status(&s)) });
         Ok(told.await?.into_inner().leases)
+    }
+
+    /// The host's own address in a network, where consoles of guests may listen.
+    ///
+    /// # Errors
+    /// Code 43 without such a network, code 1 when it has no address; those of reaching the daemon.
+    pub async fn host_address(&self, network: &str) -> Result<String> {
+        let mut client = client!(NetworkServiceClient, self.daemon());
+        let request = GetXmlRequest { network: by_name(network), flags: 0 };
+        let told =
+            bounded(DAEMON, async { client.get_xml(request).await.map_err(|s| from_status(&s)) }).await?;
+        let document = Network::parse(&told.into_inner().xml, Mode::LIVE)?;
+        let first = document.ips.first().map(|ip| ip.address.to_string());
+        first.ok_or_else(|| {
+            Error::internal(From::Network, format!("network '{network}' doesn't have an IP address"))
+        })
     }
 
     /// Gives a place back. One that is gone is no error.

@@ -15,7 +15,6 @@ use virt_host::cgroup::Group;
 use virt_host::process::Process;
 use virt_launch::{Keep, Limit, Request, Resource, Step, User};
 use virt_model::domain::Domain;
-use virt_model::domain::graphics::Graphics;
 use virt_model::domain::interface::Interface;
 use virt_model::domain::seclabel::{Seclabel, SeclabelKind};
 use virt_object::undo::Undo;
@@ -26,6 +25,7 @@ use super::paths::RunPaths;
 use super::ports::Port;
 use super::{chain, groups, identity, images, log, nvram, sockets, starting};
 use crate::command::NetFds;
+use crate::display::place;
 use crate::driver::Driver;
 use crate::guest::plan::{Command, Place, files, output_files};
 use crate::guest::status::{Record, Status};
@@ -85,7 +85,6 @@ pub fn stage(
         monitor: MONITOR_FD,
         sockets: HashMap::new(),
         owner,
-        vnc_listen: driver.settings.vnc_listen.clone(),
         cards: HashMap::new(),
         sealing: None,
     };
@@ -94,7 +93,9 @@ pub fn stage(
     chain::complete_all(&mut live, owner)?;
     live.id = Some(id);
     place_and_label(driver, &mut live);
-    let ports = assign_ports(driver, &mut live)?;
+    place::network_addresses(driver, &mut live)?;
+    place::render_nodes(&mut live)?;
+    let ports = place::assign(driver, &mut live)?;
     let sockets = sockets::paths(&live);
     place.sockets = sockets::numbers(&sockets, MONITOR_FD + 1);
 
@@ -201,32 +202,6 @@ fn place_and_label(driver: &Driver, live: &mut Domain) {
 
 fn system(what: impl std::fmt::Display, e: io::Error) -> Error {
     Error::system(From::Qemu, what, e)
-}
-
-/// Decides the ports of displays that have none yet.
-fn assign_ports(driver: &Arc<Driver>, live: &mut Domain) -> Result<Vec<Port>> {
-    let mut ports = Vec::new();
-    for graphics in &mut live.devices.graphics {
-        if let Graphics::Vnc(vnc) = graphics
-            && vnc.socket.is_none()
-        {
-            let open = vnc.autoport == Some(true) || vnc.port.is_none_or(|p| p <= 0);
-            if open && vnc.listens.iter().all(|l| l.socket.is_none()) {
-                let port = driver.display_ports.take()?;
-                vnc.port = Some(port.number().into());
-                ports.push(port);
-            } else if let Some(port) = vnc.port.and_then(|p| u16::try_from(p).ok()) {
-                ports.extend(driver.display_ports.mark(port));
-            }
-            if vnc.websocket == Some(-1) {
-                let port = driver.display_ports.take()?;
-                vnc.websocket = Some(port.number().into());
-                vnc.websocket_generated = Some(true);
-                ports.push(port);
-            }
-        }
-    }
-    Ok(ports)
 }
 
 fn private_folder(dir: &Path, owner: Option<Owner>) -> Result<()> {

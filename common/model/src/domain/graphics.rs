@@ -1,5 +1,6 @@
 //! Graphical consoles.
 
+use virt_error::{Domain, Error};
 use virt_xml::{NonZero, OnOff, Xml, YesElse, YesNo, names};
 
 /// `<graphics>`.
@@ -50,6 +51,51 @@ pub struct GraphicsAuth {
     pub passwd_valid_to: Option<String>,
     #[xml(attr, say(ConfigUnsupported, "unknown connected value {}"))]
     pub connected: Option<Connected>,
+}
+
+impl GraphicsAuth {
+    /// Until when the password holds, in seconds since 1970; `None`: for ever.
+    pub fn valid_until(&self) -> Option<i64> {
+        self.passwd_valid_to.as_deref().and_then(moment)
+    }
+
+    /// Without a password the rest says nothing. A moment is written with all its digits.
+    pub(super) fn complete(&mut self) -> Result<(), Error> {
+        if self.passwd.is_none() {
+            *self = Self::default();
+        }
+        let Some(text) = &mut self.passwd_valid_to else { return Ok(()) };
+        if moment(text).is_none() {
+            let text = format!("cannot parse password validity time '{text}', expect YYYY-MM-DDTHH:MM:SS");
+            return Err(Error::internal(Domain::None, text));
+        }
+        let parts: Vec<&str> = text.split(['-', 'T', ':']).collect();
+        if let [year, month, day, hour, minute, second] = parts[..] {
+            *text = format!("{year:0>4}-{month:0>2}-{day:0>2}T{hour:0>2}:{minute:0>2}:{second:0>2}");
+        }
+        Ok(())
+    }
+}
+
+/// `YYYY-MM-DDTHH:MM:SS` in UTC as seconds since 1970.
+fn moment(text: &str) -> Option<i64> {
+    let (date, time) = text.split_once('T')?;
+    let three = |text: &str, by: char| -> Option<[i64; 3]> {
+        let whole = |t: &str| if t.bytes().all(|b| b.is_ascii_digit()) { t.parse().ok() } else { None };
+        let parts: Vec<i64> = text.split(by).map(whole).collect::<Option<_>>()?;
+        parts.try_into().ok()
+    };
+    let ([year, month, day], [hour, minute, second]) = (three(date, '-')?, three(time, ':')?);
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let lengths = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let before = usize::try_from(month).ok()?.checked_sub(1)?;
+    let fits = (1970..10_000).contains(&year)
+        && (1..=*lengths.get(before)?).contains(&day)
+        && (hour < 24 && minute < 60 && second < 61);
+    let leaps = |year: i64| year / 4 - year / 100 + year / 400;
+    let days =
+        (year - 1970) * 365 + leaps(year - 1) - leaps(1969) + lengths[..before].iter().sum::<i64>() + day - 1;
+    fits.then_some(days * 86_400 + hour * 3600 + minute * 60 + second)
 }
 
 /// One place where a console listens.
@@ -247,6 +293,40 @@ impl Graphics {
             Self::Rdp(g) if g.autoport == Some(true) && g.port.is_some() => g.port = Some(-1),
             _ => {}
         }
+        let (listens, attribute) = match self {
+            Self::Vnc(g) => {
+                if g.listens.first().is_some_and(|l| l.auto_generated == Some(true)) {
+                    g.socket = None;
+                }
+                (&mut g.listens, &mut g.listen)
+            }
+            Self::Spice(g) => (&mut g.listens, &mut g.listen),
+            _ => return,
+        };
+        for (i, listen) in listens.iter_mut().enumerate() {
+            if listen.from_config.is_some() || listen.kind == ListenKind::Network {
+                listen.address = None;
+                if i == 0 {
+                    *attribute = None;
+                }
+            }
+            if listen.auto_generated == Some(true) {
+                listen.socket = None;
+            }
+        }
+    }
+
+    /// The element's `type`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Sdl(_) => "sdl",
+            Self::Vnc(_) => "vnc",
+            Self::Rdp(_) => "rdp",
+            Self::Desktop(_) => "desktop",
+            Self::Spice(_) => "spice",
+            Self::EglHeadless(_) => "egl-headless",
+            Self::Dbus(_) => "dbus",
+        }
     }
 
     /// Where it listens.
@@ -257,5 +337,46 @@ impl Graphics {
             Self::Rdp(g) => &g.listens,
             Self::Sdl(_) | Self::Desktop(_) | Self::EglHeadless(_) | Self::Dbus(_) => &[],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn until(text: &str) -> Option<(String, i64)> {
+        let mut auth =
+            GraphicsAuth { passwd: Some("x".into()), passwd_valid_to: Some(text.into()), connected: None };
+        auth.complete().ok()?;
+        Some((auth.passwd_valid_to.clone()?, auth.valid_until()?))
+    }
+
+    #[test]
+    fn moments() {
+        assert_eq!(until("1970-01-01T00:00:00"), Some(("1970-01-01T00:00:00".into(), 0)));
+        assert_eq!(until("2027-1-1T0:0:0"), Some(("2027-01-01T00:00:00".into(), 1_798_761_600)));
+        assert_eq!(until("2024-02-29T12:30:15").map(|u| u.1), Some(1_709_209_815));
+        for wrong in [
+            "",
+            "never",
+            "2027-13-01T00:00:00",
+            "2023-02-29T00:00:00",
+            "2027-01-01",
+            "2027-01-01T00:00:00Z",
+            "2027-01--1T00:00:00",
+        ] {
+            assert!(until(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn without_a_password_nothing_is_said_of_it() {
+        let mut auth = GraphicsAuth {
+            passwd: None,
+            passwd_valid_to: Some("never".into()),
+            connected: Some(Connected::Fail),
+        };
+        auth.complete().expect("no error");
+        assert_eq!(auth, GraphicsAuth::default());
     }
 }

@@ -9,7 +9,7 @@ mod update;
 
 pub use attach::{attach, attach_unchecked, bus_of};
 pub use detach::{detach, detach_alias, find_interface};
-pub use update::{graphics_kind, update};
+pub use update::update;
 
 use virt_error::{Code, Domain as From, Error, Result};
 use virt_model::Mode;

@@ -27,7 +27,7 @@ pub fn update(domain: &mut Domain, device: Device) -> Result<()> {
             *old = *disk;
         }
         Device::Graphics(graphics) => {
-            let kind = graphics_kind(&graphics);
+            let kind = graphics.kind();
             let same = |o: &&mut Graphics| std::mem::discriminant(&**o) == std::mem::discriminant(&*graphics);
             let old = d.graphics.iter_mut().find(same).ok_or_else(|| {
                 let text = format!("cannot find existing graphics type '{kind}' device to modify");
@@ -71,17 +71,4 @@ pub fn update(domain: &mut Domain, device: Device) -> Result<()> {
         | Device::Fixed(_) => return Err(device.unsupported("update")),
     }
     Ok(())
-}
-
-/// The kind's name in documents.
-pub fn graphics_kind(graphics: &Graphics) -> &'static str {
-    match graphics {
-        Graphics::Sdl(_) => "sdl",
-        Graphics::Vnc(_) => "vnc",
-        Graphics::Rdp(_) => "rdp",
-        Graphics::Desktop(_) => "desktop",
-        Graphics::Spice(_) => "spice",
-        Graphics::EglHeadless(_) => "egl-headless",
-        Graphics::Dbus(_) => "dbus",
-    }
 }

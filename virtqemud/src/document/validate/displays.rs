@@ -5,8 +5,21 @@ use virt_model::domain::info::each;
 use virt_xml::At;
 
 use super::{Checker, unsupported};
-use crate::document::types::{Graphics, MemorySource, Video, VideoBackend, VideoKind};
+use crate::document::types::{Graphics, MemorySource, Video, VideoBackend, VideoKind, Vnc};
 use crate::document::xml_error;
+
+/// The protocol's passwords have eight bytes (RFC 6143, 7.2.2).
+///
+/// # Errors
+/// Code 67 for a longer one.
+pub fn vnc_password(vnc: &Vnc) -> Result<()> {
+    match vnc.auth.passwd.as_ref().map(String::len) {
+        Some(length @ 9..) => {
+            Err(unsupported(format!("VNC password is {length} characters long, only 8 permitted")))
+        }
+        _ => Ok(()),
+    }
+}
 
 impl Checker<'_> {
     pub(super) fn displays(&self) -> Result<()> {
@@ -16,21 +29,15 @@ impl Checker<'_> {
 
     fn graphics(&self) -> Result<()> {
         let all = &self.def.devices.graphics;
-        let kind = |g: &Graphics| match g {
-            Graphics::Sdl(_) => "sdl",
-            Graphics::Vnc(_) => "vnc",
-            Graphics::Rdp(_) => "rdp",
-            Graphics::Desktop(_) => "desktop",
-            Graphics::Spice(_) => "spice",
-            Graphics::EglHeadless(_) => "egl-headless",
-            Graphics::Dbus(_) => "dbus",
-        };
         let mut seen: Vec<&str> = Vec::new();
         for (i, g) in all.iter().enumerate() {
-            let name = kind(g);
+            let name = g.kind();
             if matches!(name, "rdp" | "desktop") {
                 let place = format!("/domain/devices/graphics[{}]", i + 1);
                 return Err(unsupported(format!("unsupported graphics type '{name}'"))).within(&place);
+            }
+            if let Graphics::Vnc(vnc) = g {
+                vnc_password(vnc)?;
             }
             seen.push(name);
         }

@@ -15,6 +15,8 @@ mod pci;
 mod ports;
 mod small;
 
+pub use displays::vnc_password;
+
 use virt_error::{Code, Domain as From, Error, Result};
 use virt_model::domain::info::each;
 use virt_xml::At;
@@ -22,9 +24,6 @@ use virt_xml::At;
 use super::types::{CharBackend, Domain};
 use super::{DEVICES, unsupported};
 use crate::emulator::Emulator;
-
-/// Ports a VNC display may have: QEMU counts displays from the first.
-const VNC_PORTS: std::ops::RangeInclusive<i32> = crate::command::VNC_PORT_BASE..=65535;
 
 /// What all checks look at.
 struct Checker<'a> {
@@ -92,7 +91,7 @@ fn names_once(def: &Domain) -> Result<()> {
 
 /// Checks what matters only when a guest is to run.
 pub fn check_live(def: &Domain) -> Result<()> {
-    use super::types::{Address, ChannelTarget, DiskBus, Graphics, NetSource};
+    use super::types::{Address, ChannelTarget, DiskBus, NetSource};
     each(&def.devices.shmems, |shmem| {
         if !matches!(shmem.info.address, None | Some(Address::Pci(_))) {
             return Err(unsupported("only 'pci' addresses are supported for the shared memory device"));
@@ -123,15 +122,10 @@ pub fn check_live(def: &Domain) -> Result<()> {
     })?;
     let mut seen = Vec::new();
     for g in &def.devices.graphics {
-        if let Graphics::Vnc(v) = g
-            && v.port.is_some_and(|p| p > 0 && !VNC_PORTS.contains(&p))
-        {
-            return Err(unsupported("vnc port must be in range [5900,65535]"));
-        }
         let kind = std::mem::discriminant(g);
         if seen.contains(&kind) {
             return Err(unsupported(
-                "only 1 graphics device of each type (sdl, vnc, spice, headless, dbus) is supported",
+                "only 1 graphics device of each type (sdl, vnc, spice, headless, dbus, rdp) is supported",
             ));
         }
         seen.push(kind);

@@ -23,17 +23,17 @@ use std::sync::Arc;
 use serde_json::Value;
 use virt_api::domain::v1alpha1::DeviceEvent;
 use virt_api::domain::v1alpha1::watch_response::Event;
-use virt_error::{Code, Domain as From, Error, Result};
+use virt_error::{Domain as From, Error, Result};
 use virt_model::Mode;
 use virt_model::domain::Domain;
 use virt_model::domain::address::Address;
-use virt_model::domain::graphics::Graphics;
 use virt_model::domain::info::DeviceInfo;
 use virt_object::blocking;
 use virt_object::undo::Undo;
 
 use super::{ask, cards, line, link};
 use crate::config::devices::{self, Device};
+use crate::display;
 use crate::document;
 use crate::emulator::Emulators;
 use crate::guest::Work;
@@ -220,7 +220,7 @@ async fn learn_memory(work: &Work, live: &mut Domain) {
     }
 }
 
-/// Changes a device: the cable of a card, the medium of a drive.
+/// Changes a device: the cable of a card, the medium of a drive, the password of a console.
 ///
 /// # Errors
 /// Code 1, 8 or 99 when there is no such device; code 67 for kinds that stay as they are; code 3 for other changes.
@@ -228,15 +228,7 @@ pub async fn update(work: &mut Work, xml: &str) -> Result<()> {
     match devices::read(xml, Mode::LIVE)? {
         Device::Interface(card) => Box::pin(link::update(work, *card)).await,
         Device::Disk(disk) => Box::pin(media::change(work, *disk)).await,
-        Device::Graphics(graphics) => {
-            let kind = devices::graphics_kind(&graphics);
-            let same = |o: &Graphics| devices::graphics_kind(o) == kind;
-            if !work.run()?.live.devices.graphics.iter().any(same) {
-                let text = format!("cannot find existing graphics device to modify of type '{kind}'");
-                return Err(Error::new(Code::DeviceMissing, From::Qemu, text));
-            }
-            Err(Error::no_support(From::Qemu, "virDomainUpdateDeviceFlags"))
-        }
+        Device::Graphics(graphics) => Box::pin(display::update::update(work, *graphics)).await,
         Device::Memory(_) => Err(Error::no_support(From::Qemu, "virDomainUpdateDeviceFlags")),
         device => {
             let text = format!("live update of device '{}' is not supported", device.kind());

@@ -4,15 +4,32 @@ use virt_error::Error;
 use virt_xml::At;
 
 use super::super::Domain;
-use super::super::graphics::{Graphics, Listen, ListenKind};
+use super::super::graphics::{Connected, Graphics, Listen, ListenKind};
 use super::{unsupported, xml_error};
 
 pub(super) fn complete(d: &mut Domain) -> Result<(), Error> {
     for (i, graphics) in d.devices.graphics.iter_mut().enumerate() {
-        let place = format!("/domain/devices/graphics[{}]", i + 1);
-        match graphics {
-            Graphics::Vnc(g) => {
-                listens(&mut g.listen, g.socket.as_deref(), &mut g.listens).within(&place)?;
+        graphics.complete().within(&format!("/domain/devices/graphics[{}]", i + 1))?;
+    }
+    Ok(())
+}
+
+impl Graphics {
+    /// Decides what the document leaves open: the kinds of addresses, whether ports are chosen at the start.
+    ///
+    /// # Errors
+    /// Code 67 for addresses that contradict each other, code 1 for a moment that is none.
+    pub fn complete(&mut self) -> Result<(), Error> {
+        match self {
+            Self::Vnc(g) => {
+                g.auth.complete()?;
+                if !matches!(g.auth.connected, None | Some(Connected::Default | Connected::Keep)) {
+                    return Err(unsupported("VNC supports connected='keep' only"));
+                }
+                if g.websocket == Some(0) {
+                    g.websocket = None;
+                }
+                listens(&mut g.listen, g.socket.as_deref(), &mut g.listens)?;
                 if let Some(first) = g.listens.first().filter(|l| l.kind == ListenKind::Socket) {
                     g.socket = first.socket.clone();
                 }
@@ -22,8 +39,13 @@ pub(super) fn complete(d: &mut Domain) -> Result<(), Error> {
                     auto(&mut g.port, &mut g.autoport);
                 }
             }
-            Graphics::Spice(g) => {
-                let portless = g.port.is_none() && g.tls_port.is_none() && g.autoport != Some(true);
+            Self::Spice(g) => {
+                g.auth.complete()?;
+                let none = |p: Option<i32>| p.is_none_or(|p| p == 0);
+                if (g.port, g.tls_port) == (Some(-1), Some(-1)) {
+                    g.autoport = Some(true);
+                }
+                let portless = none(g.port) && none(g.tls_port) && g.autoport != Some(true);
                 // Without a port there is nothing to listen on.
                 let first = g.listens.first().map(|l| l.kind);
                 if portless && matches!(first, None | Some(ListenKind::Address)) {
@@ -33,14 +55,12 @@ pub(super) fn complete(d: &mut Domain) -> Result<(), Error> {
                         None => g.listens.push(Listen::default()),
                     }
                 }
-                listens(&mut g.listen, None, &mut g.listens).within(&place)?;
+                listens(&mut g.listen, None, &mut g.listens)?;
                 if without_port(&g.listens) {
                     (g.port, g.tls_port, g.autoport) = (None, None, None);
-                    continue;
+                    return Ok(());
                 }
-                let none = |p: Option<i32>| p.is_none_or(|p| p == 0);
-                let auto = *g.autoport.get_or_insert_with(|| g.port == Some(-1) && g.tls_port == Some(-1));
-                if auto {
+                if *g.autoport.get_or_insert(false) {
                     (g.port, g.tls_port) = (None, None);
                 }
                 if none(g.port) {
@@ -50,16 +70,16 @@ pub(super) fn complete(d: &mut Domain) -> Result<(), Error> {
                     g.tls_port = None;
                 }
             }
-            Graphics::Rdp(g) => {
-                listens(&mut g.listen, None, &mut g.listens).within(&place)?;
+            Self::Rdp(g) => {
+                listens(&mut g.listen, None, &mut g.listens)?;
                 auto(&mut g.port, &mut g.autoport);
             }
-            Graphics::Sdl(g) => g.gl.rendernode = None,
-            Graphics::EglHeadless(g) => g.gl.enable = None,
-            Graphics::Desktop(_) | Graphics::Dbus(_) => {}
+            Self::Sdl(g) => g.gl.rendernode = None,
+            Self::EglHeadless(g) => g.gl.enable = None,
+            Self::Desktop(_) | Self::Dbus(_) => {}
         }
+        Ok(())
     }
-    Ok(())
 }
 
 fn without_port(listens: &[Listen]) -> bool {
@@ -70,7 +90,7 @@ fn without_port(listens: &[Listen]) -> bool {
 fn auto(port: &mut Option<i32>, autoport: &mut Option<bool>) {
     match (*port, *autoport) {
         (Some(-1), _) | (None, None) | (_, Some(true)) => (*port, *autoport) = (Some(-1), Some(true)),
-        (None | Some(0), Some(false)) => *port = None,
+        (None | Some(0), Some(false)) | (Some(0), None) => (*port, *autoport) = (None, Some(false)),
         (Some(_), _) => *autoport = Some(false),
     }
 }
