@@ -14,6 +14,7 @@ mod chain;
 mod conformance;
 mod console;
 mod cpu;
+mod differential;
 mod display;
 mod dump;
 mod files;

@@ -90,13 +90,9 @@ fn the_document_in_the_file_can_be_changed() {
 /// There and back: what we save the reference restores, and the other way round.
 #[test]
 fn saved_guests_change_servers() {
-    let Ok(socket) = std::env::var("VIRT_TEST_REFERENCE") else {
-        println!("skipped: VIRT_TEST_REFERENCE does not name a reference's socket");
-        return;
-    };
+    let Some(uri) = virt_tests::reference() else { return };
     let Some(host) = Host::ours(Options::default()) else { return };
     let reference = |args: &[&str]| {
-        let uri = format!("qemu+unix:///system?socket={socket}");
         let out = Command::new("virsh").args(["-q", "-c", &uri]).args(args).output().unwrap();
         assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
         String::from_utf8_lossy(&out.stdout).trim().to_string()

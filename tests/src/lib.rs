@@ -8,6 +8,16 @@ pub fn level<T>(ci: T, full: T) -> T {
     if std::env::var("TEST_LEVEL").is_ok_and(|l| l == "full") { full } else { ci }
 }
 
+/// The address of a running reference; `None`, and a line that says so, when `VIRT_TEST_REFERENCE` is unset.
+#[must_use]
+pub fn reference() -> Option<String> {
+    let socket = std::env::var("VIRT_TEST_REFERENCE").ok().filter(|s| !s.is_empty());
+    if socket.is_none() {
+        println!("skipped: VIRT_TEST_REFERENCE does not name a reference's socket");
+    }
+    socket.map(|socket| format!("qemu+unix:///system?socket={socket}"))
+}
+
 /// The folder with recordings of the reference; `None`, and a line that says so, when `VIRT_CONFORMANCE` is unset.
 #[must_use]
 pub fn recordings() -> Option<PathBuf> {

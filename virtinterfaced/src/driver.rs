@@ -74,16 +74,18 @@ impl Driver {
     /// Code 38 when the folder cannot be read.
     pub fn load(&self) -> Result<usize> {
         let mut found = Definitions::new();
-        for loaded in self.store.load()? {
-            match loaded.text.and_then(|t| checked(&t)) {
-                Ok(of) if of.name == loaded.name => drop(found.insert(loaded.name, Arc::new(of))),
-                Ok(of) => {
-                    tracing::error!(name = loaded.name, within = of.name, "a definition has another name")
-                }
-                Err(error) => tracing::error!(?error, name = loaded.name, "a definition cannot be used"),
+        let count = self.store.load_each(|loaded| {
+            let of = checked(&loaded.text?)?;
+            if of.name != loaded.name {
+                let text = format!(
+                    "interface config filename '{}.xml' does not match name '{}'",
+                    loaded.name, of.name
+                );
+                return Err(Error::internal(Domain::Interface, text));
             }
-        }
-        let count = found.len();
+            found.insert(loaded.name, Arc::new(of));
+            Ok(())
+        })?;
         self.definitions.publish(found);
         Ok(count)
     }

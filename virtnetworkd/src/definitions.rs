@@ -20,7 +20,7 @@ use virt_object::store::Loaded;
 use crate::driver::Driver;
 use crate::firewall::forwards;
 use crate::network::{Network, NetworkExt, Published, Work, WorkExt, invalid};
-use crate::status;
+use crate::{pool, status};
 use virt_host::link;
 
 /// Reads a document and fills in what only the host can tell: UUID, bridge name, hardware address.
@@ -28,12 +28,15 @@ use virt_host::link;
 /// # Errors
 /// What the document's own rules refuse; code 1 for a bridge that another network has.
 pub fn complete(driver: &Driver, xml: &str) -> Result<Document> {
-    let mut net = Document::parse(xml, Mode::CONFIG)?;
+    fill_in(driver, Document::parse(xml, Mode::CONFIG)?)
+}
+
+fn fill_in(driver: &Driver, mut net: Document) -> Result<Document> {
     names::NETWORK.check(net.name())?;
     // An existing network keeps its UUID when the document names none.
     let known = driver.networks.by_name(net.name()).map(|n| *n.uuid()).filter(|_| net.uuid.is_none());
     let uuid = *net.uuid.get_or_insert_with(|| known.unwrap_or_else(Uuid::new_v4));
-    check_pool(&net)?;
+    check_pool(driver, &net)?;
     check_names(&net)?;
     if !net.owns_bridge() {
         if let Some(name) = &net.bridge.name {
@@ -73,17 +76,19 @@ fn check_names(net: &Document) -> Result<()> {
 }
 
 /// A pool of host cards by PCI address needs virtual functions.
-fn check_pool(net: &Document) -> Result<()> {
+fn check_pool(driver: &Driver, net: &Document) -> Result<()> {
     let Some(forward) = net.forward.as_ref().filter(|f| f.mode == ForwardMode::Hostdev) else {
         return Ok(());
     };
     for address in &forward.addresses {
-        let a = &address.pci;
-        let path =
-            format!("/sys/bus/pci/devices/{:04x}:{:02x}:{:02x}.{:x}", a.domain, a.bus, a.slot, a.function);
-        if !std::path::Path::new(&path).join("physfn").exists() {
-            let text =
-                format!("device '{path}' in network '{}' is not an SR-IOV Virtual Function", net.name());
+        let place = pool::place(&address.pci);
+        if !driver.folders.sys.is_function(place) {
+            let path = driver.folders.sys.device(place);
+            let text = format!(
+                "device '{}' in network '{}' is not an SR-IOV Virtual Function",
+                path.display(),
+                net.name()
+            );
             return Err(Error::new(virt_error::Code::ConfigUnsupported, Domain::Network, text));
         }
     }
@@ -225,8 +230,8 @@ where
         let Some(document) = document else { return Ok(None) };
         let mut new = (**document).clone();
         edit(&mut new)?;
-        // What was put together must be a document that could have been defined.
-        let new = Document::parse(&new.format(mode), mode)?;
+        // What was put together must be a document that can be read again.
+        let new = Document::parse(&new.format(mode), mode.known())?;
         check_names(&new)?;
         Ok(Some(Arc::new(new)))
     };
@@ -263,8 +268,8 @@ pub fn load(driver: &Arc<Driver>) -> Result<usize> {
 
 fn load_one(driver: &Arc<Driver>, loaded: Loaded) -> Result<()> {
     let text = loaded.text?;
-    let written = Document::parse(&text, Mode::CONFIG)?;
-    let net = complete(driver, &text)?;
+    let written = Document::parse(&text, Mode::CONFIG.known())?;
+    let net = fill_in(driver, written.clone())?;
     if net.name() != loaded.name {
         let text = format!(
             "Network config filename '{}.xml' does not match network name '{}'",

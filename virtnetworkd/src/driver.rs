@@ -21,6 +21,7 @@ use crate::firewall::foreign::Finding;
 use crate::firewall::{self, Firewall};
 use crate::network::{Network, invalid};
 use virt_host::link;
+use virt_host::sriov::Sysfs;
 
 /// Where files are.
 #[derive(Debug, Clone)]
@@ -33,6 +34,8 @@ pub struct Folders {
     pub dnsmasq: PathBuf,
     /// The administrator's program: /etc/libvirt/hooks/network.
     pub hook: PathBuf,
+    /// The kernel's devices.
+    pub sys: Sysfs,
 }
 
 /// The driver.

@@ -2,7 +2,7 @@
 //! that only name a bridge of the host.
 //!
 //! A change runs as a job of its network ([`network`]): the document is copied, changed by a pure function
-//! ([`update`], [`metadata`]), written to disk, acted on ([`lifecycle`]), published, and told as an event.
+//! ([`update`], [`virt_model::described`]), written to disk, acted on ([`lifecycle`]), published, and told as an event.
 
 pub mod api;
 pub mod definitions;
@@ -12,7 +12,6 @@ pub mod firewall;
 pub mod hooks;
 pub mod keeper;
 pub mod lifecycle;
-pub mod metadata;
 pub mod network;
 pub mod pool;
 pub mod serve;

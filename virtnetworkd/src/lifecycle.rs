@@ -26,7 +26,7 @@ use crate::driver::Driver;
 use crate::firewall::{Placed, forwards};
 use crate::hooks::{self, Moment};
 use crate::network::{Network, Published, Work, WorkExt, invalid};
-use crate::{dnsmasq, shares, status};
+use crate::{dnsmasq, pool, shares, status};
 use virt_host::link::{self, Bridge};
 
 /// A network that starts has none yet.
@@ -88,7 +88,8 @@ async fn run(work: &mut Work, config: Arc<Document>) -> Result<()> {
     if let Some(forward) = live.forward.as_mut().filter(|f| f.mode == ForwardMode::Nat) {
         forward.nat.port.get_or_insert(NatPorts { start: 1024, end: 65535 });
     }
-    let live = Arc::new(live);
+    let sys = work.driver.folders.sys.clone();
+    let live = Arc::new(blocking::run(move || pool::expand(live, &sys)).await?);
     work.driver.no_clash(&work.uuid, &forwards::all(&live, &[]))?;
     let mut undo = Undo::new(format!("start of network {}", live.name()));
     let hook = work.driver.folders.hook.clone();

@@ -1,10 +1,11 @@
 //! Networks without a bridge of their own: which interface or card of the host a guest's card gets. Pure.
 
 use virt_error::{Domain, Error, Result};
+use virt_host::sriov::{PciPlace, Sysfs};
 use virt_model::domain::address::PciAddress;
 use virt_model::domain::interface::DirectMode;
 use virt_model::network::Network;
-use virt_model::network::forward::{Forward, ForwardMode};
+use virt_model::network::forward::{Forward, ForwardAddress, ForwardInterface, ForwardMode};
 use virt_model::network::port::{DirectPlug, HostdevPlug, NetworkPort, Plug};
 
 fn direct_mode(mode: ForwardMode) -> Option<DirectMode> {
@@ -32,6 +33,55 @@ fn on_card(ports: &[NetworkPort], address: &PciAddress) -> u32 {
 fn count(ports: &[NetworkPort], is: impl Fn(&Plug) -> bool) -> u32 {
     let found = ports.iter().filter(|p| p.plug.as_ref().is_some_and(&is)).count();
     u32::try_from(found).unwrap_or(u32::MAX)
+}
+
+/// As sysfs names it.
+pub fn place(address: &PciAddress) -> PciPlace {
+    let PciAddress { domain, bus, slot, function, .. } = *address;
+    PciPlace { domain, bus, slot, function }
+}
+
+/// The document with the pool that a physical card's virtual functions form, as it runs. Blocking.
+///
+/// # Errors
+/// Code 1 for a card without functions that guests can have.
+pub fn expand(mut net: Network, sys: &Sysfs) -> Result<Network> {
+    let Some(forward) = net.forward.as_mut().filter(|f| !f.mode.owns_bridge()) else { return Ok(net) };
+    let Some(pf) = &forward.pf else { return Ok(net) };
+    let functions = sys.functions(&pf.dev);
+    if forward.mode == ForwardMode::Hostdev {
+        let address = |p: PciPlace| PciAddress {
+            domain: p.domain,
+            bus: p.bus,
+            slot: p.slot,
+            function: p.function,
+            ..PciAddress::default()
+        };
+        let addresses = functions.iter().map(|f| ForwardAddress {
+            kind: "pci".into(),
+            pci: address(f.place),
+            connections: None,
+        });
+        forward.addresses = addresses.collect();
+    } else {
+        let named = functions.into_iter().filter_map(|f| f.interface);
+        forward.interfaces = named.map(|dev| ForwardInterface { dev, connections: None }).collect();
+    }
+    if forward.addresses.is_empty() && forward.interfaces.is_empty() {
+        let text = format!("No usable Vf's present on SRIOV PF {}", pf.dev);
+        return Err(Error::internal(Domain::Network, text));
+    }
+    Ok(net)
+}
+
+/// The document without what [`expand`] has found.
+pub fn unexpanded(net: &Network) -> Network {
+    let mut net = net.clone();
+    if let Some(forward) = net.forward.as_mut().filter(|f| f.pf.is_some()) {
+        forward.addresses.clear();
+        forward.interfaces.clear();
+    }
+    net
 }
 
 /// What a new port of a network without a bridge is plugged into.
@@ -92,6 +142,12 @@ pub fn shown(net: &Network, ports: &[NetworkPort]) -> Network {
         for address in &mut forward.addresses {
             address.connections = some(on_card(ports, &address.pci));
         }
+        let held = |n: &Option<u32>| n.unwrap_or(0);
+        let functions = forward.interfaces.iter().map(|i| held(&i.connections));
+        let all = functions.chain(forward.addresses.iter().map(|a| held(&a.connections))).sum();
+        if let Some(pf) = &mut forward.pf {
+            pf.connections = some(all);
+        }
     }
     shown
 }
@@ -114,6 +170,57 @@ mod tests {
         let dev = d.dev.clone();
         ports.push(NetworkPort { plug: Some(plug), ..NetworkPort::default() });
         Ok(dev)
+    }
+
+    /// A card eth0 with two virtual functions, of which one has an interface.
+    fn card() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let card = root.path().join("class/net/eth0/device");
+        std::fs::create_dir_all(&card).unwrap();
+        for (n, place) in ["0000:05:10.0", "0000:05:10.2"].into_iter().enumerate() {
+            std::os::unix::fs::symlink(format!("../{place}"), card.join(format!("virtfn{n}"))).unwrap();
+        }
+        std::fs::create_dir_all(root.path().join("bus/pci/devices/0000:05:10.2/net/eth9")).unwrap();
+        root
+    }
+
+    fn of_card(mode: &str) -> Network {
+        let text = format!(
+            "<network><name>p</name><forward mode='{mode}' managed='yes'><pf dev='eth0'/></forward></network>"
+        );
+        Network::parse(&text, Mode::CONFIG).unwrap()
+    }
+
+    #[test]
+    fn the_functions_of_a_card_form_the_pool() {
+        let root = card();
+        let sys = Sysfs::at(root.path());
+        let whole = expand(of_card("hostdev"), &sys).unwrap();
+        let mut ports = Vec::new();
+        for function in [0, 2] {
+            let plug = choose(&whole, &ports, &NetworkPort::default()).unwrap();
+            let Plug::HostdevPci(h) = &plug else { panic!("{plug:?}") };
+            assert_eq!((h.address.bus, h.address.slot, h.address.function), (5, 16, function));
+            assert_eq!(h.managed, Some(true));
+            ports.push(NetworkPort { plug: Some(plug), ..NetworkPort::default() });
+        }
+        let text = choose(&whole, &ports, &NetworkPort::default()).unwrap_err().message();
+        assert!(text.ends_with("requires exclusive access to interfaces, but none are available"), "{text}");
+        let shown = shown(&whole, &ports).format(Mode::LIVE);
+        assert!(shown.contains("<pf dev='eth0' connections='2'/>"), "{shown}");
+        // What runs can be read back, and the configuration says what it said.
+        let status = Network::parse(&whole.format(Mode::STATUS), Mode::STATUS).unwrap();
+        assert_eq!(status.forward.unwrap().addresses.len(), 2);
+        assert_eq!(unexpanded(&whole).format(Mode::CONFIG), of_card("hostdev").format(Mode::CONFIG));
+        // A direct mode needs a function's interface.
+        let direct = expand(of_card("passthrough"), &sys).unwrap();
+        let plug = choose(&direct, &[], &NetworkPort::default()).unwrap();
+        assert!(matches!(&plug, Plug::Direct(d) if d.dev == "eth9"), "{plug:?}");
+        let back = Network::parse(&direct.format(Mode::STATUS), Mode::STATUS).unwrap();
+        assert_eq!(back.forward.unwrap().interfaces.len(), 1);
+        std::fs::remove_dir_all(root.path().join("class")).unwrap();
+        let text = expand(of_card("hostdev"), &sys).unwrap_err().message();
+        assert_eq!(text, "internal error: No usable Vf's present on SRIOV PF eth0");
     }
 
     #[test]

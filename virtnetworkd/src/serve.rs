@@ -6,6 +6,7 @@ use std::sync::Arc;
 use virt_api::network::v1alpha1::network_service_server::NetworkServiceServer;
 use virt_daemon::{Context, Running};
 use virt_error::{Code, Domain, Error, Result};
+use virt_host::sriov::Sysfs;
 use virt_object::events::{Journal, Limits};
 use virt_object::owner::Kind;
 use virt_object::{autostart, blocking};
@@ -29,6 +30,7 @@ pub async fn start(context: Context) -> Result<Running> {
         run: paths.run.join("network"),
         dnsmasq: paths.lib.join("dnsmasq"),
         hook: paths.etc.join("hooks/network"),
+        sys: Sysfs::default(),
     };
     let kind = Kind::new(Domain::Network, context.work.clone(), context.busy.clone());
     std::fs::create_dir_all(&folders.run).map_err(|e| {

@@ -43,7 +43,7 @@ const KEYS: [&str; 22] = [
 /// An address kept for a card that calls itself anything.
 fn kept(value: &str) -> DhcpHost {
     DhcpHost {
-        mac: Some(Mac([0x52, 0x54, 0, 0, 0, 1])),
+        mac: Some(Mac([0x52, 0x54, 0, 0, 0, 1]).into()),
         name: Some(value.into()),
         ip: Some("10.0.0.7".parse().unwrap()),
         ..DhcpHost::default()

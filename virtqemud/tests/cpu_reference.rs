@@ -17,8 +17,7 @@ use virtqemud::host::{Choice, HostFacts};
 
 // Only its random numbers are wanted here.
 #[allow(dead_code)]
-mod vary;
-use vary::Random;
+use virt_testkit::vary::Random;
 
 /// Share of random questions both must answer alike: CPUs of several vendors at once are not decided as the reference's.
 const AGREE: f64 = 0.95;

@@ -16,9 +16,8 @@ use virtqemud::document;
 use virtqemud::emulator::Emulators;
 
 mod documents;
-mod vary;
 
-use vary::{Random, Seen, tree, vary};
+use virt_testkit::vary::{self as varying, Random, Seen, tree, vary};
 
 /// Share of documents both sides must agree on.
 const AGREE: f64 = 0.9;
@@ -200,13 +199,13 @@ fn elements_that_are_there_twice_are_judged_alike() {
     let mut done = BTreeSet::new();
     let mut judge = Judge::new(socket);
     for base in &bases {
-        for n in 1..vary::count(base) {
+        for n in 1..varying::count(base) {
             let mut document = base.clone();
-            let Some((path, parent, name)) = vary::place(&document, n) else { continue };
+            let Some((path, parent, name)) = varying::place(&document, n) else { continue };
             if matches!(path.as_str(), "domain/name" | "domain/uuid") || !done.insert(path) {
                 continue;
             }
-            let Some(e) = vary::nth(&mut document, &mut n.clone()) else { continue };
+            let Some(e) = varying::nth(&mut document, &mut n.clone()) else { continue };
             // Another one of this name that documents have, or the same with another value.
             let others = seen.children.get(&parent).into_iter().flatten();
             let others: Vec<_> = others.filter(|c| c.name == name && *c != e).collect();
@@ -217,7 +216,7 @@ fn elements_that_are_there_twice_are_judged_alike() {
             if twin == *e && !twin.attrs.is_empty() {
                 twin.attrs[0].1 = seen.value(&name, &twin.attrs[0].0.clone(), &mut random);
             }
-            let Some(parent) = vary::parent(&mut document, n) else { continue };
+            let Some(parent) = varying::parent(&mut document, n) else { continue };
             parent.children.push(Node::Element(twin));
             judge.judge(document);
         }

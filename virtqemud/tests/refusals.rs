@@ -11,9 +11,8 @@ use virtqemud::emulator::Emulators;
 use virtqemud::{command, document};
 
 mod documents;
-mod vary;
 
-use vary::{Random, Seen, tree, vary};
+use virt_testkit::vary::{Random, Seen, tree, vary};
 
 /// How many changed documents are tried.
 const ROUNDS: usize = 3000;

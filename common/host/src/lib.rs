@@ -9,4 +9,5 @@ pub mod nft;
 pub mod node;
 pub mod process;
 pub mod schema;
+pub mod sriov;
 pub mod tool;

@@ -12,6 +12,7 @@ mod size;
 mod text;
 
 pub mod backup;
+pub mod described;
 pub mod domain;
 pub mod interface;
 pub mod network;
@@ -23,6 +24,6 @@ pub mod storage;
 
 pub use bitmap::Bitmap;
 pub use size::{ShmemSize, Size, TsegSize, scaled};
-pub use text::{Mac, UuidText};
+pub use text::{Mac, UuidText, WrittenMac};
 pub use uuid::Uuid;
 pub use virt_xml::{Element, Mode};

@@ -43,6 +43,43 @@ impl Value for Mac {
     }
 }
 
+/// A hardware address that is written as it was read, as the reference keeps some.
+#[derive(Debug, Clone, Eq)]
+pub struct WrittenMac {
+    /// What it says.
+    pub mac: Mac,
+    text: String,
+}
+
+impl WrittenMac {
+    /// As it was read.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl PartialEq for WrittenMac {
+    /// Whether both say the same, however it is written.
+    fn eq(&self, other: &Self) -> bool {
+        self.mac == other.mac
+    }
+}
+
+impl From<Mac> for WrittenMac {
+    fn from(mac: Mac) -> Self {
+        Self { mac, text: mac.to_string() }
+    }
+}
+
+impl Value for WrittenMac {
+    fn parse(text: &str) -> Result<Self, Bad> {
+        Ok(Self { mac: Mac::parse(text)?, text: text.to_string() })
+    }
+    fn put(&self, out: &mut String) {
+        out.push_str(&self.text);
+    }
+}
+
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, g] = self.0;

@@ -11,5 +11,6 @@
 pub mod bed;
 pub mod host;
 pub mod hostile;
+pub mod vary;
 pub mod wait;
 pub mod wire_server;

@@ -310,6 +310,8 @@ fn report(src: &str, fault: &Fault, domain: Domain) -> Error {
     // The reference shows the whole line; a hostile line is megabytes long.
     let shown: String = src[from..to].chars().take(400).collect();
     let column = src[from..at].chars().count().min(400);
+    // The C library's word for no line at all.
+    let shown = if src.is_empty() { "(null)" } else { &shown };
     let text = format!("at line {line}: {}\n{shown}\n{}^", fault.text, "-".repeat(column));
     Error::new(Code::XmlDetail, domain, text).with("line", line)
 }

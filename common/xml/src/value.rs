@@ -100,6 +100,33 @@ pub fn parse_int(text: &str, base: u32) -> Option<i128> {
     Some(if negative { -n } else { n })
 }
 
+/// An address as the C library's numeric parser takes it: IPv4 also with fewer than four parts, the last of which
+/// fills the rest, and with parts in octal or hexadecimal.
+pub fn parse_ip(text: &str) -> Option<std::net::IpAddr> {
+    text.parse().ok().or_else(|| loose_ipv4(text).map(Into::into))
+}
+
+/// inet_aton(3).
+fn loose_ipv4(text: &str) -> Option<std::net::Ipv4Addr> {
+    let parts: Vec<u32> = text
+        .split('.')
+        .map(|part| {
+            // Neither a sign nor a blank, which `parse_int` takes.
+            let first = part.bytes().next().filter(u8::is_ascii_digit)?;
+            let number =
+                if first == b'0' && part.len() > 1 { parse_int(part, 0) } else { parse_int(part, 10) };
+            u32::try_from(number?).ok()
+        })
+        .collect::<Option<_>>()?;
+    let (last, before) = parts.split_last()?;
+    let room = 32 - 8 * u32::try_from(before.len()).ok().filter(|n| *n < 4)?;
+    if before.iter().any(|part| *part > 255) || u64::from(*last) >> room != 0 {
+        return None;
+    }
+    let bits = before.iter().zip([24, 16, 8]).fold(*last, |bits, (part, shift)| bits | part << shift);
+    Some(bits.into())
+}
+
 /// What the reference's address parser says of a text that is none.
 static NO_ADDRESS: Say = Say {
     code: virt_error::Code::SystemError,
@@ -109,7 +136,7 @@ static NO_ADDRESS: Say = Say {
 
 impl Value for std::net::IpAddr {
     fn parse(text: &str) -> Result<Self, Bad> {
-        text.parse().map_err(|_| Bad::Own(&NO_ADDRESS))
+        parse_ip(text).ok_or(Bad::Own(&NO_ADDRESS))
     }
     fn put(&self, out: &mut String) {
         let _ = write!(out, "{self}");
@@ -118,7 +145,10 @@ impl Value for std::net::IpAddr {
 
 impl Value for std::net::Ipv4Addr {
     fn parse(text: &str) -> Result<Self, Bad> {
-        text.parse().map_err(|_| Bad::Own(&NO_ADDRESS))
+        match parse_ip(text) {
+            Some(std::net::IpAddr::V4(address)) => Ok(address),
+            _ => Err(Bad::Own(&NO_ADDRESS)),
+        }
     }
     fn put(&self, out: &mut String) {
         let _ = write!(out, "{self}");

@@ -13,6 +13,8 @@ use virt_api::network::v1alpha1::*;
 use virt_consts::*;
 use virt_error::{Code, Domain, Error, Result};
 use virt_host::schema::{self, Schema};
+use virt_model::described::Kind;
+use virt_model::network::Network as Document;
 use virt_model::{Mac, Mode};
 use virt_object::owner::{Class, Spec};
 use virt_rpc::{answer, check};
@@ -24,7 +26,7 @@ use crate::firewall::foreign;
 use crate::hooks::{self, Moment};
 use crate::network::{Network as Handle, NetworkExt, WorkExt, invalid};
 use crate::update::{Command, Update};
-use crate::{lifecycle, metadata, pool};
+use crate::{lifecycle, pool};
 use events::Watched;
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -129,7 +131,7 @@ impl NetworkService for NetworkApi {
         answer(async {
             flags(request.flags, AFFECT, "networkUpdate")?;
             let network = self.find(&request.network)?;
-            let (command, section) = (Command::from_number(request.command)?, request.section);
+            let (command, section) = (Command::from_number(request.command), request.section);
             let update = Update { command, section, parent: request.parent_index, xml: request.xml };
             network
                 .work(Spec::new("update", Class::Modify), move |work| {
@@ -165,11 +167,10 @@ impl NetworkService for NetworkApi {
             flags(request.flags, AFFECT, "networkGetMetadata")?;
             let published = self.find(&request.network)?.published();
             let affect = Affect::resolve(request.flags, &published.value)?;
+            let kind = Kind::from_number::<Document>(request.r#type)?;
             let document = if affect.config { &published.value.config } else { &published.value.live };
             let document = document.as_ref().map_or_else(|| published.value.document(), Ok)?;
-            Ok(GetMetadataResponse {
-                metadata: metadata::get(document, request.r#type, request.uri.as_deref())?,
-            })
+            Ok(GetMetadataResponse { metadata: kind.get(&**document, request.uri.as_deref())? })
         })
         .await
     }
@@ -178,7 +179,8 @@ impl NetworkService for NetworkApi {
         let r = request.into_inner();
         answer(async {
             flags(r.flags, AFFECT, "networkSetMetadata")?;
-            metadata::check(r.r#type, r.metadata.as_deref(), r.key.as_deref(), r.uri.as_deref())?;
+            let kind = Kind::from_number::<Document>(r.r#type)?;
+            kind.check::<Document>(r.metadata.as_deref(), r.key.as_deref(), r.uri.as_deref())?;
             let network = self.find(&r.network)?;
             network
                 .work(Spec::new("metadata", Class::Modify), move |work| {
@@ -186,10 +188,8 @@ impl NetworkService for NetworkApi {
                         let affect = Affect::resolve(r.flags, &work.published().value)?;
                         let (value, key, uri) = (r.metadata.as_deref(), r.key.as_deref(), r.uri.as_deref());
                         let before = work.published();
-                        let live = definitions::change(work, affect, |net| {
-                            metadata::set(net, r.r#type, value, key, uri)
-                        })
-                        .await?;
+                        let live =
+                            definitions::change(work, affect, |net| kind.set(net, value, key, uri)).await?;
                         // Our own metadata are port forwards.
                         if let (Some(old), Some(new)) = (&before.value.live, live) {
                             lifecycle::refresh(work, old, &new).await?;
@@ -233,7 +233,9 @@ impl NetworkService for NetworkApi {
             let config = published.value.config.as_ref().filter(|_| inactive);
             let document = config.map_or_else(|| published.value.document(), Ok)?;
             let ports = &published.value.ports;
-            let xml = if inactive || ports.is_empty() {
+            let xml = if inactive {
+                pool::unexpanded(document).format(Mode::CONFIG)
+            } else if ports.is_empty() {
                 document.format(Mode::CONFIG)
             } else {
                 pool::shown(document, ports).format(Mode::LIVE)

@@ -304,7 +304,7 @@ fn host_line(host: &DhcpHost, v6: bool) -> Result<String> {
         let id = host.id.as_deref().map(|id| format!("id:{id}"));
         [id, name.map(str::to_string), Some(format!("[{ip}]"))].into_iter().flatten().collect()
     } else {
-        let mac = host.mac.map(|m| m.to_string());
+        let mac = host.mac.as_ref().map(|m| m.as_str().to_string());
         match (mac, name) {
             (Some(mac), name) => {
                 [Some(mac), Some(ip), name.map(str::to_string)].into_iter().flatten().collect()

@@ -94,8 +94,12 @@ pub fn guest(net: &Network, leases: &[Lease], forward: &PortForward) -> Option<I
     match forward.guest? {
         Guest::Address(address) => Some(address),
         Guest::Card(mac) => {
-            let kept =
-                net.ips.iter().flat_map(|ip| &ip.hosts).filter(|h| h.mac == Some(mac)).filter_map(|h| h.ip);
+            let kept = net
+                .ips
+                .iter()
+                .flat_map(|ip| &ip.hosts)
+                .filter(|h| h.mac.as_ref().is_some_and(|m| m.mac == mac))
+                .filter_map(|h| h.ip);
             let is =
                 |l: &&Lease| l.mac_address.as_deref().is_some_and(|m| Mac::parse(m).is_ok_and(|m| m == mac));
             // The newest is the last.

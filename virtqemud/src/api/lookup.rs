@@ -160,7 +160,7 @@ fn document_text(p: &Published, flags: u32) -> Result<String> {
         inactive,
         secure: asked(VIR_DOMAIN_XML_SECURE),
         migratable: asked(VIR_DOMAIN_XML_MIGRATABLE),
-        status: false,
+        ..Mode::LIVE
     };
     let document = if inactive { p.config.as_ref().or(p.live.as_ref()) } else { p.document() };
     // Another host is told what was asked for, not what this one made of it.

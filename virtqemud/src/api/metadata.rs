@@ -3,10 +3,12 @@
 use virt_api::domain::v1alpha1::*;
 use virt_consts::*;
 use virt_error::{Domain as From, Result};
+use virt_model::described::Kind;
+use virt_model::domain::Domain;
 use virt_object::owner::{Class, Spec};
 
 use super::check::{affect, affect_flags, flags, flags_of, reads};
-use crate::config::{lifecycle, metadata};
+use crate::config::lifecycle;
 use crate::definitions::{Announce, Completion, Definitions};
 use crate::live;
 
@@ -20,28 +22,26 @@ pub fn get_metadata(definitions: &Definitions, request: GetMetadataRequest) -> R
     let guest = definitions.driver().find(request.domain.as_ref())?;
     crate::config::affect::exclusive(request.flags, "virDomainGetMetadata")?;
     flags_of(From::Domain, request.flags, AFFECT, "virDomainObjGetMetadata")?;
-    let kind = metadata::Kind::from_number(request.r#type)?;
+    let kind = Kind::from_number::<Domain>(request.r#type)?;
     let published = guest.published();
     let document = reads(&published.value, request.flags, "virDomainGetMetadata")?;
-    let metadata = metadata::get(&document, kind, request.uri.as_deref())?;
+    let metadata = kind.get(&*document, request.uri.as_deref())?;
     Ok(GetMetadataResponse { metadata })
 }
 
 /// `DomainService.SetMetadata`.
 ///
 /// # Errors
-/// As [`metadata::set`] and [`Definitions::change`].
+/// As [`Kind::set`] and [`Definitions::change`].
 pub async fn set_metadata(definitions: &Definitions, request: SetMetadataRequest) -> Result<Empty> {
     let SetMetadataRequest { domain, r#type: number, metadata: value, key, uri, flags: bits } = request;
     flags(bits, AFFECT, "qemuDomainSetMetadata")?;
     let guest = definitions.driver().find(domain.as_ref())?;
-    let kind = metadata::Kind::from_number(number)?;
-    metadata::check(kind, value.as_deref(), key.as_deref(), uri.as_deref())?;
+    let kind = Kind::from_number::<Domain>(number)?;
+    kind.check::<Domain>(value.as_deref(), key.as_deref(), uri.as_deref())?;
     let affect = affect(&guest.published().value, bits)?;
     let announce = Announce::Metadata { kind: number, uri: uri.clone() };
-    let edit = move |d: &mut virt_model::domain::Domain| {
-        metadata::set(d, kind, value.as_deref(), key.as_deref(), uri.as_deref())
-    };
+    let edit = move |d: &mut Domain| kind.set(d, value.as_deref(), key.as_deref(), uri.as_deref());
     if affect.live {
         definitions.change_live(&guest, "metadata", affect.config, announce, edit).await?;
     } else {

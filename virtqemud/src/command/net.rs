@@ -57,7 +57,10 @@ impl Builder<'_> {
             net.info.alias.as_ref().and_then(|alias| self.launch.net_fds.get(alias)).cloned()
         };
         if let Some(fds) = fds.filter(|f| !f.tap.is_empty()) {
-            return Ok(tap(net, &fds).with("id", id));
+            // A line that is only shown has a tap in every place.
+            let vdpa = matches!(net.source, NetSource::Vdpa(_)) && !self.launch.native;
+            let props = if vdpa { vhost_vdpa(net, &fds) } else { tap(net, &fds) };
+            return Ok(props.with("id", id));
         }
         let props = match &net.source {
             NetSource::User(_) if net.backend.kind == Some(NetBackendKind::Passt) => {
@@ -110,7 +113,7 @@ impl Builder<'_> {
             }
             NetSource::Null => Props::new().with("type", "hubport").with("hubid", 0),
             other => {
-                let kind = kind_name(other);
+                let kind = other.tag();
                 let text = format!("network card of type '{kind}' was not connected before the start");
                 return Err(Error::new(Code::InternalError, Domain::Qemu, text));
             }
@@ -177,6 +180,14 @@ impl Builder<'_> {
     }
 }
 
+/// A device of the host that moves the packets itself.
+fn vhost_vdpa(net: &Interface, fds: &NetFds) -> Props {
+    Props::new()
+        .with("type", "vhost-vdpa")
+        .opt("vhostfd", fds.tap.first().cloned())
+        .opt("queues", net.driver.queues.filter(|q| *q > 1))
+}
+
 /// A card on a tap that was opened before.
 fn tap(net: &Interface, fds: &NetFds) -> Props {
     let mut props = Props::new().with("type", "tap");
@@ -205,24 +216,4 @@ fn user(net: &Interface) -> Props {
         }
     }
     props
-}
-
-fn kind_name(source: &NetSource) -> &'static str {
-    match source {
-        NetSource::User(_) => "user",
-        NetSource::Ethernet(_) => "ethernet",
-        NetSource::VhostUser(_) => "vhostuser",
-        NetSource::Server(_) => "server",
-        NetSource::Client(_) => "client",
-        NetSource::Mcast(_) => "mcast",
-        NetSource::Udp(_) => "udp",
-        NetSource::Network(_) => "network",
-        NetSource::Bridge(_) => "bridge",
-        NetSource::Internal(_) => "internal",
-        NetSource::Direct(_) => "direct",
-        NetSource::Hostdev(_) => "hostdev",
-        NetSource::Vdpa(_) => "vdpa",
-        NetSource::Null => "null",
-        NetSource::Vds(_) => "vds",
-    }
 }

@@ -8,7 +8,6 @@ pub mod devices;
 pub mod iothreads;
 pub mod lifecycle;
 pub mod memory;
-pub mod metadata;
 pub mod params;
 pub mod pins;
 pub mod vcpus;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use virt_error::{Domain as From, Error, Result};
 
-use super::types::Domain;
+use super::types::{Domain, NetSource};
 use super::{Live, prepare_live};
 use crate::command::{self, LaunchContext, Monitor, Sealed, Settings};
 use crate::display::place;
@@ -100,12 +100,21 @@ impl Planner for DocumentPlanner {
         if place.restored {
             argv.extend(["-incoming".into(), "defer".into()]);
         }
-        Ok(Command { argv, env: line.env, version: format!("{major}.{minor}.{micro}{}", emulator.package) })
+        let version = format!("{major}.{minor}.{micro}{}", emulator.package);
+        Ok(Command { argv, env: line.env, version, memlock: memlock(live) })
     }
 
     fn capabilities(&self, live: &Domain) -> Vec<String> {
         self.emulator(live).map_or_else(|_| Vec::new(), |e| flags::recorded(&self.cache, &e))
     }
+}
+
+/// Of a guest whose memory a device reaches by itself: all of it, and a GiB for the device's own needs, as in the
+/// reference.
+fn memlock(live: &Domain) -> Option<u64> {
+    let reached = live.devices.interfaces.iter().any(|i| matches!(i.source, NetSource::Vdpa(_)));
+    let memory = live.memory.as_ref().and_then(|m| m.size.bytes());
+    memory.filter(|_| reached).map(|bytes| bytes.saturating_add(1 << 30))
 }
 
 fn now() -> i64 {

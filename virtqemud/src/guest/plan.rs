@@ -44,6 +44,8 @@ pub struct Command {
     pub env: Vec<(String, String)>,
     /// The emulator's version for the log.
     pub version: String,
+    /// How much memory it may lock, bytes; unset leaves what the daemon may.
+    pub memlock: Option<u64>,
 }
 
 /// Knows documents and emulators. Blocking: it may probe an emulator.

@@ -39,7 +39,7 @@ use crate::qmp::commands::{Cont, Stop};
 const UNPACK: [(u32, &str); 4] = [(1, "gzip"), (2, "bzip2"), (3, "xz"), (4, "lzop")];
 
 /// The form in which a document is kept for another start, here or elsewhere.
-pub const KEPT: Mode = Mode { inactive: true, secure: true, migratable: true, status: false };
+pub const KEPT: Mode = Mode { migratable: true, ..Mode::CONFIG };
 
 /// Reads what a saved guest's file says of it. The file stands at QEMU's data then. Blocking.
 ///

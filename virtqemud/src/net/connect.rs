@@ -49,7 +49,7 @@ pub fn owner(guest: &Domain) -> PortOwner {
 pub struct Connected {
     /// The card.
     pub alias: String,
-    /// Its tap, one for each queue.
+    /// Its tap, one for each queue; or its vDPA device.
     pub tap: Vec<OwnedFd>,
     /// vhost-net, one for each queue or none.
     pub vhost: Vec<OwnedFd>,
@@ -81,6 +81,11 @@ pub fn connect(
         }
         NetSource::Ethernet(e) => tap::plain(card, context.names, e)?,
         NetSource::Direct(d) => macvtap::open(card, context.names, d, note)?,
+        NetSource::Vdpa(source) => {
+            let alias = card.info.alias.clone().unwrap_or_default();
+            let device = vdpa(source.dev.as_deref().unwrap_or_default())?;
+            return Ok(Some(Connected { alias, tap: vec![device], vhost: Vec::new() }));
+        }
         NetSource::User(_)
         | NetSource::VhostUser(_)
         | NetSource::Server(_)
@@ -89,7 +94,6 @@ pub fn connect(
         | NetSource::Udp(_)
         | NetSource::Internal(_)
         | NetSource::Hostdev(_)
-        | NetSource::Vdpa(_)
         | NetSource::Null
         | NetSource::Vds(_) => return Ok(None),
     };
@@ -140,7 +144,7 @@ fn check(card: &Interface) -> Result<()> {
         // Host cards are handed over by VFIO, which is not prepared yet.
         return unsupported("host doesn't support passthrough of host PCI devices".into(), From::Qemu);
     }
-    if matches!(card.source, NetSource::Vdpa(_) | NetSource::Internal(_) | NetSource::Vds(_)) {
+    if matches!(card.source, NetSource::Internal(_) | NetSource::Vds(_)) {
         return unsupported(
             format!("network device type '{}' is not supported", card.source.tag()),
             From::Qemu,
@@ -165,6 +169,17 @@ fn check(card: &Interface) -> Result<()> {
 }
 
 /// The kernel's own packet mover, when the guest and the host have it.
+/// The device that moves packets for a card: QEMU gets it opened.
+fn vdpa(path: &str) -> Result<OwnedFd> {
+    use std::os::unix::fs::OpenOptionsExt;
+    // A pipe in its place must not hold the start up.
+    let flags = nix::fcntl::OFlag::O_NONBLOCK.bits();
+    let device = std::fs::OpenOptions::new().read(true).write(true).custom_flags(flags).open(path);
+    let device = device
+        .map_err(|e| Error::system(From::Qemu, format!("Unable to open '{path}' for vdpa device"), e))?;
+    Ok(device.into())
+}
+
 fn vhost(card: &Interface, kvm: bool) -> Result<Vec<OwnedFd>> {
     let wanted = card.driver.name.unwrap_or(NetBackendName::Default);
     if !kvm || !is_virtio(card) || wanted == NetBackendName::Qemu {

@@ -14,10 +14,10 @@ use virt_consts::VIR_NETWORK_PORT_CREATE_RECLAIM;
 use virt_error::{Code, Domain as From, Error, Result};
 use virt_model::Mode;
 use virt_model::domain::actual::{Actual, ActualKind, ActualSource};
-use virt_model::domain::interface::{Interface, NetSource, NetworkNet};
+use virt_model::domain::interface::{HostdevNetAddress, Interface, NetSource, NetworkNet};
 use virt_model::network::Network;
 use virt_model::network::forwarding::PortForwards;
-use virt_model::network::port::{BridgePlug, DirectPlug, NetworkPort, Plug, PortOwner};
+use virt_model::network::port::{BridgePlug, DirectPlug, HostdevPlug, NetworkPort, Plug, PortOwner};
 use virt_rpc::client::Daemon;
 use virt_rpc::{client, from_status};
 
@@ -178,6 +178,7 @@ fn describe<'a>(card: &'a Interface, owner: &PortOwner) -> Result<(&'a str, Netw
 }
 
 fn actual(port: NetworkPort) -> Result<Actual> {
+    let mut managed = None;
     let (kind, source) = match port.plug {
         Some(Plug::Network(b)) => (ActualKind::Network, bridge(b)),
         Some(Plug::Bridge(b)) => (ActualKind::Bridge, bridge(b)),
@@ -185,11 +186,16 @@ fn actual(port: NetworkPort) -> Result<Actual> {
             let source = ActualSource { dev: Some(d.dev), mode: d.mode, ..ActualSource::default() };
             (ActualKind::Direct, source)
         }
-        Some(Plug::HostdevPci(_)) => (ActualKind::Hostdev, ActualSource::default()),
+        Some(Plug::HostdevPci(h)) => {
+            managed = Some(h.managed == Some(true));
+            let address = Some(HostdevNetAddress::Pci(h.address));
+            (ActualKind::Hostdev, ActualSource { address, ..ActualSource::default() })
+        }
         None => return Err(Error::internal(From::Network, "a network gave a port without a plug")),
     };
     Ok(Actual {
         kind: Some(kind),
+        managed,
         source,
         vlan: port.vlan,
         virtualport: port.virtualport,
@@ -218,6 +224,9 @@ fn plug_of(actual: &Actual) -> Option<Plug> {
         ActualKind::Direct => {
             Plug::Direct(DirectPlug { dev: source.dev.unwrap_or_default(), mode: source.mode })
         }
-        ActualKind::Hostdev => return None,
+        ActualKind::Hostdev => {
+            let Some(HostdevNetAddress::Pci(address)) = source.address else { return None };
+            Plug::HostdevPci(HostdevPlug { managed: actual.managed, address, ..HostdevPlug::default() })
+        }
     })
 }

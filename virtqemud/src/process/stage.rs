@@ -294,8 +294,11 @@ fn launch(
 ) -> Result<Process> {
     let settings = &driver.settings;
     let limit = |resource, value: u64| (value > 0).then_some(Limit { resource, value: Some(value) });
-    let limits =
-        [limit(Resource::Files, settings.max_files), limit(Resource::Processes, settings.max_processes)];
+    let limits = [
+        limit(Resource::Files, settings.max_files),
+        limit(Resource::Processes, settings.max_processes),
+        command.memlock.map(|value| Limit { resource: Resource::Memlock, value: Some(value) }),
+    ];
     let request = Request {
         argv: command.argv.clone(),
         env: command.env.clone(),

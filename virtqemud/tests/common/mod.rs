@@ -85,7 +85,7 @@ impl Planner for Bare {
         }
         argv.extend(live.qemu.args.clone());
         let env = vec![("LC_ALL".into(), "C".into()), ("PATH".into(), "/usr/bin:/bin".into())];
-        Ok(Command { argv, env, version: "test".into() })
+        Ok(Command { argv, env, version: "test".into(), memlock: None })
     }
 }
 

@@ -5,7 +5,9 @@
 
 use virt_xml::{Xml, YesNo, names};
 
-use super::interface::{BridgeNet, DirectMode, DirectNet, Interface, NetSource, NetworkNet};
+use super::interface::{
+    BridgeNet, DirectMode, DirectNet, HostdevNet, HostdevNetAddress, Interface, NetSource, NetworkNet,
+};
 use super::net::{Bandwidth, VirtualPort, Vlan};
 use crate::network::bridge::MacTableManager;
 
@@ -20,6 +22,9 @@ pub struct Actual {
     /// What it led to.
     #[xml(attr = "type")]
     pub kind: Option<ActualKind>,
+    /// Whether a host card is taken from its driver and given back.
+    #[xml(attr, with = YesNo)]
+    pub managed: Option<bool>,
     /// A bridge, or an interface of the host with a mode.
     #[xml(child)]
     pub source: ActualSource,
@@ -52,6 +57,9 @@ pub struct ActualSource {
     /// How it is shared.
     #[xml(attr)]
     pub mode: Option<DirectMode>,
+    /// The host card.
+    #[xml(child)]
+    pub address: Option<HostdevNetAddress>,
 }
 
 impl Interface {
@@ -83,6 +91,9 @@ impl Interface {
         let mut shown = self.clone();
         let Some(actual) = shown.actual.take() else { return shown };
         shown.source = self.connection();
+        if actual.kind == Some(ActualKind::Hostdev) {
+            shown.managed = actual.managed;
+        }
         shown.vlan = actual.vlan.or(shown.vlan);
         shown.virtualport = actual.virtualport.or(shown.virtualport);
         shown.bandwidth = actual.bandwidth.or(shown.bandwidth);
@@ -130,7 +141,8 @@ fn resolved(own: &NetworkNet, actual: &Actual) -> NetSource {
         Some(ActualKind::Direct) => {
             NetSource::Direct(DirectNet { network, portgroup, port_id, dev: source.dev, mode: source.mode })
         }
-        Some(ActualKind::Network | ActualKind::Hostdev) | None => NetSource::Network(NetworkNet {
+        Some(ActualKind::Hostdev) => NetSource::Hostdev(HostdevNet { address: source.address }),
+        Some(ActualKind::Network) | None => NetSource::Network(NetworkNet {
             network,
             portgroup,
             port_id,

@@ -31,7 +31,7 @@ pub struct Bridge {
 
 impl Bridge {
     fn before(e: El<'_>) -> Result<()> {
-        let name = network_of(e).unwrap_or_default();
+        let name = network_of(e);
         if let Some(delay) = e.attr("delay")
             && parse_int(delay, 10).is_none_or(|n| u64::try_from(n).is_err())
         {

@@ -3,11 +3,11 @@
 use core::net::IpAddr;
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{El, Xml, names};
+use virt_xml::{El, Xml, names, parse_ip};
 
 use super::ip::Ip;
 use super::{network_of, unsupported, xml_error};
-use crate::Mac;
+use crate::{Mac, WrittenMac};
 
 names! {
     /// What a lease time counts.
@@ -41,7 +41,7 @@ pub struct Lease {
 #[xml(before = host, check = DhcpHost::check)]
 pub struct DhcpHost {
     #[xml(attr)]
-    pub mac: Option<Mac>,
+    pub mac: Option<WrittenMac>,
     /// A DHCPv6 client's identifier.
     #[xml(attr)]
     pub id: Option<String>,
@@ -94,7 +94,6 @@ impl DhcpRange {
 
     fn check(&mut self, e: El<'_>) -> Result<()> {
         self.lease = self.lease.filter(|l| l.expiry.is_some());
-        // A range that is to be added or removed stands alone; the whole is checked later.
         let place =
             e.parent().and_then(|dhcp| dhcp.parent()).filter(|ip| ip.name() == "ip").and_then(Ip::place);
         place.map_or(Ok(()), |(address, prefix)| check_range(e, self, address, prefix))
@@ -109,13 +108,14 @@ impl DhcpHost {
 }
 
 fn range(e: El<'_>) -> Result<()> {
-    let name = network_of(e).unwrap_or_default();
+    let name = network_of(e);
     for attr in ["start", "end"] {
-        if e.attr(attr).is_none() {
-            return Err(xml_error(
-                e,
-                format!("Missing '{attr}' attribute in dhcp range for network '{name}'"),
-            ));
+        let missing =
+            || xml_error(e, format!("Missing '{attr}' attribute in dhcp range for network '{name}'"));
+        let text = e.attr(attr).ok_or_else(missing)?;
+        if parse_ip(text).is_none() {
+            let text = format!("Cannot parse socket address '{text}': Name or service not known");
+            return Err(e.error(Code::SystemError, Domain::None, text));
         }
     }
     Ok(())
@@ -128,20 +128,19 @@ fn is_ipv6(e: El<'_>) -> bool {
 }
 
 fn host(e: El<'_>) -> Result<()> {
-    let within = network_of(e);
-    let (name, whole, ipv6) = (within.clone().unwrap_or_default(), within.is_some(), is_ipv6(e));
+    let (name, ipv6) = (network_of(e), is_ipv6(e));
     if let Some(text) = e.attr("mac") {
+        if ipv6 {
+            let text = format!(
+                "Invalid to specify MAC address '{text}' in network '{name}' IPv6 static host definition"
+            );
+            return Err(xml_error(e, text));
+        }
         let Ok(mac) = <Mac as virt_xml::Value>::parse(text) else {
             return Err(xml_error(e, format!("Cannot parse MAC address '{text}' in network '{name}'")));
         };
         if mac.0[0] & 1 != 0 {
             let text = format!("expected unicast mac address, found multicast '{text}' in network '{name}'");
-            return Err(xml_error(e, text));
-        }
-        if ipv6 {
-            let text = format!(
-                "Invalid to specify MAC address '{text}' in network '{name}' IPv6 static host definition"
-            );
             return Err(xml_error(e, text));
         }
     }
@@ -157,15 +156,15 @@ fn host(e: El<'_>) -> Result<()> {
     }
     let ip = e.attr("ip");
     if let Some(ip) = ip
-        && ip.parse::<IpAddr>().is_err()
+        && parse_ip(ip).is_none()
     {
         return Err(xml_error(
             e,
             format!("Invalid IP address in static host definition for network '{name}'"),
         ));
     }
-    if !whole {
-        if e.attr("mac").is_none() && e.attr("name").is_none() && ip.is_none() && e.attr("id").is_none() {
+    if e.mode().partial {
+        if e.attr("mac").is_none() && e.attr("name").is_none() && ip.is_none() {
             let text = format!(
                 "At least one of name, mac, or ip attribute must be specified for static host definition in network '{name}'"
             );

@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 
 use virt_xml::rt_error::Result;
-use virt_xml::{El, Xml, YesNo, parse_int};
+use virt_xml::{El, Xml, YesNo, parse_int, parse_ip};
 
 use super::{detail, network_of, xml_error};
 
@@ -51,7 +51,7 @@ impl Dns {
     fn check(&mut self, e: El<'_>) -> Result<()> {
         let records = self.forwarders.len() + self.txts.len() + self.srvs.len() + self.hosts.len();
         if !self.enabled() && records > 0 {
-            let name = network_of(e).unwrap_or_default();
+            let name = network_of(e);
             return Err(xml_error(e, format!("Extra data in disabled network '{name}'")));
         }
         Ok(())
@@ -114,12 +114,12 @@ fn not_zero(value: &u16, _: virt_xml::Mode) -> bool {
 }
 
 fn forwarder(e: El<'_>) -> Result<()> {
-    let name = network_of(e).unwrap_or_default();
+    let name = network_of(e);
     match (e.attr("addr"), e.attr("domain")) {
         (None, None) => {
             Err(xml_error(e, "Invalid forwarder element, must contain at least one of addr or domain"))
         }
-        (Some(addr), _) if addr.parse::<IpAddr>().is_err() => {
+        (Some(addr), _) if parse_ip(addr).is_none() => {
             Err(xml_error(e, format!("Invalid forwarder IP address '{addr}' in network '{name}'")))
         }
         _ => Ok(()),
@@ -127,19 +127,19 @@ fn forwarder(e: El<'_>) -> Result<()> {
 }
 
 fn txt(e: El<'_>) -> Result<()> {
-    let within = network_of(e);
-    let name = within.clone().unwrap_or_default();
+    let name = network_of(e);
     let Some(record) = e.attr("name") else {
         return Err(detail(
             e,
             format!("missing required name attribute in DNS TXT record of network {name}"),
         ));
     };
-    if record.contains(' ') {
+    // As the server's configuration parts them.
+    if record.contains([' ', '\t', '\n', ',']) {
         let text = format!("prohibited character in DNS TXT record name '{record}' of network {name}");
         return Err(detail(e, text));
     }
-    if within.is_some() && e.attr("value").is_none() {
+    if !e.mode().partial && e.attr("value").is_none() {
         let text =
             format!("missing required value attribute in DNS TXT record named '{record}' of network {name}");
         return Err(detail(e, text));
@@ -148,18 +148,17 @@ fn txt(e: El<'_>) -> Result<()> {
 }
 
 fn srv(e: El<'_>) -> Result<()> {
-    let Some(name) = network_of(e) else { return Ok(()) };
-    let Some(service) = e.attr("service") else {
-        let text = format!("missing required service attribute in DNS SRV record of network '{name}'");
-        return Err(detail(e, text));
-    };
-    if e.attr("protocol").is_none() {
-        let text =
-            format!("missing required protocol attribute in DNS SRV record '{service}' of network '{name}'");
-        return Err(detail(e, text));
-    }
+    let (name, whole) = (network_of(e), !e.mode().partial);
+    let service = e.attr("service").unwrap_or("(null)");
     for attr in ["service", "protocol"] {
-        let text = e.attr(attr).unwrap_or_default();
+        let Some(text) = e.attr(attr) else {
+            if !whole {
+                continue;
+            }
+            let of = if attr == "service" { String::new() } else { format!(" '{service}'") };
+            let text = format!("missing required {attr} attribute in DNS SRV record{of} of network '{name}'");
+            return Err(detail(e, text));
+        };
         if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-+/".contains(&b)) {
             let text = format!(
                 "invalid character in {attr} attribute '{text}' in DNS SRV record of network '{name}'"
@@ -171,37 +170,41 @@ fn srv(e: El<'_>) -> Result<()> {
         [("port", 1, "invalid"), ("priority", 0, "Invalid"), ("weight", 0, "invalid")]
     {
         let Some(text) = e.attr(attr) else { continue };
+        let bad = || {
+            detail(
+                e,
+                format!("{invalid} DNS SRV {attr} attribute for service '{service}' in network '{name}'"),
+            )
+        };
+        let number = parse_int(text, 10).filter(|n| u32::try_from(*n).is_ok()).ok_or_else(bad)?;
         if e.attr("target").is_none() {
             let text = format!(
                 "DNS SRV {attr} attribute not permitted without target for service '{service}' in network '{name}'"
             );
             return Err(detail(e, text));
         }
-        if parse_int(text, 10).is_none_or(|n| !(least..=65535).contains(&n)) {
-            let text =
-                format!("{invalid} DNS SRV {attr} attribute for service '{service}' in network '{name}'");
-            return Err(detail(e, text));
+        if !(least..=65535).contains(&number) {
+            return Err(bad());
         }
     }
     Ok(())
 }
 
 fn host(e: El<'_>) -> Result<()> {
-    let within = network_of(e);
-    let name = within.clone().unwrap_or_default();
-    match e.attr("ip") {
-        None if within.is_some() => {
-            return Err(detail(e, format!("Missing IP address in network '{name}' DNS HOST record")));
-        }
-        Some(ip) if ip.parse::<IpAddr>().is_err() => {
-            return Err(detail(e, format!("Invalid IP address in network '{name}' DNS HOST record")));
-        }
-        _ => {}
-    }
-    let named = e.children_named("hostname").any(|h| !h.text().is_empty());
+    let (name, ip) = (network_of(e), e.attr("ip"));
+    let refuse = |what: &str| Err(detail(e, format!("{what} in network '{name}' DNS HOST record")));
+    let named = e.children_named("hostname").next().is_some();
     let empty = e.children_named("hostname").any(|h| h.text().is_empty());
-    if (within.is_some() && !named) || empty {
-        return Err(detail(e, format!("Missing hostname in network '{name}' DNS HOST record")));
+    let partial = e.mode().partial;
+    if empty || !named && !partial {
+        return refuse("Missing hostname");
     }
-    Ok(())
+    match ip {
+        Some(ip) if parse_ip(ip).is_none() => refuse("Invalid IP address"),
+        None if !partial => refuse("Missing IP address"),
+        None if !named => {
+            Err(detail(e, format!("Missing ip and hostname in network '{name}' DNS HOST record")))
+        }
+        _ => Ok(()),
+    }
 }

@@ -3,7 +3,7 @@
 use core::net::Ipv4Addr;
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{El, Xml, YesElse, YesNo, names, parse_int};
+use virt_xml::{El, Value, Xml, YesElse, YesNo, names, parse_int};
 
 use super::{detail, network_of, unsupported, xml_error};
 use crate::domain::address::PciAddress;
@@ -122,7 +122,7 @@ pub struct ForwardAddress {
 }
 
 fn nat_address(e: El<'_>) -> Result<()> {
-    let name = network_of(e).unwrap_or_default();
+    let name = network_of(e);
     let mut ends = [Ipv4Addr::UNSPECIFIED; 2];
     for (attr, at) in ["start", "end"].into_iter().zip(&mut ends) {
         let Some(text) = e.attr(attr) else {
@@ -131,7 +131,7 @@ fn nat_address(e: El<'_>) -> Result<()> {
             );
             return Err(xml_error(e, text));
         };
-        *at = text.parse().map_err(|_| {
+        *at = Value::parse(text).map_err(|_| {
             xml_error(
                 e,
                 format!("Bad ipv4 {attr} address '{text}' in <nat> in <forward> in network '{name}'"),
@@ -146,7 +146,7 @@ fn nat_address(e: El<'_>) -> Result<()> {
 }
 
 fn nat_ports(e: El<'_>) -> Result<()> {
-    let name = network_of(e).unwrap_or_default();
+    let name = network_of(e);
     let bad = |attr: &str| {
         let text = format!(
             "Missing or invalid '{attr}' attribute in <port> in <nat> in <forward> in network {name}"
@@ -162,20 +162,20 @@ fn nat_ports(e: El<'_>) -> Result<()> {
 }
 
 fn pf(e: El<'_>) -> Result<()> {
-    let name = network_of(e).unwrap_or_default();
+    let name = network_of(e);
     let text = || format!("Missing required dev attribute in <pf> element of network '{name}'");
     e.attr("dev").map(drop).ok_or_else(|| xml_error(e, text()))
 }
 
 fn interface(e: El<'_>) -> Result<()> {
-    let name = network_of(e).unwrap_or_default();
+    let name = network_of(e);
     let text =
         || format!("Missing required dev attribute in <forward> <interface> element of network {name}");
     e.attr("dev").map(drop).ok_or_else(|| xml_error(e, text()))
 }
 
 fn address(e: El<'_>) -> Result<()> {
-    let name = network_of(e).unwrap_or_default();
+    let name = network_of(e);
     match e.attr("type") {
         None => Err(xml_error(e, format!("missing address type in network {name}"))),
         Some("pci") => Ok(()),
@@ -190,7 +190,7 @@ fn pci_text(a: &PciAddress) -> String {
 
 impl Forward {
     fn before(e: El<'_>) -> Result<()> {
-        let name = network_of(e).unwrap_or_default();
+        let name = network_of(e);
         let mode = match e.attr("mode") {
             None => ForwardMode::Nat,
             Some(mode) => ForwardMode::from_name(mode)
@@ -220,7 +220,7 @@ impl Forward {
     }
 
     fn check(&mut self, e: El<'_>) -> Result<()> {
-        let name = network_of(e).unwrap_or_default();
+        let name = network_of(e);
         let listed = !self.addresses.is_empty() || self.pf.is_some();
         if let Some(dev) = &self.dev {
             if listed {
@@ -256,7 +256,8 @@ impl Forward {
                 return Err(xml_error(e, text));
             }
         }
-        self.dev = self.interfaces.first().map(|i| i.dev.clone());
+        // A card's functions are found when the network starts; none of them is what packets leave by.
+        self.dev = self.interfaces.first().filter(|_| self.pf.is_none()).map(|i| i.dev.clone());
         let alone = self.interfaces.is_empty() && self.addresses.is_empty() && self.pf.is_none();
         if alone && self.driver.name.is_none() && self.nat == Nat::default() {
             // With nothing to drive it says nothing.

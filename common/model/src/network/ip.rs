@@ -3,7 +3,7 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use virt_xml::rt_error::Result;
-use virt_xml::{El, Mode, Xml, YesNo};
+use virt_xml::{El, Mode, Value, Xml, YesNo, parse_ip};
 
 use super::dhcp::{Bootp, DhcpHost, DhcpRange};
 use super::{network_of, unsupported, xml_error};
@@ -62,8 +62,8 @@ impl Ip {
     pub(super) fn place(e: El<'_>) -> Option<(IpAddr, Option<u32>)> {
         let own = Self {
             family: None,
-            address: e.attr("address")?.parse().ok()?,
-            netmask: e.attr("netmask").and_then(|m| m.parse().ok()),
+            address: parse_ip(e.attr("address")?)?,
+            netmask: e.attr("netmask").and_then(|m| Value::parse(m).ok()),
             prefix: e.attr("prefix").and_then(|p| p.parse().ok()),
             local_ptr: None,
             tftp_root: None,
@@ -101,15 +101,15 @@ impl Ip {
     }
 
     fn before(e: El<'_>) -> Result<()> {
-        let name = network_of(e).unwrap_or_default();
+        let name = network_of(e);
         let Some(text) = e.attr("address").filter(|a| !a.is_empty()) else {
             return Err(xml_error(e, format!("Missing required address attribute in network '{name}'")));
         };
-        let Ok(address) = text.parse::<IpAddr>() else {
+        let Some(address) = parse_ip(text) else {
             return Err(xml_error(e, format!("Invalid address '{text}' in network '{name}'")));
         };
         match e.attr("netmask") {
-            Some(mask) if mask.parse::<IpAddr>().is_err() => {
+            Some(mask) if parse_ip(mask).is_none() => {
                 return Err(xml_error(e, format!("Invalid netmask '{mask}' in network '{name}'")));
             }
             _ => {}
@@ -142,7 +142,7 @@ impl Ip {
             let text = format!("Network '{name}' IP address cannot have both a prefix and a netmask");
             return Err(unsupported(e, text));
         }
-        if netmask.is_some_and(|m| m.parse::<Ipv4Addr>().is_err()) {
+        if netmask.and_then(parse_ip).is_some_and(|m| m.is_ipv6()) {
             let mask = netmask.unwrap_or_default();
             let text = format!(
                 "Invalid netmask '{mask}' for address '{text}' in network '{name}' (both must be IPv4)"

@@ -88,7 +88,8 @@ fn is_set(value: &bool, _: Mode) -> bool {
 }
 
 impl Network {
-    /// Reads a document. What only a running network has is left out when `mode.inactive`.
+    /// Reads a document. What only a running network has is left out when `mode.inactive`; one that is there already
+    /// (`mode.known`) is not refused for what it says beyond its forward mode.
     ///
     /// Errors carry libvirt's code and text, with element path, line and value as context.
     pub fn parse(text: &str, mode: Mode) -> Result<Self> {
@@ -155,22 +156,25 @@ impl Network {
     fn check(&mut self, e: El<'_>) -> Result<()> {
         // The reference writes an isolated network without the element.
         self.forward.take_if(|f| f.mode == ForwardMode::None);
-        // An empty element is dropped; one whose limits are all 0 stays.
-        let filled = e.child("bandwidth").is_some_and(|b| b.children().next().is_some());
-        self.bandwidth.take_if(|b| !filled && *b == Bandwidth::default());
+        drop_empty(&mut self.bandwidth, e);
         self.set_defaults();
         validate::whole(self, e)
     }
 }
 
-/// The name of the network a part belongs to; `None` for a fragment that stands alone, which is not held to the rules
-/// of a whole document.
-pub(crate) fn network_of(e: El<'_>) -> Option<String> {
+/// An empty `<bandwidth>` of this element is dropped; one whose limits are all 0 stays.
+pub(crate) fn drop_empty(bandwidth: &mut Option<Bandwidth>, e: El<'_>) {
+    let filled = e.child("bandwidth").is_some_and(|b| b.children().next().is_some());
+    bandwidth.take_if(|b| !filled && *b == Bandwidth::default());
+}
+
+/// The name of the network a part belongs to.
+pub(crate) fn network_of(e: El<'_>) -> String {
     let mut at = e;
     while let Some(up) = at.parent() {
         at = up;
     }
-    (at.name() == "network").then(|| at.child("name").map(|n| n.text().to_string()).unwrap_or_default())
+    at.child("name").map(|n| n.text().to_string()).unwrap_or_default()
 }
 
 /// "XML error: ..." of the network driver.

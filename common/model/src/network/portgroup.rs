@@ -1,19 +1,19 @@
 //! Named sets of settings that guests' cards choose from.
 
 use virt_xml::rt_error::Result;
-use virt_xml::{El, Mode, Xml, YesNo};
+use virt_xml::{El, Mode, Xml, YesElse, YesNo};
 
-use super::xml_error;
+use super::{drop_empty, validate, xml_error};
 use crate::domain::net::{Bandwidth, VirtualPort, Vlan};
 
 /// `<portgroup>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
-#[xml(before = PortGroup::before, open)]
+#[xml(before = PortGroup::before, check = PortGroup::check, open)]
 pub struct PortGroup {
     #[xml(attr)]
     pub name: Option<String>,
     /// The group of cards that name none.
-    #[xml(attr, with = YesNo, keep_if = is_set)]
+    #[xml(attr, with = YesElse, keep_if = is_set)]
     pub default: Option<bool>,
     #[xml(attr = "trustGuestRxFilters", with = YesNo)]
     pub trust_guest_rx_filters: Option<bool>,
@@ -30,8 +30,21 @@ fn is_set(value: &bool, _: Mode) -> bool {
 }
 
 impl PortGroup {
+    /// Checks the limits as those of a whole document are.
+    ///
+    /// # Errors
+    /// Code 67 for a floor, code 35 for a rate without an average.
+    pub fn check_limits(&self) -> Result<()> {
+        self.bandwidth.as_ref().map_or(Ok(()), validate::check_bandwidth)
+    }
+
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        drop_empty(&mut self.bandwidth, e);
+        Ok(())
+    }
+
     fn before(e: El<'_>) -> Result<()> {
-        match e.attr("name") {
+        match e.attr("name").filter(|name| !name.is_empty()) {
             None => Err(xml_error(e, "Missing required name attribute in portgroup")),
             Some(_) => Ok(()),
         }

@@ -3,7 +3,7 @@
 use core::net::{IpAddr, Ipv4Addr};
 
 use virt_xml::rt_error::Result;
-use virt_xml::{El, NonZero, Xml};
+use virt_xml::{El, NonZero, Xml, parse_ip};
 
 use super::ip::{mask_prefix, network_address};
 use super::{network_of, xml_error};
@@ -47,7 +47,7 @@ impl Route {
     }
 
     fn before(e: El<'_>) -> Result<()> {
-        let name = network_of(e).unwrap_or_default();
+        let name = network_of(e);
         let mut both = [None; 2];
         for (attr, at) in ["address", "gateway"].into_iter().zip(&mut both) {
             let Some(text) = e.attr(attr) else {
@@ -56,7 +56,7 @@ impl Route {
                     format!("{name}: Missing required {attr} attribute in route definition"),
                 ));
             };
-            let address: IpAddr = text.parse().map_err(|_| {
+            let address = parse_ip(text).ok_or_else(|| {
                 xml_error(e, format!("{name}: Bad network {attr} '{text}' in route definition"))
             })?;
             *at = Some(address);
@@ -128,7 +128,7 @@ impl Route {
     }
 
     fn check(&mut self, e: El<'_>) -> Result<()> {
-        let name = network_of(e).unwrap_or_default();
+        let name = network_of(e);
         let Some(prefix) = self.prefix_length() else { return Ok(()) };
         if network_address(self.address, prefix) != self.address {
             let text =

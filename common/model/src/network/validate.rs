@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 
-use virt_xml::rt_error::{Code, Domain, Result};
+use virt_xml::rt_error::{Code, Domain, Error, Result};
 use virt_xml::{El, Xml};
 
 use super::dns::Dns;
@@ -65,6 +65,9 @@ pub(super) fn whole(net: &Network, e: El<'_>) -> Result<()> {
     bandwidths(net, e)?;
     routes(net, e)?;
     by_mode(net, e)?;
+    if e.mode().known {
+        return Ok(());
+    }
     own_services(net, e)?;
     pool(net, e)?;
     portgroups(net, e)?;
@@ -242,24 +245,18 @@ fn vlans(net: &Network, e: El<'_>) -> Result<()> {
 
 fn bandwidths(net: &Network, e: El<'_>) -> Result<()> {
     let all = net.portgroups.iter().map(|g| &g.bandwidth).chain([&net.bandwidth]);
-    for bandwidth in all.flatten() {
-        check_bandwidth(bandwidth, e)?;
-    }
-    Ok(())
+    all.flatten().try_for_each(check_bandwidth).map_err(|error| error.with("line", e.line()))
 }
 
-fn check_bandwidth(bandwidth: &Bandwidth, e: El<'_>) -> Result<()> {
+pub(super) fn check_bandwidth(bandwidth: &Bandwidth) -> Result<()> {
     for rate in [&bandwidth.inbound, &bandwidth.outbound].into_iter().flatten() {
         if rate.floor.is_some() {
             let text = "floor attribute is not supported for this config";
-            return Err(e.error(Code::ConfigUnsupported, Domain::None, text));
+            return Err(Error::new(Code::ConfigUnsupported, Domain::None, text));
         }
         if rate.average.is_none() {
-            return Err(e.error(
-                Code::XmlDetail,
-                Domain::None,
-                "Missing mandatory average or floor attributes",
-            ));
+            let text = "Missing mandatory average or floor attributes";
+            return Err(Error::new(Code::XmlDetail, Domain::None, text));
         }
     }
     Ok(())

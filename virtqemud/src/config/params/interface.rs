@@ -57,7 +57,7 @@ pub fn get(interface: &Interface) -> Vec<Param> {
 /// As [`check`]; code 67 for a card whose traffic the host does not see, code 8 for a peak or burst without average.
 pub fn set(interface: &mut Interface, params: &[Param]) -> Result<()> {
     check(params, &NAMES)?;
-    let kind = kind(&interface.source);
+    let kind = interface.source.tag();
     let shaped = matches!(
         interface.source,
         NetSource::Ethernet(_) | NetSource::Network(_) | NetSource::Bridge(_) | NetSource::Direct(_)
@@ -101,26 +101,6 @@ pub fn set(interface: &mut Interface, params: &[Param]) -> Result<()> {
     let empty = limits.inbound.is_none() && limits.outbound.is_none();
     interface.bandwidth = (!empty).then_some(limits);
     Ok(())
-}
-
-fn kind(source: &NetSource) -> &'static str {
-    match source {
-        NetSource::User(_) => "user",
-        NetSource::Ethernet(_) => "ethernet",
-        NetSource::VhostUser(_) => "vhostuser",
-        NetSource::Server(_) => "server",
-        NetSource::Client(_) => "client",
-        NetSource::Mcast(_) => "mcast",
-        NetSource::Udp(_) => "udp",
-        NetSource::Network(_) => "network",
-        NetSource::Bridge(_) => "bridge",
-        NetSource::Internal(_) => "internal",
-        NetSource::Direct(_) => "direct",
-        NetSource::Hostdev(_) => "hostdev",
-        NetSource::Vdpa(_) => "vdpa",
-        NetSource::Null => "null",
-        NetSource::Vds(_) => "vds",
-    }
 }
 
 #[cfg(test)]

@@ -26,7 +26,10 @@ impl Checker<'_> {
                 }
             }
             NetSource::Vdpa(_) if !virtio => {
-                return Err(unsupported("invalid model for interface of type 'vdpa', must be 'virtio'"));
+                let model = net.model.as_deref().unwrap_or_default();
+                return Err(unsupported(format!(
+                    "invalid model for interface of type 'vdpa': '{model}' - must be 'virtio'"
+                )));
             }
             NetSource::User(_) => self.user(net)?,
             _ => {}

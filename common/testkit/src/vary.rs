@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use virt_model::Mode;
-use virt_xml::{Element, Node};
+use virt_xml::{Element, Mode, Node};
 
 /// A small generator; its seed is printed.
 pub struct Random(pub u64);
@@ -101,7 +100,6 @@ pub fn vary(root: &mut Element, seen: &Seen, random: &mut Random) {
 }
 
 /// Path, parent's name and name of an element.
-#[allow(dead_code)] // Only some tests put twins beside elements.
 pub fn place(root: &Element, n: usize) -> Option<(String, String, String)> {
     fn find(e: &Element, n: &mut usize, path: &str, parent: &str) -> Option<(String, String, String)> {
         let path = if path.is_empty() { e.name.clone() } else { format!("{path}/{}", e.name) };
@@ -115,7 +113,6 @@ pub fn place(root: &Element, n: usize) -> Option<(String, String, String)> {
 }
 
 /// The element that holds the one with this number.
-#[allow(dead_code)]
 pub fn parent(root: &mut Element, n: usize) -> Option<&mut Element> {
     let at = (0..n).rev().find(|at| {
         let mut left = *at;
