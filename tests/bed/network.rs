@@ -245,3 +245,31 @@ fn a_floor_is_kept_for_its_card() {
         host.virsh(&["destroy", &more]);
     });
 }
+
+/// A network that starts is in its zone of firewalld, stays there when firewalld forgets it, and its guests reach the host.
+#[test]
+fn bridges_are_in_zones_of_firewalld() {
+    inside(|host| {
+        sh("systemctl start firewalld");
+        let _firewalld = AtEnd::sh("systemctl stop firewalld");
+        let xml = |zone: &str| {
+            format!(
+                "<network><name>bedzone</name><bridge name='bedzone' stp='off' zone='{zone}'/>\
+                 <ip address='192.168.153.1' netmask='255.255.255.0'/></network>"
+            )
+        };
+        let refused = host.try_virsh(&["net-create", &host.document("bedzone", &xml("nosuchzone"))]);
+        assert!(refused.err.contains("INVALID_ZONE"), "{refused}");
+        assert!(!Path::new("/sys/class/net/bedzone").exists(), "a refused start leaves nothing");
+        host.virsh(&["net-create", &host.document("bedzone", &xml("trusted"))]);
+        let _net = AtEnd::sh("virsh -q net-destroy bedzone");
+        let zone = || try_sh("firewall-cmd --get-zone-of-interface=bedzone").out;
+        assert_eq!(zone().trim(), "trusted");
+        let _peer = peer("bedz", "bedzone", "192.168.153.2/24");
+        until_reached("192.168.153.2");
+        sh("firewall-cmd --zone=trusted --remove-interface=bedzone");
+        sh("firewall-cmd --reload");
+        wait::until("the zone is back", || zone().trim() == "trusted");
+        sh("ip netns exec bedz busybox ping -c 1 -W 5 192.168.153.1");
+    });
+}

@@ -33,9 +33,7 @@ pub fn complete(driver: &Driver, xml: &str) -> Result<Document> {
 
 fn fill_in(driver: &Driver, mut net: Document) -> Result<Document> {
     names::NETWORK.check(net.name())?;
-    // An existing network keeps its UUID when the document names none.
-    let known = driver.networks.by_name(net.name()).map(|n| *n.uuid()).filter(|_| net.uuid.is_none());
-    let uuid = *net.uuid.get_or_insert_with(|| known.unwrap_or_else(Uuid::new_v4));
+    let uuid = *net.uuid.get_or_insert_with(Uuid::new_v4);
     check_pool(driver, &net)?;
     check_names(&net)?;
     if !net.owns_bridge() {

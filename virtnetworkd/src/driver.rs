@@ -36,6 +36,8 @@ pub struct Folders {
     pub hook: PathBuf,
     /// The kernel's devices.
     pub sys: Sysfs,
+    /// firewalld's own command: /usr/bin/firewall-cmd.
+    pub firewalld: PathBuf,
 }
 
 /// The driver.

@@ -2,7 +2,7 @@
 //! the network's document on its standard input.
 //!
 //! ```text
-//!   start begin (may refuse) --> started begin --> port-created begin, port-deleted end, updated begin --> stopped end
+//!   start begin (may refuse) --> started begin --> port-created begin, port-deleted begin, updated begin --> stopped end
 //! ```
 
 use std::path::Path;
@@ -45,7 +45,7 @@ impl Moment {
             Self::Started => ["started", "begin"],
             Self::Stopped => ["stopped", "end"],
             Self::PortCreated => ["port-created", "begin"],
-            Self::PortDeleted => ["port-deleted", "end"],
+            Self::PortDeleted => ["port-deleted", "begin"],
             Self::Updated => ["updated", "begin"],
         }
     }
@@ -54,7 +54,7 @@ impl Moment {
 fn input(net: &Network, port: Option<&NetworkPort>) -> String {
     let indent = |text: String| text.lines().map(|l| format!("  {l}\n")).collect::<String>();
     let port = port.map(|p| indent(p.format())).unwrap_or_default();
-    format!("<hookData>\n{}{port}</hookData>\n", indent(net.format(Mode::CONFIG)))
+    format!("<hookData>\n{}{port}</hookData>", indent(net.format(Mode::LIVE)))
 }
 
 /// Runs the program, if there is one.

@@ -12,7 +12,7 @@ use virt_object::owner::{Class, Spec};
 
 use crate::dnsmasq::{conf, process};
 use crate::driver::Driver;
-use crate::firewall::{foreign, forwards};
+use crate::firewall::{foreign, forwards, zones};
 use crate::network::{Work, WorkExt};
 
 /// Between two looks.
@@ -34,6 +34,7 @@ pub async fn keep(driver: Arc<Driver>) {
 /// What a repair fails with; the next look tries again.
 pub async fn look(driver: &Arc<Driver>) -> Result<()> {
     if driver.firewall.look().await? {
+        zones::rejoin(driver).await;
         foreign::warn(driver).await;
     }
     for network in driver.networks.list().iter() {

@@ -23,7 +23,7 @@ use virt_object::undo::Undo;
 use crate::definitions::complete;
 use crate::dnsmasq::{conf, process};
 use crate::driver::Driver;
-use crate::firewall::{Placed, forwards};
+use crate::firewall::{Placed, forwards, zones};
 use crate::hooks::{self, Moment};
 use crate::network::{Network, Published, Work, WorkExt, invalid};
 use crate::{dnsmasq, pool, shares, status};
@@ -83,6 +83,8 @@ async fn run(work: &mut Work, config: Arc<Document>) -> Result<()> {
     if work.published().value.is_active() {
         return Err(invalid("network is already active"));
     }
+    let hook = work.driver.folders.hook.clone();
+    hooks::run(&hook, Moment::Start, &config, None).await?;
     let mut live = (*config).clone();
     // The reference shows the ports it uses when the document names none.
     if let Some(forward) = live.forward.as_mut().filter(|f| f.mode == ForwardMode::Nat) {
@@ -92,8 +94,6 @@ async fn run(work: &mut Work, config: Arc<Document>) -> Result<()> {
     let live = Arc::new(blocking::run(move || pool::expand(live, &sys)).await?);
     work.driver.no_clash(&work.uuid, &forwards::all(&live, &[]))?;
     let mut undo = Undo::new(format!("start of network {}", live.name()));
-    let hook = work.driver.folders.hook.clone();
-    hooks::run(&hook, Moment::Start, &live, None).await?;
     let result = bring_up(work, &live, &mut undo).await;
     // As in the reference, a program that does not like what has started takes it down again.
     let result = match result {
@@ -114,7 +114,8 @@ async fn bring_up(work: &Work, live: &Arc<Document>, undo: &mut Undo) -> Result<
             .map_err(|e| Error::system(Domain::Network, "cannot remove a status file", e))
     });
     if !live.owns_bridge() {
-        return host_side(live);
+        // What it names of the host is asked for when a card is plugged in.
+        return Ok(());
     }
     let name = live.bridge.name.clone().unwrap_or_default();
     link::check_name(&name)?;
@@ -124,6 +125,7 @@ async fn bring_up(work: &Work, live: &Arc<Document>, undo: &mut Undo) -> Result<
     undo.add("bridge", move || link::remove_bridge(&bridge));
     let net = live.clone();
     blocking::run(move || configure(&net)).await?;
+    zones::join(&work.driver.folders.firewalld, live).await?;
     let (driver, uuid) = (work.driver.clone(), work.uuid);
     undo.add_async("firewall", move || async move { driver.firewall.remove(uuid).await });
     let files = work.files();
@@ -150,17 +152,6 @@ async fn bring_up(work: &Work, live: &Arc<Document>, undo: &mut Undo) -> Result<
     rules.and(server)
 }
 
-/// A network that only names something of the host: it must be there.
-fn host_side(live: &Document) -> Result<()> {
-    match &live.bridge.name {
-        Some(name) if live.mode() == ForwardMode::Bridge && !link::exists(name) => {
-            let text = format!("bridge '{name}' does not exist");
-            Err(Error::new(virt_error::Code::OperationInvalid, Domain::Network, text))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// A network whose addresses the host already routes elsewhere would cut the host off.
 fn no_conflict(net: &Document) -> Result<()> {
     let routes = link::ipv4_routes();
@@ -171,7 +162,7 @@ fn no_conflict(net: &Document) -> Result<()> {
         // As the reference: only a route of the same network and mask clashes.
         if let Some((interface, ..)) = routes.iter().find(|(_, to, m)| *to == own && *m == mask) {
             return Err(Error::internal(
-                Domain::Network,
+                Domain::None,
                 format!("Network is already in use by interface {interface}"),
             ));
         }

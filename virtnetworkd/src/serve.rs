@@ -15,6 +15,7 @@ use virt_rpc::service;
 
 use crate::api::NetworkApi;
 use crate::driver::{Driver, Folders};
+use crate::firewall::zones;
 use crate::{definitions, keeper, lifecycle};
 
 /// The lease helper's file name.
@@ -31,6 +32,7 @@ pub async fn start(context: Context) -> Result<Running> {
         dnsmasq: paths.lib.join("dnsmasq"),
         hook: paths.etc.join("hooks/network"),
         sys: Sysfs::default(),
+        firewalld: zones::PROGRAM.into(),
     };
     let kind = Kind::new(Domain::Network, context.work.clone(), context.busy.clone());
     std::fs::create_dir_all(&folders.run).map_err(|e| {

@@ -142,7 +142,8 @@ impl NetworkService for NetworkApi {
                         if let (Some(old), Some(new)) = (&before.value.live, live) {
                             lifecycle::refresh(work, old, &new).await?;
                             let hook = work.driver.folders.hook.clone();
-                            hooks::tell(&hook, Moment::Updated, &new, None).await;
+                            let shown = pool::shown(&new, &work.published().value.ports);
+                            hooks::tell(&hook, Moment::Updated, &shown, None).await;
                         }
                         Ok(Empty {})
                     })

@@ -81,7 +81,7 @@ pub(super) async fn create(network: &Network, xml: &str, reclaim: bool) -> Resul
                     return Err(invalid(format!("network '{}' is not active", published.value.name)));
                 };
                 if published.value.ports.iter().any(|p| p.uuid == Some(uuid)) {
-                    let text = format!("network port with UUID {uuid} already exists");
+                    let text = format!("Network port with UUID {uuid} already exists");
                     return Err(Error::new(Code::NetworkPortExist, Domain::Network, text));
                 }
                 inherit(&mut port, live, &published.value.ports)?;
@@ -95,11 +95,12 @@ pub(super) async fn create(network: &Network, xml: &str, reclaim: bool) -> Resul
                 {
                     return Err(invalid("another port forward takes the same port of the host"));
                 }
-                hooks::run(&work.driver.folders.hook, Moment::PortCreated, live, Some(&port)).await?;
-                status::save_port(work, &port)?;
                 let mut ports = (*published.value.ports).clone();
                 ports.push(port.clone());
                 let ports = Arc::new(ports);
+                let shown = pool::shown(live, &ports);
+                hooks::run(&work.driver.folders.hook, Moment::PortCreated, &shown, Some(&port)).await?;
+                status::save_port(work, &port)?;
                 let kept = keep(work, live, &ports, &port).await;
                 let enforced = match kept {
                     Ok(()) if !port.forwards.forwards.is_empty() => {
@@ -160,7 +161,6 @@ fn inherit(port: &mut NetworkPort, net: &Document, ports: &[NetworkPort]) -> Res
         port.plug = Some(plug(net, ports, port)?);
     }
     let group = net.portgroup(port.group.as_deref());
-    port.group = group.and_then(|g| g.name.clone());
     port.bandwidth = port.bandwidth.take().or_else(|| group?.bandwidth.clone());
     port.vlan = port.vlan.take().or_else(|| group?.vlan.clone()).or_else(|| net.vlan.clone());
     port.virtualport =
@@ -190,7 +190,8 @@ pub(super) async fn delete(network: &Network, uuid: &[u8]) -> Result<()> {
                     if !port.forwards.forwards.is_empty() {
                         work.driver.enforce(work.uuid, live, &work.published().value.ports).await?;
                     }
-                    hooks::tell(&work.driver.folders.hook, Moment::PortDeleted, live, Some(port)).await;
+                    let shown = pool::shown(live, &work.published().value.ports);
+                    hooks::tell(&work.driver.folders.hook, Moment::PortDeleted, &shown, Some(port)).await;
                 }
                 Ok(())
             })

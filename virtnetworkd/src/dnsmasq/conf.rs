@@ -71,7 +71,7 @@ pub fn texts(net: &Network, files: &Files, pid: bool) -> Result<Texts> {
     }
     dns(net, &mut line)?;
     if pid {
-        line(format!("pid-file={}", escaped(&files.pid())));
+        line(format!("pid-file={}", files.pid().display()));
     }
     line("except-interface=lo".into());
     line("bind-dynamic".into());
@@ -94,16 +94,6 @@ pub fn texts(net: &Network, files: &Files, pid: bool) -> Result<Texts> {
         line(line_safe("dnsmasq option", option)?.to_string());
     }
     Ok(Texts { conf: out, hosts: hosts(net)?, addn_hosts: addn_hosts(net)? })
-}
-
-/// As the reference writes a path here: the five names of XML for what they stand for.
-fn escaped(path: &std::path::Path) -> String {
-    let text = path.display().to_string();
-    text.replace('&', "&amp;")
-        .replace('"', "&quot;")
-        .replace('\'', "&apos;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
 }
 
 fn dns(net: &Network, line: &mut impl FnMut(String)) -> Result<()> {
@@ -249,10 +239,10 @@ fn dhcp(net: &Network, files: &Files, line: &mut impl FnMut(String)) -> Result<(
         line(format!("dhcp-lease-max={addresses}"));
     }
     if !served.is_empty() {
-        line(format!("dhcp-hostsfile={}", escaped(&files.hosts())));
+        line(format!("dhcp-hostsfile={}", files.hosts().display()));
     }
     if net.dns.enabled() {
-        line(format!("addn-hosts={}", escaped(&files.addn_hosts())));
+        line(format!("addn-hosts={}", files.addn_hosts().display()));
     }
     if let Some(mtu) = net.mtu
         && served.iter().any(|ip| !ip.is_ipv6())

@@ -6,6 +6,7 @@ pub mod foreign;
 pub mod forwards;
 mod nft;
 pub mod switch;
+pub mod zones;
 
 use std::net::{IpAddr, Ipv4Addr};
 

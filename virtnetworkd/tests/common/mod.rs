@@ -34,6 +34,7 @@ pub fn driver(root: &Path) -> Arc<Driver> {
         run: root.join("run"),
         dnsmasq: root.join("dnsmasq"),
         hook: root.join("hook"),
+        firewalld: root.join("firewall-cmd"),
         sys: virt_host::sriov::Sysfs::at(&root.join("sys")),
     };
     std::fs::create_dir_all(&folders.run).unwrap();

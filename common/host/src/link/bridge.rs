@@ -2,7 +2,7 @@
 
 use std::io;
 
-use virt_error::{Error, Result};
+use virt_error::{Domain, Error, Result};
 
 use super::netlink::{self, Message, Socket};
 use super::{HardwareAddress, check_name, failed, index};
@@ -45,8 +45,17 @@ pub fn create_bridge(bridge: &Bridge<'_>) -> Result<()> {
             m.u32(netlink::IFLA_BR_STP_STATE, u32::from(bridge.stp));
         });
     });
-    let what = failed("Unable to create bridge", bridge.name);
-    Socket::open().and_then(|mut s| s.ask(m)).map_err(what)
+    Socket::open().and_then(|mut s| s.ask(m)).map_err(|e| {
+        // The kernel does not say what it does not like; of what is asked only this can be out of its bounds.
+        let mtu = bridge.mtu.is_some() && e.raw_os_error() == Some(nix::libc::EINVAL);
+        let name = bridge.name;
+        let what = if mtu {
+            format!("Cannot set interface MTU on '{name}'")
+        } else {
+            format!("Unable to create bridge {name}")
+        };
+        Error::system(Domain::None, what, e)
+    })
 }
 
 /// Removes a bridge. One that is gone is no error.

@@ -24,18 +24,18 @@ pub struct NetworkPort {
     pub group: Option<String>,
     #[xml(attr = "mac@address")]
     pub mac: Option<Mac>,
-    #[xml(attr = "rxfilters@trustGuest", with = YesNo)]
-    pub trust_guest_rx_filters: Option<bool>,
-    #[xml(attr = "port@isolated", with = YesNo)]
-    pub isolated: Option<bool>,
-    #[xml(child)]
-    pub plug: Option<Plug>,
-    #[xml(child)]
-    pub vlan: Option<Vlan>,
     #[xml(child)]
     pub virtualport: Option<VirtualPort>,
     #[xml(child)]
     pub bandwidth: Option<Bandwidth>,
+    #[xml(child)]
+    pub vlan: Option<Vlan>,
+    #[xml(attr = "port@isolated", with = YesNo)]
+    pub isolated: Option<bool>,
+    #[xml(attr = "rxfilters@trustGuest", with = YesNo)]
+    pub trust_guest_rx_filters: Option<bool>,
+    #[xml(child)]
+    pub plug: Option<Plug>,
     /// Our extension: ports of the host that lead to the card.
     #[xml(flatten)]
     pub forwards: PortForwards,
