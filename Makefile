@@ -50,6 +50,10 @@ install:
 	  install -m 600 virtnetworkd/networks/default.xml $(DESTDIR)$(SYSCONFDIR)/libvirt/qemu/networks/; \
 	  ln -s ../default.xml $(DESTDIR)$(SYSCONFDIR)/libvirt/qemu/networks/autostart/default.xml; \
 	fi
+	# The host's own zone of this name stays.
+	install -d $(DESTDIR)$(PREFIX)/lib/firewalld/zones
+	[ -e $(DESTDIR)$(PREFIX)/lib/firewalld/zones/libvirt.xml ] || \
+	  install -m 644 virtnetworkd/firewalld/libvirt.xml $(DESTDIR)$(PREFIX)/lib/firewalld/zones/
 	install -m 644 systemd/virtd.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/virtd.conf
 	install -m 644 systemd/virtd.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/virtd.conf
 

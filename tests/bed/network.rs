@@ -254,16 +254,19 @@ fn bridges_are_in_zones_of_firewalld() {
         let _firewalld = AtEnd::sh("systemctl stop firewalld");
         let xml = |zone: &str| {
             format!(
-                "<network><name>bedzone</name><bridge name='bedzone' stp='off' zone='{zone}'/>\
+                "<network><name>bedzone</name><bridge name='bedzone' stp='off'{zone}/>\
                  <ip address='192.168.153.1' netmask='255.255.255.0'/></network>"
             )
         };
-        let refused = host.try_virsh(&["net-create", &host.document("bedzone", &xml("nosuchzone"))]);
+        let refused = host.try_virsh(&["net-create", &host.document("bedzone", &xml(" zone='nosuchzone'"))]);
         assert!(refused.err.contains("INVALID_ZONE"), "{refused}");
         assert!(!Path::new("/sys/class/net/bedzone").exists(), "a refused start leaves nothing");
-        host.virsh(&["net-create", &host.document("bedzone", &xml("trusted"))]);
-        let _net = AtEnd::sh("virsh -q net-destroy bedzone");
         let zone = || try_sh("firewall-cmd --get-zone-of-interface=bedzone").out;
+        host.virsh(&["net-create", &host.document("bedzone", &xml(""))]);
+        let _net = AtEnd::sh("virsh -q net-destroy bedzone");
+        assert_eq!(zone().trim(), "libvirt");
+        host.virsh(&["net-destroy", "bedzone"]);
+        host.virsh(&["net-create", &host.document("bedzone", &xml(" zone='trusted'"))]);
         assert_eq!(zone().trim(), "trusted");
         let _peer = peer("bedz", "bedzone", "192.168.153.2/24");
         until_reached("192.168.153.2");
