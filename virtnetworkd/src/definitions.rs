@@ -28,13 +28,14 @@ use virt_host::link;
 /// # Errors
 /// What the document's own rules refuse; code 1 for a bridge that another network has.
 pub fn complete(driver: &Driver, xml: &str) -> Result<Document> {
-    fill_in(driver, Document::parse(xml, Mode::CONFIG)?)
+    let net = Document::parse(xml, Mode::CONFIG)?;
+    check_pool(driver, &net)?;
+    fill_in(driver, net)
 }
 
 fn fill_in(driver: &Driver, mut net: Document) -> Result<Document> {
     names::NETWORK.check(net.name())?;
     let uuid = *net.uuid.get_or_insert_with(Uuid::new_v4);
-    check_pool(driver, &net)?;
     check_names(&net)?;
     if !net.owns_bridge() {
         if let Some(name) = &net.bridge.name {

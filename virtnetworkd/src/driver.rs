@@ -58,6 +58,8 @@ pub struct Driver {
     pub firewall: Firewall,
     /// What other firewalls were found to drop, by network, at the last look.
     pub foreign: parking_lot::Mutex<Vec<(String, Finding)>>,
+    /// Held by a network that starts, from its look at the host's routes until its own are there.
+    pub addresses: tokio::sync::Mutex<()>,
     /// Held while names of bridges are given out.
     bridges: parking_lot::Mutex<()>,
 }
@@ -81,6 +83,7 @@ impl Driver {
             helper,
             firewall: Firewall::new(&folders.run),
             foreign: parking_lot::Mutex::default(),
+            addresses: tokio::sync::Mutex::default(),
             bridges: parking_lot::Mutex::default(),
             folders,
         }))

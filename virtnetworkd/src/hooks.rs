@@ -141,6 +141,10 @@ mod tests {
         run(&path, Moment::Started, &net, None).await.unwrap();
         let told = std::fs::read_to_string(&out).unwrap();
         assert!(told.starts_with("lan started begin -\n<hookData>\n  <network>\n"), "{told}");
+        assert!(told.ends_with("  </network>\n</hookData>"), "{told}");
+        // As the published page names them.
+        assert_eq!(Moment::PortDeleted.words(), ["port-deleted", "begin"]);
+        assert_eq!(Moment::Stopped.words(), ["stopped", "end"]);
         let path = program(dir.path(), "echo not today >&2; exit 3");
         let error = run(&path, Moment::Start, &net, None).await.unwrap_err();
         assert!(

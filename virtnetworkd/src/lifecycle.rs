@@ -121,10 +121,12 @@ async fn bring_up(work: &Work, live: &Arc<Document>, undo: &mut Undo) -> Result<
     link::check_name(&name)?;
     let net = live.clone();
     let bridge = name.clone();
+    let held = work.driver.addresses.lock().await;
     blocking::run(move || no_conflict(&net).and_then(|()| make_bridge(&net))).await?;
     undo.add("bridge", move || link::remove_bridge(&bridge));
     let net = live.clone();
     blocking::run(move || configure(&net)).await?;
+    drop(held);
     zones::join(&work.driver.folders.firewalld, live).await?;
     let (driver, uuid) = (work.driver.clone(), work.uuid);
     undo.add_async("firewall", move || async move { driver.firewall.remove(uuid).await });

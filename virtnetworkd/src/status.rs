@@ -36,7 +36,7 @@ impl Xml for Status {
         network.to_element().dump(&mut text, 0, true);
         let firewall = e.child("firewall").map(Removal::read).transpose()?;
         // Ports have files of their own, and these two follow from them.
-        let network = Document::parse(&text, Mode::STATUS)?;
+        let network = Document::parse(&text, Mode::STATUS.known())?;
         Ok(Self { network, firewall, classes: String::new(), floors: 0 })
     }
     fn write_attrs(&self, _: &mut Writer) {}

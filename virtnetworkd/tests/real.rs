@@ -186,6 +186,37 @@ fn networks_that_clash_are_refused() {
     });
 }
 
+/// Two of the same addresses that start at the same time: one comes up.
+#[test]
+fn only_one_of_two_at_once_gets_the_addresses() {
+    alone(|root| async move {
+        let driver = driver(root.path());
+        for round in 0..5 {
+            let other = nat("two", 1).replace("name='vt1'", "name='vt2'");
+            let (one, two) =
+                tokio::join!(lifecycle::create(&driver, nat("one", 1)), lifecycle::create(&driver, other));
+            assert_ne!(one.is_ok(), two.is_ok(), "round {round}");
+            lifecycle::destroy(&one.or(two).unwrap()).await.unwrap();
+        }
+        nothing_left(&driver);
+    });
+}
+
+/// What a name says to a shell, to XML or to the server's files: the server is found again, and ended.
+#[test]
+fn an_odd_name_leaves_no_server() {
+    alone(|root| async move {
+        let driver = driver(root.path());
+        for name in ["q&apos;&quot;q", "a b;c", "&lt;&amp;&gt;", "$(x)", "%d,é"] {
+            let network = lifecycle::create(&driver, nat(name, 1)).await.unwrap();
+            let files = driver.files(&network.published().value.name);
+            assert!(dnsmasq::process::running(&files).is_some(), "{name}");
+            lifecycle::destroy(&network).await.unwrap();
+            nothing_left(&driver);
+        }
+    });
+}
+
 /// The network that packages install: it gets its UUID once, starts with the host, and gives way to what the host routes already.
 #[test]
 fn the_default_network_starts_with_the_host() {
