@@ -1,10 +1,10 @@
 //! The values of rules: how each kind is read, checked and written. What a variable stands for passes through the same
 //! readers, so nothing but checked numbers, addresses and flags ever reaches a firewall.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv6Addr};
 use std::fmt::Write;
 
-use virt_xml::Value as _;
+use virt_xml::{Value as _, parse_ip};
 
 use super::variable::VarRef;
 use crate::Mac;
@@ -148,10 +148,11 @@ impl Kind {
                 let bits = mask.0.iter().fold(0_u64, |n, b| (n << 8) | u64::from(*b)) << 16;
                 (bits.leading_ones() == bits.count_ones()).then_some(Value::Mac(mask))?
             }
-            Self::V4 => Value::Address(IpAddr::V4(ipv4(text)?)),
+            Self::V4 => Value::Address(parse_ip(text).filter(IpAddr::is_ipv4)?),
             Self::V6 => Value::Address(IpAddr::V6(text.parse::<Ipv6Addr>().ok()?)),
             Self::V4Mask => Value::Prefix(prefix(text, 32, |t| {
-                let bits = u32::from(ipv4(t)?);
+                let Some(IpAddr::V4(mask)) = parse_ip(t) else { return None };
+                let bits = u32::from(mask);
                 (bits.leading_ones() == bits.count_ones()).then(|| bits.count_ones())
             })?),
             Self::V6Mask => Value::Prefix(prefix(text, 128, |t| {
@@ -266,21 +267,4 @@ fn prefix(text: &str, most: u32, mask: impl Fn(&str) -> Option<u32>) -> Option<u
         None => mask(text)?,
     };
     u8::try_from(length).ok().filter(|n| u32::from(*n) <= most)
-}
-
-/// An address as C's inet_aton takes it: one to four numbers in any base, the last one fills the rest.
-fn ipv4(text: &str) -> Option<Ipv4Addr> {
-    let parts: Vec<&str> = text.split('.').collect();
-    if parts.len() > 4 || text.contains(|c: char| !(c.is_ascii_alphanumeric() || c == '.')) {
-        return None;
-    }
-    let numbers: Vec<u32> =
-        parts.iter().map(|p| u32::try_from(virt_xml::parse_int(p, 0)?).ok()).collect::<Option<_>>()?;
-    let (last, first) = numbers.split_last()?;
-    let room = 32 - 8 * u32::try_from(first.len()).ok()?;
-    if first.iter().any(|n| *n > 255) || u64::from(*last) >= 1 << room {
-        return None;
-    }
-    let high = first.iter().fold(0_u32, |all, n| (all << 8) | n);
-    Some(Ipv4Addr::from(high.checked_shl(room).unwrap_or(0) | last))
 }
