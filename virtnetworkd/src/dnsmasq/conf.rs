@@ -71,7 +71,7 @@ pub fn texts(net: &Network, files: &Files, pid: bool) -> Result<Texts> {
     }
     dns(net, &mut line)?;
     if pid {
-        line(format!("pid-file={}", files.pid().display()));
+        line(format!("pid-file={}", quoted(&files.pid())));
     }
     line("except-interface=lo".into());
     line("bind-dynamic".into());
@@ -94,6 +94,15 @@ pub fn texts(net: &Network, files: &Files, pid: bool) -> Result<Texts> {
         line(line_safe("dnsmasq option", option)?.to_string());
     }
     Ok(Texts { conf: out, hosts: hosts(net)?, addn_hosts: addn_hosts(net)? })
+}
+
+/// A path as the server reads it from its file: between quotes where it holds a sign that means something else there.
+fn quoted(path: &std::path::Path) -> String {
+    let text = path.display().to_string();
+    if !text.contains(['"', '\\', '#']) {
+        return text;
+    }
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 fn dns(net: &Network, line: &mut impl FnMut(String)) -> Result<()> {
@@ -239,10 +248,10 @@ fn dhcp(net: &Network, files: &Files, line: &mut impl FnMut(String)) -> Result<(
         line(format!("dhcp-lease-max={addresses}"));
     }
     if !served.is_empty() {
-        line(format!("dhcp-hostsfile={}", files.hosts().display()));
+        line(format!("dhcp-hostsfile={}", quoted(&files.hosts())));
     }
     if net.dns.enabled() {
-        line(format!("addn-hosts={}", files.addn_hosts().display()));
+        line(format!("addn-hosts={}", quoted(&files.addn_hosts())));
     }
     if let Some(mtu) = net.mtu
         && served.iter().any(|ip| !ip.is_ipv6())
