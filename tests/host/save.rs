@@ -109,3 +109,50 @@ fn saved_guests_change_servers() {
     assert_eq!(host.virsh(&["domstate", &name, "--reason"]), "running (restored)");
     host.virsh(&["destroy", &name]);
 }
+
+#[test]
+fn the_next_start_goes_on_where_a_managed_save_stopped() {
+    let Some(host) = Host::ours(Options::default()) else { return };
+    let name = host.name("kept");
+    host.virsh(&["define", &host.document(&name, &bare_xml(&name))]);
+    let file = host.root().join("var/lib/libvirt/qemu/save").join(format!("{name}.save"));
+    let save = || {
+        host.virsh(&["start", &name]);
+        host.virsh(&["managedsave", &name]);
+    };
+    save();
+    assert!(host.virsh(&["list", "--all", "--managed-save"]).contains("saved"));
+    let refused = host.try_virsh(&["undefine", &name]);
+    assert!(refused.err.contains("Refusing to undefine while domain managed save image exists"), "{refused}");
+
+    // Another daemon finds it; the guest runs from it once.
+    host.kill("virtqemud");
+    assert!(host.virsh(&["dominfo", &name]).contains("Managed save:   yes"));
+    let bytes = fs::read(&file).unwrap();
+    host.virsh(&["start", &name]);
+    assert_eq!(host.virsh(&["domstate", &name, "--reason"]), "running (restored)");
+    assert!(!file.exists());
+    host.virsh(&["destroy", &name]);
+
+    // A start that fails leaves it, a start afresh gives it up.
+    save();
+    fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+    assert_eq!(host.try_virsh(&["start", &name]).code, Some(1));
+    assert!(file.exists());
+    host.virsh(&["start", &name, "--force-boot"]);
+    assert_eq!(host.virsh(&["domstate", &name, "--reason"]), "running (booted)");
+    assert!(!file.exists());
+
+    // A guest that runs is further than any file, and a half written one is none.
+    fs::write(&file, &bytes).unwrap();
+    host.kill("virtqemud");
+    assert_eq!(host.virsh(&["domstate", &name]), "running");
+    assert!(!file.exists());
+    host.virsh(&["destroy", &name]);
+    fs::write(&file, b"LibvirtQemudPart and no more").unwrap();
+    host.kill("virtqemud");
+    assert!(host.virsh(&["dominfo", &name]).contains("Managed save:   no"));
+    save();
+    host.virsh(&["undefine", &name, "--managed-save"]);
+    assert!(!file.exists());
+}

@@ -195,6 +195,7 @@ fn make_folders(folders: &Folders, owner: Option<Owner>) -> Result<()> {
         folders.lib.clone(),
         folders.lib.join("ram"),
         folders.nvram(),
+        folders.saves(),
     ];
     for dir in &shared {
         make_folder(dir)?;

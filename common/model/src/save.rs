@@ -55,6 +55,11 @@ fn failed(text: impl Into<String>) -> Error {
 }
 
 impl Header {
+    /// Whether the file that begins so was not finished.
+    pub fn is_partial(first: &[u8; 16]) -> bool {
+        first == PARTIAL
+    }
+
     /// Reads the first bytes of a file.
     ///
     /// Errors: code 9 in the reference's words.

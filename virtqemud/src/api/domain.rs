@@ -59,7 +59,7 @@ impl DomainService for DomainApi {
 
     async fn start(&self, request: Request<StartRequest>) -> Answer<DomainResponse> {
         let session = Caller::of(&request)?.session().cloned();
-        answer(lifecycle::start(self.driver(), request.into_inner(), session)).await
+        answer(lifecycle::start(&self.definitions, request.into_inner(), session)).await
     }
 
     async fn undefine(&self, request: Request<UndefineRequest>) -> Answer<Empty> {

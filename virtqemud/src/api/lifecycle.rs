@@ -12,6 +12,7 @@ use virt_object::registry::Claim;
 use virt_rpc::Session;
 
 use super::check::flags;
+use super::save;
 use crate::agent;
 use crate::definitions::Definitions;
 use crate::driver::Driver;
@@ -26,7 +27,7 @@ const START: Spec = Spec::new("start", Class::Lifecycle);
 /// # Errors
 /// Code 42; code 55 when it runs; whatever the start says.
 pub async fn start(
-    driver: &Arc<Driver>,
+    definitions: &Definitions,
     request: StartRequest,
     session: Option<Session>,
 ) -> Result<DomainResponse> {
@@ -36,18 +37,15 @@ pub async fn start(
         | VIR_DOMAIN_START_FORCE_BOOT
         | VIR_DOMAIN_START_RESET_NVRAM;
     flags(request.flags, known, "qemuDomainCreateWithFlags")?;
+    let driver = definitions.driver();
     let guest = driver.find(request.domain.as_ref())?;
-    let how = how(request.flags);
+    let (how, afresh) = (how(request.flags), request.flags & VIR_DOMAIN_START_FORCE_BOOT != 0);
+    if guest.published().value.managed_save && !afresh {
+        save::unbuilt(request.flags, VIR_DOMAIN_START_BYPASS_CACHE, "virDomainCreateWithFlags")?;
+    }
+    let starter = definitions.clone();
     guest
-        .work(START, move |work| {
-            Box::pin(async move {
-                let config = work.published().value.config.clone();
-                match config {
-                    Some(config) => Box::pin(work.start(config, how)).await,
-                    None => Err(already_running()),
-                }
-            })
-        })
+        .work(START, move |work| Box::pin(async move { Box::pin(starter.start(work, how, afresh)).await }))
         .await?;
     end_with_session(&guest, driver, request.flags, session)?;
     Ok(DomainResponse { domain: Some(guest.reference()) })
@@ -130,10 +128,6 @@ async fn start_transient(
 fn how(flags: u32) -> Start {
     let given = |bit| flags & bit != 0;
     Start { paused: given(VIR_DOMAIN_START_PAUSED), reset_nvram: given(VIR_DOMAIN_START_RESET_NVRAM) }
-}
-
-fn already_running() -> Error {
-    Error::new(Code::OperationInvalid, From::Qemu, "domain is already running")
 }
 
 /// A guest started for its client's life ends with the client's session.

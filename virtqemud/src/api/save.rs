@@ -16,9 +16,9 @@ use virt_rpc::answer;
 use super::check::flags;
 use super::lifecycle::start_as_transient;
 use crate::definitions::Definitions;
-use crate::guest::not_running;
 use crate::guest::save::{self, KEPT};
 use crate::guest::start::{Saved, Start};
+use crate::guest::{managed, not_running};
 use crate::process::ended::blocking;
 
 /// Answers [`DomainSaveService`].
@@ -39,8 +39,8 @@ fn resume(given: u32, function: &'static str) -> Result<Option<bool>> {
 }
 
 /// Reads and writes around the page cache are not built.
-fn unbuilt(given: u32, api: &'static str) -> Result<()> {
-    match given & VIR_DOMAIN_SAVE_BYPASS_CACHE {
+pub(super) fn unbuilt(given: u32, flag: u32, api: &'static str) -> Result<()> {
+    match given & flag {
         0 => Ok(()),
         bits => Err(Error::no_support(From::Qemu, api).with("flags", format!("{bits:#x}"))),
     }
@@ -74,7 +74,7 @@ impl SaveApi {
         let known = VIR_DOMAIN_SAVE_BYPASS_CACHE | VIR_DOMAIN_SAVE_RUNNING | VIR_DOMAIN_SAVE_PAUSED;
         flags(r.flags, known, "qemuDomainSaveFlags")?;
         let resume = resume(r.flags, "virDomainSaveFlags")?;
-        unbuilt(r.flags, "virDomainSaveFlags")?;
+        unbuilt(r.flags, VIR_DOMAIN_SAVE_BYPASS_CACHE, "virDomainSaveFlags")?;
         let to = absolute(&r.to, "file")?;
         let guest = self.definitions.driver().find(r.domain.as_ref())?;
         let published = guest.published();
@@ -97,7 +97,7 @@ impl SaveApi {
             | VIR_DOMAIN_SAVE_RESET_NVRAM;
         flags(r.flags, known, "qemuDomainRestoreInternal")?;
         let resume = resume(r.flags, "virDomainRestoreFlags")?;
-        unbuilt(r.flags, "virDomainRestoreFlags")?;
+        unbuilt(r.flags, VIR_DOMAIN_SAVE_BYPASS_CACHE, "virDomainRestoreFlags")?;
         let from = absolute(&r.from, "file")?;
         let (reader, override_xml) = (self.definitions.clone(), r.xml);
         let (file, image, own) = blocking(move || {
@@ -130,22 +130,28 @@ impl SaveApi {
 
     async fn image_xml(&self, r: GetImageXmlRequest) -> Result<GetImageXmlResponse> {
         flags(r.flags, ALL_DOMAIN_SAVE_IMAGE_XML_FLAGS, "qemuDomainSaveImageGetXMLDesc")?;
-        let file = absolute(&r.file, "file")?;
+        self.xml_in(absolute(&r.file, "file")?, r.flags).await
+    }
+
+    async fn xml_in(&self, file: PathBuf, flags: u32) -> Result<GetImageXmlResponse> {
         let reader = self.definitions.clone();
         let document = blocking(move || {
             let (_, image) = save::read(&file, false)?;
             reader.prepare(&image.xml)
         })
         .await??;
-        let secure = r.flags & VIR_DOMAIN_SAVE_IMAGE_XML_SECURE != 0;
+        let secure = flags & VIR_DOMAIN_SAVE_IMAGE_XML_SECURE != 0;
         Ok(GetImageXmlResponse { xml: document.format(Mode { secure, ..KEPT }) })
     }
 
     async fn define_image_xml(&self, r: DefineImageXmlRequest) -> Result<Empty> {
         flags(r.flags, VIR_DOMAIN_SAVE_RUNNING | VIR_DOMAIN_SAVE_PAUSED, "qemuDomainSaveImageDefineXML")?;
         let resume = resume(r.flags, "virDomainSaveImageDefineXML")?;
-        let path = absolute(&r.file, "file")?;
-        let (reader, xml) = (self.definitions.clone(), r.xml);
+        self.replace_xml_in(absolute(&r.file, "file")?, r.xml, resume).await
+    }
+
+    async fn replace_xml_in(&self, path: PathBuf, xml: String, resume: Option<bool>) -> Result<Empty> {
+        let reader = self.definitions.clone();
         blocking(move || {
             let (file, mut image) = save::read(&path, true)?;
             let old = reader.prepare(&image.xml)?;
@@ -163,10 +169,77 @@ impl SaveApi {
         .await??;
         Ok(Empty {})
     }
+
+    async fn managed_save(&self, r: ManagedSaveRequest) -> Result<Empty> {
+        let known = VIR_DOMAIN_SAVE_BYPASS_CACHE | VIR_DOMAIN_SAVE_RUNNING | VIR_DOMAIN_SAVE_PAUSED;
+        flags(r.flags, known, "qemuDomainManagedSave")?;
+        let resume = resume(r.flags, "virDomainManagedSave")?;
+        unbuilt(r.flags, VIR_DOMAIN_SAVE_BYPASS_CACHE, "virDomainManagedSave")?;
+        let guest = self.definitions.driver().find(r.domain.as_ref())?;
+        let spec = Spec::new("managed save", Class::Modify);
+        guest
+            .work(spec, move |work| Box::pin(async move { Box::pin(work.managed_save(resume)).await }))
+            .await?;
+        Ok(Empty {})
+    }
+
+    async fn remove_managed_save(&self, r: ManagedSaveRequest) -> Result<Empty> {
+        flags(r.flags, 0, "qemuDomainManagedSaveRemove")?;
+        let guest = self.definitions.driver().find(r.domain.as_ref())?;
+        let spec = Spec::new("removal of a managed save", Class::Modify);
+        guest.work(spec, |work| Box::pin(work.remove_managed_save())).await?;
+        Ok(Empty {})
+    }
+
+    /// The file of a guest that has one.
+    fn managed(&self, domain: Option<&DomainRef>) -> Result<PathBuf> {
+        let driver = self.definitions.driver();
+        let now = driver.find(domain)?.published();
+        match now.value.managed_save {
+            true => Ok(managed::path(&driver.folders, &now.value.name)),
+            false => Err(managed::none()),
+        }
+    }
+
+    async fn managed_xml(&self, r: GetManagedXmlRequest) -> Result<GetImageXmlResponse> {
+        flags(r.flags, ALL_DOMAIN_SAVE_IMAGE_XML_FLAGS, "qemuDomainManagedSaveGetXMLDesc")?;
+        self.xml_in(self.managed(r.domain.as_ref())?, r.flags).await
+    }
+
+    async fn define_managed_xml(&self, r: DefineManagedXmlRequest) -> Result<Empty> {
+        flags(r.flags, VIR_DOMAIN_SAVE_RUNNING | VIR_DOMAIN_SAVE_PAUSED, "qemuDomainManagedSaveDefineXML")?;
+        let resume = resume(r.flags, "virDomainManagedSaveDefineXML")?;
+        self.replace_xml_in(self.managed(r.domain.as_ref())?, r.xml, resume).await
+    }
 }
 
 #[tonic::async_trait]
 impl DomainSaveService for SaveApi {
+    async fn managed_save(&self, request: Request<ManagedSaveRequest>) -> Result<Response<Empty>, Status> {
+        answer(self.managed_save(request.into_inner())).await
+    }
+
+    async fn remove_managed_save(
+        &self,
+        request: Request<ManagedSaveRequest>,
+    ) -> Result<Response<Empty>, Status> {
+        answer(self.remove_managed_save(request.into_inner())).await
+    }
+
+    async fn get_managed_xml(
+        &self,
+        request: Request<GetManagedXmlRequest>,
+    ) -> Result<Response<GetImageXmlResponse>, Status> {
+        answer(self.managed_xml(request.into_inner())).await
+    }
+
+    async fn define_managed_xml(
+        &self,
+        request: Request<DefineManagedXmlRequest>,
+    ) -> Result<Response<Empty>, Status> {
+        answer(self.define_managed_xml(request.into_inner())).await
+    }
+
     async fn save(&self, request: Request<SaveRequest>) -> Result<Response<Empty>, Status> {
         answer(self.save(request.into_inner())).await
     }

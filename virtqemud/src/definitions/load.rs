@@ -6,7 +6,7 @@ use virt_model::domain::Domain;
 use virt_object::store::Loaded;
 
 use super::Definitions;
-use crate::guest::{Guest, Published};
+use crate::guest::{Guest, Published, managed};
 
 impl Definitions {
     /// Makes a guest of every definition on disk; returns how many. A file that cannot be used is logged and left alone,
@@ -30,6 +30,7 @@ impl Definitions {
         let Some(uuid) = uuid else { return Err(super::invalid("a definition on disk has no UUID")) };
         let mut published = Published::inactive(&name, Some(super::keep(config)));
         published.autostart = loaded.autostart;
+        published.managed_save = managed::found(&self.driver.folders, &name);
         published.autostart_once = loaded.once;
         self.driver.guests.insert(&name, uuid, Guest::new(&self.driver, uuid, published))?;
         Ok(())

@@ -9,6 +9,7 @@ mod define;
 mod load;
 mod remove;
 mod rename;
+mod start;
 
 pub use change::{Announce, Change, Completion};
 

@@ -39,6 +39,11 @@ impl Definitions {
                         None => store.remove(&name)?,
                         Some(path) => blocking::run(move || remove_with(&store, &name, &path, flags)).await?,
                     }
+                    if before.value.managed_save
+                        && let Err(error) = work.remove_managed_save().await
+                    {
+                        tracing::warn!(?error, "the saved state of a guest that is gone stays");
+                    }
                     if before.value.is_active() {
                         work.publish(|p| {
                             p.config = None;

@@ -10,6 +10,7 @@
 //! ```
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::Poll;
@@ -30,7 +31,7 @@ use super::start::fill_ports;
 use super::state::{Crashed, Kind, Running, Shutdown, Shutoff, State};
 use super::status::{self, Status};
 use super::work::{Held, Run, Work};
-use super::{CUSTOM_MONITOR, Guest, Published, watch};
+use super::{CUSTOM_MONITOR, Guest, Published, managed, watch};
 use crate::display::place;
 use crate::driver::Driver;
 use crate::net::{Holding, replug};
@@ -192,8 +193,20 @@ async fn adopt(driver: &Arc<Driver>, found: Found) -> Result<(bool, JoinHandle<(
     let live = Arc::new(status.domain.clone());
     let pid = process.as_ref().map(Process::pid);
     let lives = process.is_some();
+    if lives {
+        // The guest itself is further than the file, which its daemon could not remove, or had just written.
+        let path = managed::path(&driver.folders, &name);
+        match fs::remove_file(&path) {
+            Ok(()) => {
+                tracing::warn!(path = %path.display(), "the saved state of a guest that runs is removed")
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => tracing::error!(%error, path = %path.display(), "cannot remove a saved state"),
+        }
+    }
     guest.entry.update(|old| Published {
         state,
+        managed_save: old.managed_save && !lives,
         since: SystemTime::now(),
         live: Some(live),
         planned_cpu: status.planned_cpu.clone().map(Arc::new),

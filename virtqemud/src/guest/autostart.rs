@@ -29,7 +29,7 @@ pub async fn all(definitions: Definitions) {
             started = definitions.set_autostart(&guest, true, false).await;
         }
         if started.is_ok() {
-            started = start(&guest).await;
+            started = start(&definitions, &guest).await;
         }
         if let Err(error) = started {
             tracing::error!(?error, name = %guest.published().value.name, "cannot start a guest with the host");
@@ -38,16 +38,14 @@ pub async fn all(definitions: Definitions) {
     futures_util::stream::iter(starts).for_each_concurrent(AT_A_TIME, |start| start).await;
 }
 
-async fn start(guest: &Arc<Guest>) -> Result<()> {
+async fn start(definitions: &Definitions, guest: &Arc<Guest>) -> Result<()> {
+    let starter = definitions.clone();
     guest
-        .work(Spec::new("autostart", Class::Lifecycle), |work| {
+        .work(Spec::new("autostart", Class::Lifecycle), move |work| {
             Box::pin(async move {
-                let config = work.published().value.config.clone();
-                match config {
-                    Some(config) if !work.state().is_active() => {
-                        Box::pin(work.start(config, Start::default())).await
-                    }
-                    _ => Ok(()),
+                match work.published().value.config.is_some() && !work.state().is_active() {
+                    true => Box::pin(starter.start(work, Start::default(), false)).await,
+                    false => Ok(()),
                 }
             })
         })

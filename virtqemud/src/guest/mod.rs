@@ -14,6 +14,7 @@ pub mod autostart;
 pub mod dump;
 pub mod job;
 pub mod lifecycle;
+pub mod managed;
 pub mod names;
 pub mod plan;
 pub mod save;

@@ -65,6 +65,12 @@ pub fn read(path: &Path, write: bool) -> Result<(File, SaveImage)> {
     Ok((file, image))
 }
 
+/// Whether a save into this file began and did not come to its end. Blocking.
+pub fn is_unfinished(path: &Path) -> bool {
+    let mut first = [0; 16];
+    File::open(path).and_then(|f| f.read_exact_at(&mut first, 0)).is_ok() && Header::is_partial(&first)
+}
+
 /// Replaces document and state to resume in; QEMU's data stays. Blocking.
 ///
 /// # Errors

@@ -60,6 +60,14 @@ impl Folders {
         }
     }
 
+    /// Where guests are saved that their next start brings back.
+    pub fn saves(&self) -> PathBuf {
+        match &self.locks {
+            Some(_) => self.lib.join("save"),
+            None => self.config.join("save"),
+        }
+    }
+
     /// The files of one run of a guest.
     ///
     /// Errors: the monitor's path is too long for a socket.

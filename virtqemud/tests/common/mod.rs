@@ -161,7 +161,7 @@ impl Host {
         for dir in [f.state.clone(), f.state.join("channel"), f.lib.clone(), f.lib.join("ram")] {
             for entry in std::fs::read_dir(&dir).expect("a folder").flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();
-                if !matches!(name.as_str(), "channel" | "ram" | "nvram" | "virtd-next-id") {
+                if !matches!(name.as_str(), "channel" | "ram" | "nvram" | "save" | "virtd-next-id") {
                     left.push(entry.path());
                 }
             }

@@ -7356,6 +7356,32 @@ pub mod domain_job_service_server {
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ManagedSaveRequest {
+    #[prost(message, optional, tag = "1")]
+    pub domain: ::core::option::Option<DomainRef>,
+    /// virDomainSaveRestoreFlags.
+    #[prost(uint32, tag = "2")]
+    pub flags: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetManagedXmlRequest {
+    #[prost(message, optional, tag = "1")]
+    pub domain: ::core::option::Option<DomainRef>,
+    /// virDomainSaveImageXMLFlags.
+    #[prost(uint32, tag = "2")]
+    pub flags: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DefineManagedXmlRequest {
+    #[prost(message, optional, tag = "1")]
+    pub domain: ::core::option::Option<DomainRef>,
+    #[prost(string, tag = "2")]
+    pub xml: ::prost::alloc::string::String,
+    /// virDomainSaveRestoreFlags.
+    #[prost(uint32, tag = "3")]
+    pub flags: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SaveRequest {
     #[prost(message, optional, tag = "1")]
     pub domain: ::core::option::Option<DomainRef>,
@@ -7600,6 +7626,117 @@ pub mod domain_save_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Saves the guest into the driver's own file and ends it; its next start goes on there.
+        pub async fn managed_save(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ManagedSaveRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.DomainSaveService/ManagedSave",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.domain.v1alpha1.DomainSaveService",
+                        "ManagedSave",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Removes that file.
+        pub async fn remove_managed_save(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ManagedSaveRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.DomainSaveService/RemoveManagedSave",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.domain.v1alpha1.DomainSaveService",
+                        "RemoveManagedSave",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// The guest's document as that file has it.
+        pub async fn get_managed_xml(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetManagedXmlRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetImageXmlResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.DomainSaveService/GetManagedXml",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.domain.v1alpha1.DomainSaveService",
+                        "GetManagedXml",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Replaces the document in that file; the guest must not see other hardware.
+        pub async fn define_managed_xml(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DefineManagedXmlRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.DomainSaveService/DefineManagedXml",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.domain.v1alpha1.DomainSaveService",
+                        "DefineManagedXml",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -7637,6 +7774,29 @@ pub mod domain_save_service_server {
         async fn define_image_xml(
             &self,
             request: tonic::Request<super::DefineImageXmlRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
+        /// Saves the guest into the driver's own file and ends it; its next start goes on there.
+        async fn managed_save(
+            &self,
+            request: tonic::Request<super::ManagedSaveRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
+        /// Removes that file.
+        async fn remove_managed_save(
+            &self,
+            request: tonic::Request<super::ManagedSaveRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
+        /// The guest's document as that file has it.
+        async fn get_managed_xml(
+            &self,
+            request: tonic::Request<super::GetManagedXmlRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetImageXmlResponse>,
+            tonic::Status,
+        >;
+        /// Replaces the document in that file; the guest must not see other hardware.
+        async fn define_managed_xml(
+            &self,
+            request: tonic::Request<super::DefineManagedXmlRequest>,
         ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
     }
     #[derive(Debug)]
@@ -7881,6 +8041,196 @@ pub mod domain_save_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DefineImageXmlSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.DomainSaveService/ManagedSave" => {
+                    #[allow(non_camel_case_types)]
+                    struct ManagedSaveSvc<T: DomainSaveService>(pub Arc<T>);
+                    impl<
+                        T: DomainSaveService,
+                    > tonic::server::UnaryService<super::ManagedSaveRequest>
+                    for ManagedSaveSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ManagedSaveRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DomainSaveService>::managed_save(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ManagedSaveSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.DomainSaveService/RemoveManagedSave" => {
+                    #[allow(non_camel_case_types)]
+                    struct RemoveManagedSaveSvc<T: DomainSaveService>(pub Arc<T>);
+                    impl<
+                        T: DomainSaveService,
+                    > tonic::server::UnaryService<super::ManagedSaveRequest>
+                    for RemoveManagedSaveSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ManagedSaveRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DomainSaveService>::remove_managed_save(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RemoveManagedSaveSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.DomainSaveService/GetManagedXml" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetManagedXmlSvc<T: DomainSaveService>(pub Arc<T>);
+                    impl<
+                        T: DomainSaveService,
+                    > tonic::server::UnaryService<super::GetManagedXmlRequest>
+                    for GetManagedXmlSvc<T> {
+                        type Response = super::GetImageXmlResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetManagedXmlRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DomainSaveService>::get_managed_xml(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetManagedXmlSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.DomainSaveService/DefineManagedXml" => {
+                    #[allow(non_camel_case_types)]
+                    struct DefineManagedXmlSvc<T: DomainSaveService>(pub Arc<T>);
+                    impl<
+                        T: DomainSaveService,
+                    > tonic::server::UnaryService<super::DefineManagedXmlRequest>
+                    for DefineManagedXmlSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DefineManagedXmlRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DomainSaveService>::define_managed_xml(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DefineManagedXmlSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
