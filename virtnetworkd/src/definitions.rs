@@ -36,6 +36,8 @@ pub fn complete(driver: &Driver, xml: &str) -> Result<Document> {
 fn fill_in(driver: &Driver, mut net: Document) -> Result<Document> {
     names::NETWORK.check(net.name())?;
     let uuid = *net.uuid.get_or_insert_with(Uuid::new_v4);
+    // Whether name and UUID are another network's is told before what is wrong with the bridge; they are claimed later.
+    drop(driver.networks.try_claim(net.name(), uuid)?);
     check_names(&net)?;
     if !net.owns_bridge() {
         if let Some(name) = &net.bridge.name {

@@ -177,6 +177,10 @@ fn networks_that_clash_are_refused() {
         let first = lifecycle::create(&driver, nat("one", 1)).await.unwrap();
         let taken = definitions::define(&driver, nat("two", 1)).await.map(drop).unwrap_err();
         assert_eq!(taken.message(), "internal error: bridge name 'vt1' already in use.");
+        // Without a UUID it is another network, not the same one changed.
+        let again = definitions::define(&driver, nat("one", 1)).await.map(drop).unwrap_err().message();
+        let uuid = first.uuid();
+        assert_eq!(again, format!("operation failed: network 'one' already exists with uuid {uuid}"));
         let other = nat("two", 1).replace("name='vt1'", "name='vt2'");
         let clash = lifecycle::create(&driver, other).await.map(drop).unwrap_err();
         assert_eq!(clash.message(), "internal error: Network is already in use by interface vt1");
