@@ -42,7 +42,7 @@ fn memory_is_written_as_asked() {
     assert!(windows.err.contains("operation failed: memory-only dump failed"), "{windows}");
     assert!(!file.exists());
     let nowhere = host.try_virsh(&["dump", &name, "/no/such/folder/dump"]);
-    assert!(nowhere.err.contains("failed to create file '/no/such/folder/dump'"), "{nowhere}");
+    assert!(nowhere.err.contains("Failed to create file '/no/such/folder/dump'"), "{nowhere}");
     let full = host.try_virsh(&["dump", &name, "/dev/full"]);
     assert_eq!(full.code, Some(1), "{full}");
     assert!(Path::new("/dev/full").exists(), "a device is not removed");

@@ -146,9 +146,14 @@ fn lines(text: &str) -> BTreeSet<String> {
 fn check(host: &Host, bystander: &Bystander, when: &str) {
     assert_eq!(host.virsh(&["domid", &bystander.name]), bystander.id, "{when}: the bystander's id");
     assert_eq!(host.virsh(&["domstate", &bystander.name]), "running", "{when}");
-    // A guest that was told to end just before the kill may need a moment for it.
+    // A guest that was told to end just before the kill may need a moment for it: all that count as running must answer.
     let running = || lines(&host.virsh(&["list", "--name"]));
-    wait::until("as many QEMU as running guests", || host.emulators().len() == running().len());
+    let answers =
+        |name: &String| host.try_virsh(&["qemu-monitor-command", name, "--hmp", "info status"]).ok();
+    wait::until("as many QEMU as running guests, all of which answer", || {
+        let running = running();
+        host.emulators().len() == running.len() && running.iter().all(answers)
+    });
     let running = running();
     let persistent = lines(&host.virsh(&["list", "--all", "--persistent", "--name"]));
     let emulators = host.emulators();
@@ -156,9 +161,6 @@ fn check(host: &Host, bystander: &Bystander, when: &str) {
     assert_eq!(emulators.len(), running.len(), "{when}: QEMU processes for the running guests {running:?}");
     let ids: BTreeSet<_> = running.iter().map(|n| host.virsh(&["domid", n])).collect();
     assert_eq!(ids.len(), running.len(), "{when}: every running guest has an id of its own");
-    for name in &running {
-        host.virsh(&["qemu-monitor-command", name, "--hmp", "info status"]);
-    }
     let configs: BTreeSet<_> = persistent.iter().map(|n| format!("{n}.xml")).collect();
     assert_eq!(files(host, "etc/libvirt/qemu"), configs, "{when}: definitions on disk");
     let live: BTreeSet<_> = running.iter().flat_map(|n| [format!("{n}.xml"), format!("{n}.pid")]).collect();

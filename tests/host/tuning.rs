@@ -131,6 +131,14 @@ fn processor_time_is_limited_from_the_start_and_while_the_guest_runs() {
     assert_eq!(limit_of(emulator, "IO iothread7"), "5000 100000");
     host.virsh(&["iothreadpin", &name, "7", "0"]);
     assert_eq!(allowed(emulator, "IO iothread7"), ["0"]);
+    host.virsh(&["iothreadset", &name, "7", "--poll-max-ns", "5000", "--thread-pool-max", "4", "--live"]);
+    let get = r#"{"execute":"qom-get","arguments":{"path":"/objects/iothread7","property":"poll-max-ns"}}"#;
+    assert!(host.virsh(&["qemu-monitor-command", &name, get]).contains("5000"));
+    assert!(host.virsh(&["dumpxml", &name]).contains("<poll max='5000'/>"));
+    let run = host.try_virsh(&["iothreadset", &name, "7", "--thread-pool-min", "8", "--live"]);
+    assert!(run.err.contains("thread_pool_min (8) can't be greater than thread_pool_max (4)"), "{run}");
+    let run = host.try_virsh(&["schedinfo", &name, "--live", "--set", "cpu_shares=0"]);
+    assert!(run.err.contains("shares '0' must be in range [2, 262144]"), "{run}");
     let run = host.try_virsh(&["iothreadpin", &name, "9", "0", "--live"]);
     assert!(run.err.contains("invalid argument: iothread 9 not found"), "{run}");
     // A restarted daemon knows it all.

@@ -68,18 +68,32 @@ pub(crate) fn parse(
         );
         return Err(clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, hint));
     }
+    let root: Option<PathBuf> = matches.get_one("root").cloned();
+    let session = matches.get_flag("session") || is_own(root.is_some(), rustix::process::geteuid().is_root());
     Ok(Args {
-        root: matches.get_one("root").cloned(),
-        mode: if matches.get_flag("session") { Mode::Session } else { Mode::System },
+        root,
+        mode: if session { Mode::Session } else { Mode::System },
         timeout: matches.get_one("timeout").copied().map(Duration::from_secs),
         config: matches.get_one("config").cloned(),
         verbose: matches.get_flag("verbose"),
     })
 }
 
+/// Whether a daemon that was not told so serves its user alone, as libvirt's do: an ordinary user has no place in the host's
+/// own folders.
+fn is_own(has_root: bool, is_root: bool) -> bool {
+    !has_root && !is_root
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_ordinary_users_daemon_is_his_own() {
+        assert!(is_own(false, false));
+        assert!(!is_own(false, true) && !is_own(true, false), "the host's, and one in development");
+    }
 
     fn args(line: &str) -> Result<Args, String> {
         let words = std::iter::once("virtxd").chain(line.split_whitespace()).map(OsString::from);

@@ -109,11 +109,14 @@ impl Firewall {
         let mut state = self.state.lock().await;
         state.placed = networks.into_iter().filter(|(_, p)| !p.rules.is_empty()).collect();
         state.generation = None;
-        // Without networks there mostly is no table either, and nothing to do.
+        // Without networks there mostly is no table either, and nothing to do. Who may not look has none: a user's own daemon.
         let table = self.table.clone();
         let left = || {
             blocking::run(move || {
-                Ok(FAMILIES.iter().any(|f| netfilter::has_table(*f, &table).unwrap_or(true)))
+                Ok(FAMILIES.iter().any(|f| {
+                    netfilter::has_table(*f, &table)
+                        .unwrap_or_else(|e| e.kind() != std::io::ErrorKind::PermissionDenied)
+                }))
             })
         };
         if state.placed.is_empty() && !left().await? {

@@ -60,7 +60,8 @@ pub async fn set(guest: &Arc<Guest>, wanted: &Bitmap, online: bool) -> Result<()
         let vcpu = vcpus.iter().find(|v| v.id == id);
         let vcpu = vcpu.ok_or_else(|| invalid(format!("guest is missing vCPUs '{id}'")))?;
         if !online && !vcpu.can_offline {
-            return Err(invalid(format!("vCPU '{id}' can't be offlined")));
+            let text = format!("vCPU '{id}' is not offlinable");
+            return Err(Error::new(Code::OperationUnsupported, Domain::Qemu, text));
         }
         if vcpu.online != online {
             change.push(json!({"logical-id": id, "online": online}));
@@ -90,7 +91,13 @@ pub async fn set_count(guest: &Arc<Guest>, count: u32) -> Result<()> {
         }
     }
     if now != count {
-        let text = "requested vcpu count is greater than the count of enabled vcpus in the domain";
+        let enabled = guest.published().value.vcpus.len();
+        let text = match usize::try_from(count) {
+            Ok(wanted) if wanted > enabled => format!(
+                "requested vcpu count is greater than the count of enabled vcpus in the domain: {wanted} > {enabled}"
+            ),
+            _ => "failed to find enough offlinable or onlinable vcpus in the guest".to_string(),
+        };
         return Err(Error::new(Code::InvalidArg, Domain::Qemu, text));
     }
     set_all(guest, change).await
@@ -109,7 +116,7 @@ async fn set_all(guest: &Arc<Guest>, mut change: Vec<Value>) -> Result<()> {
     Ok(())
 }
 
-/// How many run.
+/// How many run; with `maximum`, how many there are.
 ///
 /// # Errors
 /// As [`call`].

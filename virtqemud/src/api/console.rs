@@ -140,7 +140,7 @@ async fn dump_screen(work: &mut Work, screen: u32) -> Result<OwnedFd> {
         }
         left -= heads;
     }
-    let device = device.ok_or_else(|| Error::new(Code::InvalidArg, From::Qemu, "no such screen"))?;
+    let device = device.ok_or_else(|| Error::new(Code::OperationInvalid, From::Qemu, "no such screen ID"))?;
     let path = run.held.paths.lib.join("screenshot.ppm");
     let failed = |e| Error::system(From::Qemu, format!("unable to open {}", path.display()), e);
     let make = || -> std::io::Result<std::fs::File> {

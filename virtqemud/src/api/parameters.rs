@@ -15,7 +15,7 @@ use crate::config::params::scheduler::Unset;
 use crate::config::params::{self, Param, Value};
 use crate::definitions::{Announce, Change, Completion, Definitions};
 use crate::guest::Work;
-use crate::live::{blkio, cpu, limits, memtune, throttle};
+use crate::live::{blkio, cpu, iothreads, limits, memtune, throttle};
 use crate::process::groups;
 
 const KNOWN: u32 = VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG | VIR_TYPED_PARAM_STRING_OKAY;
@@ -72,6 +72,13 @@ fn names(family: ParameterFamily) -> Result<Names> {
             "qemuDomainSetPerfEvents",
             "virDomainGetPerfEvents",
             "virDomainSetPerfEvents",
+        ),
+        // libvirt tells these among a domain's statistics only.
+        ParameterFamily::Iothread => row(
+            "qemuDomainGetIOThreadParams",
+            "qemuDomainSetIOThreadParams",
+            "virDomainGetIOThreadParams",
+            "virDomainSetIOThreadParams",
         ),
         ParameterFamily::Unspecified => {
             Err(Error::new(Code::InvalidArg, From::Qemu, "no parameter family is named"))
@@ -165,6 +172,9 @@ pub async fn get(definitions: &Definitions, request: &GetParametersRequest) -> R
             }
         }
         ParameterFamily::Perf => params::perf::get(&document),
+        ParameterFamily::Iothread => {
+            params::iothread::get(params::iothread::find(&mut (*document).clone(), &request.device)?)
+        }
         ParameterFamily::Unspecified => Vec::new(),
     };
     Ok(ParametersResponse { params: rows.into_iter().map(to_message).collect() })
@@ -214,6 +224,7 @@ async fn set_live(
         ParameterFamily::Scheduler => cpu::set(work, params).await,
         ParameterFamily::Memory => memtune::set(work, &params),
         ParameterFamily::Blkio => blkio::set(work, params).await,
+        ParameterFamily::Iothread => iothreads::set(work, &device, &params).await,
         ParameterFamily::Numa | ParameterFamily::Perf | ParameterFamily::Unspecified => {
             Err(live_unsupported(api))
         }
@@ -235,6 +246,7 @@ fn set_in(d: &mut Document, family: ParameterFamily, device: &str, rows: &[Param
             params::block::set(&mut d.devices.disks[at].iotune, rows)
         }
         ParameterFamily::Perf => params::perf::set(d, rows),
+        ParameterFamily::Iothread => params::iothread::set(params::iothread::find(d, device)?, rows),
         ParameterFamily::Unspecified => Ok(()),
     }
 }

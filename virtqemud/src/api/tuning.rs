@@ -13,7 +13,7 @@ use virt_model::domain::Domain as Document;
 use virt_object::blocking;
 use virt_rpc::answer;
 
-use super::check::{affect, affect_flags, flags, live_unsupported, reads, zero};
+use super::check::{affect, affect_flags, flags, reads, zero};
 use super::parameters;
 use crate::agent;
 use crate::config::{
@@ -133,7 +133,7 @@ impl TuningApi {
         self.both(&guest, affect, "vcpus", move |w| Box::pin(live::vcpus::set(w, r.count)), edit).await
     }
 
-    fn vcpus_count(&self, r: &FlagsRequest) -> Result<CountResponse> {
+    async fn vcpus_count(&self, r: &FlagsRequest) -> Result<CountResponse> {
         let function = "virDomainGetVcpusFlags";
         let known = VIR_DOMAIN_AFFECT_LIVE
             | VIR_DOMAIN_AFFECT_CONFIG
@@ -148,7 +148,8 @@ impl TuningApi {
                 let text = "vCPU count provided by the guest agent can only be requested for live domains";
                 return Err(Error::new(Code::InvalidArg, From::Qemu, text));
             }
-            return Err(live_unsupported(function));
+            let count = agent::vcpus::count(&guest, r.flags & VIR_DOMAIN_VCPU_MAXIMUM != 0).await?;
+            return Ok(CountResponse { count: i32::try_from(count).unwrap_or(i32::MAX) });
         }
         let document = reads(&published.value, r.flags, function)?;
         let maximum = r.flags & VIR_DOMAIN_VCPU_MAXIMUM != 0;
@@ -319,7 +320,7 @@ impl DomainTuningService for TuningApi {
         &self,
         request: Request<FlagsRequest>,
     ) -> Result<Response<CountResponse>, Status> {
-        answer(async { self.vcpus_count(&request.into_inner()) }).await
+        answer(async { self.vcpus_count(&request.into_inner()).await }).await
     }
 
     async fn get_vcpus(

@@ -54,7 +54,7 @@ pub fn remove(domain: &mut Domain, id: u32) -> Result<()> {
 }
 
 /// The numbers are written out as soon as one was chosen by hand.
-fn spell_out(domain: &mut Domain) {
+pub(super) fn spell_out(domain: &mut Domain) {
     let ids = ids(domain);
     if domain.iothreadids.iothreads.is_empty() {
         domain.iothreadids.iothreads =

@@ -11,13 +11,10 @@ fn unpinned(domain: &Domain, host: &Bitmap) -> Bitmap {
     set.unwrap_or_else(|| host.clone())
 }
 
-/// The CPUs of every vCPU in use, in their order.
+/// The CPUs of every vCPU, in their order, also of those that are not plugged in now.
 pub fn vcpus(domain: &Domain, host: &Bitmap) -> Vec<Bitmap> {
     let of = |id: u32| domain.cputune.vcpupins.iter().find(|p| p.vcpu == id).map(|p| p.cpuset.clone());
-    super::vcpus::enabled(domain)
-        .into_iter()
-        .map(|id| of(id).unwrap_or_else(|| unpinned(domain, host)))
-        .collect()
+    (0..super::vcpus::maximum(domain)).map(|id| of(id).unwrap_or_else(|| unpinned(domain, host))).collect()
 }
 
 /// The CPUs of the emulator.

@@ -183,7 +183,7 @@ pub(super) async fn open(path: &Path) -> Result<File> {
         let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
         let mut open = OpenOptions::new();
         open.write(true).create(true).truncate(true).mode(0o600).custom_flags(flags);
-        let failed = |e| Error::system(From::Qemu, format!("failed to create file '{}'", path.display()), e);
+        let failed = |e| Error::system(From::Qemu, format!("Failed to create file '{}'", path.display()), e);
         open.open(&path).map_err(failed)
     })
     .await

@@ -32,6 +32,9 @@ use crate::qmp::{Client, Events};
 /// How long QEMU may take to set up its machine (it may have to fill the guest's memory first).
 const GREETING: Duration = Duration::from_secs(120);
 
+/// How QEMU begins to say why it does not take a saved state.
+const NOT_LOADED: &str = "load of migration failed";
+
 /// How a guest is started.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Start {
@@ -117,7 +120,8 @@ impl Work {
         Box::pin(self.learn(staged, planned, monitor.clone())).await?;
         crate::live::begin::begin(self).await?;
         if let Some(saved) = saved {
-            super::transfer::read_machine(&monitor, saved.data).await?;
+            let read = super::transfer::read_machine(&monitor, saved.data).await;
+            read.map_err(|e| self.unread(e))?;
         }
         if !how.paused {
             monitor.run(&Cont {}).await?;
@@ -127,6 +131,22 @@ impl Work {
             self.emit(Event::DiskChange(event));
         }
         self.announce(how, restored)
+    }
+
+    /// An emulator that ends over a saved state has told its log why, not us.
+    fn unread(&self, error: Error) -> Error {
+        let said = self.run.as_ref().and_then(|r| log::tail(&r.held.paths.log, r.log_from).ok());
+        let reason = said.as_deref().and_then(|said| {
+            let line = said.lines().rfind(|l| l.contains(NOT_LOADED))?;
+            line.find(NOT_LOADED).map(|at| line[at..].to_string())
+        });
+        match reason {
+            Some(reason) if crate::qmp::is_closed(&error) => {
+                let text = format!("job 'start' failed: {reason}");
+                Error::new(Code::OperationFailed, From::Qemu, text).with_source(error)
+            }
+            _ => error,
+        }
     }
 
     /// Everything up to the running process.

@@ -19,12 +19,15 @@ use crate::guest::status::Vcpu;
 pub fn pin_vcpu(work: &mut Work, vcpu: u32, cpus: &Bitmap) -> Result<()> {
     let run = work.run()?;
     let mut live = run.live.clone();
+    let most = crate::config::vcpus::maximum(&live);
+    if vcpu >= most {
+        return Err(invalid(format!("vcpu {vcpu} is out of range of live cpu count {most}")));
+    }
     pins::pin_vcpu(&mut live, vcpu, cpus.clone())?;
-    let thread = run.vcpus.iter().find(|v| v.id == vcpu).map(|v| v.pid);
-    let thread = thread.ok_or_else(|| {
-        invalid(format!("vcpu {vcpu} is out of range of live cpu count {}", run.vcpus.len()))
-    })?;
-    set(thread, cpus)?;
+    // One that is not plugged in is pinned when it comes.
+    if let Some(thread) = run.vcpus.iter().find(|v| v.id == vcpu).map(|v| v.pid) {
+        set(thread, cpus)?;
+    }
     run.live = live;
     work.publish_live()?;
     tell(work, format!("cputune.vcpupin{vcpu}"), cpus);

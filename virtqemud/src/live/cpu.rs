@@ -14,6 +14,8 @@ use crate::guest::work::Run;
 use crate::process::groups::write;
 
 const SHARES: [&str; 2] = ["cpu.shares", "cpu.weight"];
+/// Shares that the kernel knows.
+const RANGE: std::ops::RangeInclusive<u64> = 2..=262_144;
 const PERIOD: &str = "cpu.cfs_period_us";
 const QUOTA: &str = "cpu.cfs_quota_us";
 /// Version 2 has both in one file.
@@ -86,7 +88,7 @@ pub async fn begin(run: &Run) -> Result<()> {
     Ok(())
 }
 
-/// Limits of a running guest. Values of 0 change nothing, as in the reference.
+/// Limits of a running guest. Values of 0 change nothing, as in the reference; no guest can have 0 shares.
 ///
 /// # Errors
 /// As [`scheduler::set`]; code 38 when the kernel refuses. What was set before a failure stays set, and the document says
@@ -95,7 +97,8 @@ pub async fn set(work: &mut Work, params: Vec<Param>) -> Result<()> {
     let run = work.run()?;
     let mut wanted: Domain = run.live.clone();
     scheduler::check(&params)?;
-    let given: Vec<Param> = params.into_iter().filter(|p| !is_zero(&p.value)).collect();
+    let given: Vec<Param> =
+        params.into_iter().filter(|p| p.name == "cpu_shares" || !is_zero(&p.value)).collect();
     scheduler::set(&mut wanted, &given)?;
     let done = set_all(run, &wanted.cputune, &given).await;
     work.publish_live()?;
@@ -111,8 +114,12 @@ fn is_zero(value: &Value) -> bool {
 
 async fn set_all(run: &mut Run, wanted: &CpuTune, given: &[Param]) -> Result<()> {
     if let Some(shares) = wanted.shares.filter(|_| given.iter().any(|p| p.name == "cpu_shares")) {
+        if !RANGE.contains(&shares) {
+            let (least, most) = (RANGE.start(), RANGE.end());
+            return Err(super::invalid(format!("shares '{shares}' must be in range [{least}, {most}]")));
+        }
         write(&run.held.group, "cpu", &SHARES, &shares.to_string())?;
-        // The kernel takes what is out of its range for the nearest that is not.
+        // What version 2 makes of it is rounded.
         run.live.cputune.shares = shares_of(&run.held.group).or(Some(shares));
     }
     let changed = |part: &Part| part.limits(wanted) != part.limits(&run.live.cputune);

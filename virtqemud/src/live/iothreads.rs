@@ -5,6 +5,7 @@ use virt_error::Result;
 
 use super::{affinity, ask, cpu, sched};
 use crate::config::iothreads;
+use crate::config::params::{self, Param, Value as Number};
 use crate::guest::Work;
 use crate::qmp::Client;
 
@@ -24,6 +25,38 @@ pub async fn add(work: &mut Work, id: u32) -> Result<()> {
     affinity::iothreads(&run.live, &new)?;
     sched::iothreads(&run.live, &new)?;
     cpu::renew(run).await
+}
+
+/// Changes how a thread works.
+///
+/// # Errors
+/// As [`params::iothread::set`]; code 1 with QEMU's text.
+pub async fn set(work: &mut Work, number: &str, params: &[Param]) -> Result<()> {
+    let mut live = work.run()?.live.clone();
+    let thread = params::iothread::find(&mut live, number)?;
+    let old_most = thread.thread_pool_max;
+    params::iothread::set(thread, params)?;
+    let path = format!("/objects/iothread{}", thread.id);
+    let mut rows = params::iothread::get(thread);
+    rows.retain(|row| params.iter().any(|p| p.name == row.name));
+    // QEMU keeps the least below the most at every moment.
+    if thread.thread_pool_max < old_most {
+        rows.sort_by_key(|row| row.name == "thread_pool_max");
+    } else {
+        rows.sort_by_key(|row| row.name != "thread_pool_max");
+    }
+    for Param { name, value } in rows {
+        let property = name.replace('_', "-");
+        let value = match value {
+            Number::Ullong(v) => json!(v),
+            Number::Uint(v) => json!(v),
+            Number::Int(v) => json!(v),
+            _ => continue,
+        };
+        ask(work, "qom-set", json!({"path": path, "property": property, "value": value})).await?;
+    }
+    work.run()?.live = live;
+    work.publish_live()
 }
 
 /// Numbers and threads of all I/O threads that the document may name.

@@ -9271,6 +9271,8 @@ pub enum ParameterFamily {
     /// `device` names a disk.
     BlockIoTune = 6,
     Perf = 7,
+    /// `device` is an I/O thread's number.
+    Iothread = 8,
 }
 impl ParameterFamily {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -9287,6 +9289,7 @@ impl ParameterFamily {
             Self::Interface => "PARAMETER_FAMILY_INTERFACE",
             Self::BlockIoTune => "PARAMETER_FAMILY_BLOCK_IO_TUNE",
             Self::Perf => "PARAMETER_FAMILY_PERF",
+            Self::Iothread => "PARAMETER_FAMILY_IOTHREAD",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -9300,6 +9303,7 @@ impl ParameterFamily {
             "PARAMETER_FAMILY_INTERFACE" => Some(Self::Interface),
             "PARAMETER_FAMILY_BLOCK_IO_TUNE" => Some(Self::BlockIoTune),
             "PARAMETER_FAMILY_PERF" => Some(Self::Perf),
+            "PARAMETER_FAMILY_IOTHREAD" => Some(Self::Iothread),
             _ => None,
         }
     }

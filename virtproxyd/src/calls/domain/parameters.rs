@@ -1,4 +1,4 @@
-//! Families of named parameters: scheduler, memory, block I/O, NUMA, interface, I/O tuning, performance events.
+//! Families of named parameters: scheduler, memory, block I/O, NUMA, interface, I/O tuning, performance events, I/O threads.
 
 use virt_api::domain::v1alpha1::{GetParametersRequest, ParameterFamily, SetParametersRequest};
 use virt_consts::VIR_DOMAIN_AFFECT_CURRENT;
@@ -27,6 +27,7 @@ pub(super) const CALLS: &[Call] = calls! {
     ask procs::DomainSetBlockIoTune => set_io_tune;
     ask procs::DomainGetPerfEvents => perf;
     ask procs::DomainSetPerfEvents => set_perf;
+    ask procs::DomainSetIothreadParams => set_iothread;
 };
 
 /// Which list of which domain.
@@ -167,4 +168,14 @@ async fn perf(c: Ctx, a: DomainGetPerfEventsArgs) -> Result<DomainGetPerfEventsR
 
 async fn set_perf(c: Ctx, a: DomainSetPerfEventsArgs) -> Result<()> {
     Family::of(ParameterFamily::Perf, a.dom, a.flags).set(&c, a.params).await
+}
+
+async fn set_iothread(c: Ctx, a: DomainSetIothreadParamsArgs) -> Result<()> {
+    if a.iothread_id == 0 {
+        let function = "virDomainSetIOThreadParams";
+        let text = format!("iothread_id in {function} must not be zero");
+        return Err(Error::invalid_arg(Domain::Domain, function, "iothread_id", text));
+    }
+    let family = Family::of(ParameterFamily::Iothread, a.dom, a.flags).at(a.iothread_id.to_string());
+    family.set(&c, a.params).await
 }

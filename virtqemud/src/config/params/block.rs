@@ -41,7 +41,11 @@ pub fn find(domain: &Domain, device: &str) -> Result<usize> {
     let by_target = disks.iter().position(|d| d.target.dev.as_deref() == Some(device));
     let by_source = || disks.iter().position(|d| d.source.path() == Some(device));
     by_target.or_else(by_source).ok_or_else(|| {
-        let text = format!("disk '{device}' was not found in the domain config");
+        // A running domain has its number.
+        let text = match domain.id {
+            Some(_) => format!("disk '{device}' not found in domain"),
+            None => format!("disk '{device}' was not found in the domain config"),
+        };
         Error::new(Code::InvalidArg, From::Qemu, text)
     })
 }
@@ -92,6 +96,19 @@ pub fn set(tune: &mut IoTune, params: &[Param]) -> Result<()> {
         {
             let text = format!("total and read/write of {family} cannot be set at the same time");
             return Err(Error::new(Code::InvalidArg, From::Qemu, text));
+        }
+    }
+    for part in ["total_bytes_sec", "read_bytes_sec", "write_bytes_sec"].into_iter().chain([
+        "total_iops_sec",
+        "read_iops_sec",
+        "write_iops_sec",
+    ]) {
+        let burst = format!("{part}_max");
+        let mut number = |name: &str| field(&mut new, name).map_or(0, |v| *v);
+        let (most, usual) = (number(&burst), number(part));
+        if most > 0 && most < usual {
+            let text = format!("value '{burst}' cannot be smaller than '{part}'");
+            return Err(Error::new(Code::ConfigUnsupported, From::Qemu, text));
         }
     }
     for Param { name, value } in params {

@@ -3,6 +3,7 @@
 pub mod blkio;
 pub mod block;
 pub mod interface;
+pub mod iothread;
 pub mod memory;
 pub mod numa;
 pub mod perf;

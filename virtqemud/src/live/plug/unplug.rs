@@ -180,7 +180,7 @@ fn pluggable(live: &Domain) -> Vec<String> {
     };
     let named =
         disks.map(|x| &x.info).chain(d.controllers.iter().filter(scsi).map(|x| &x.info).filter(on_pci));
-    let named = named.chain(d.interfaces.iter().map(|x| &x.info).filter(on_pci));
+    let named = named.chain(d.interfaces.iter().map(|x| &x.info).filter(on_bus));
     let others = d.channels.iter().map(|x| &x.info).chain(d.rngs.iter().map(|x| &x.info));
     let others = others.chain(d.watchdogs.iter().map(|x| &x.info)).chain(d.inputs.iter().map(|x| &x.info));
     let others = others.chain(d.shmems.iter().map(|x| &x.info)).chain(d.memories.iter().map(|x| &x.info));
