@@ -33,5 +33,6 @@ mod schema;
 mod secret;
 mod storage;
 mod stuck;
+mod tpm;
 mod transfer;
 mod tuning;

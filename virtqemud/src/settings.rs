@@ -18,6 +18,8 @@ const DEFAULT_USER: &str = "libvirt-qemu";
 pub struct Settings {
     /// Whom guests run as; `None`: as the daemon's own user.
     pub user: Option<Identity>,
+    /// Whom emulated TPMs run as; `None`: as the daemon's own user.
+    pub swtpm: Option<TpmUser>,
     /// Files change owner while a guest uses them.
     pub dynamic_ownership: bool,
     /// The owner before is kept in extended attributes.
@@ -47,6 +49,15 @@ pub struct Identity {
     pub groups: Vec<u32>,
 }
 
+/// The user of emulated TPMs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TpmUser {
+    /// By which swtpm finds the user and the groups.
+    pub name: String,
+    /// The same in numbers.
+    pub owner: Owner,
+}
+
 impl Settings {
     /// Reads the keys. A daemon that is not root starts guests as itself and changes no owner.
     ///
@@ -66,6 +77,7 @@ impl Settings {
         };
         Ok(Self {
             user: if root { identity(conf)? } else { None },
+            swtpm: if root { swtpm(conf)? } else { None },
             dynamic_ownership: conf.bool("dynamic_ownership")?.unwrap_or(true),
             remember_owner: conf.bool("remember_owner")?.unwrap_or(true),
             displays: Displays::read(conf)?,
@@ -83,6 +95,29 @@ impl Settings {
             max_files: conf.uint("max_files")?.unwrap_or(0),
         })
     }
+}
+
+/// The user of emulated TPMs: the TPM software stack's own where there is one.
+fn swtpm(conf: &Conf) -> Result<Option<TpmUser>> {
+    const USER: &str = "tss";
+    let given = |key| Ok::<_, Error>(conf.string(key)?.filter(|t| !t.is_empty()));
+    let (user, group) = (given("swtpm_user")?, given("swtpm_group")?);
+    let failed = |what: &str, name: &str| {
+        Error::internal(Domain::Qemu, format!("{}: {what} '{name}' does not exist", conf.path().display()))
+    };
+    let found = match user {
+        Some(name) => find_user(name).ok_or_else(|| failed("user", name))?,
+        None => match find_user(USER) {
+            Some(found) => found,
+            None => return Ok(None),
+        },
+    };
+    let gid = match group {
+        Some(name) => find_group(name).ok_or_else(|| failed("group", name))?,
+        None => found.gid,
+    };
+    let owner = Owner { uid: found.uid, gid };
+    Ok(Some(TpmUser { name: found.name.unwrap_or_else(|| owner.uid.to_string()), owner }))
 }
 
 fn identity(conf: &Conf) -> Result<Option<Identity>> {
@@ -158,6 +193,16 @@ fn find_user(text: &str) -> Option<Found> {
 fn find_group(text: &str) -> Option<u32> {
     let by_name = if text.starts_with('+') { None } else { known_group(text) };
     by_name.or_else(|| text.trim_start_matches('+').parse().ok())
+}
+
+/// The number of a user: by name, or `+7`.
+pub(crate) fn user_id(text: &str) -> Option<u32> {
+    find_user(text).map(|u| u.uid)
+}
+
+/// The number of a group: by name, or `+7`.
+pub(crate) fn group_id(text: &str) -> Option<u32> {
+    find_group(text)
 }
 
 fn known_user(name: &str) -> Option<User> {

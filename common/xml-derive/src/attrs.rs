@@ -52,6 +52,8 @@ pub struct FieldSpec {
     pub when: Option<String>,
     /// Not read for a configuration, but written whenever it is there.
     pub live_read: bool,
+    /// In a document's root: twins of this child count as one element.
+    pub joined: bool,
     /// `fn(&Self) -> bool`: whether the field is written.
     pub write_when: Option<Path>,
     /// `fn(&T, Mode) -> bool`: whether a read value is kept.
@@ -122,6 +124,7 @@ impl FieldSpec {
             once: None,
             when: None,
             live_read: false,
+            joined: false,
             write_when: None,
             read_if: None,
             keep_if: None,
@@ -170,6 +173,7 @@ impl FieldSpec {
                     "need" => spec.need = Some(parse_say(&meta)?),
                     "once" => spec.once = Some(parse_say(&meta)?),
                     "when" => spec.when = Some(meta.value()?.parse::<LitStr>()?.value()),
+                    "joined" => spec.joined = true,
                     "live_read" => spec.live_read = true,
                     "write_when" => spec.write_when = Some(meta.value()?.parse()?),
                     "read_if" => spec.read_if = Some(meta.value()?.parse()?),

@@ -23,6 +23,7 @@ pub fn derive(input: &DeriveInput, data: &DataStruct) -> Result<TokenStream> {
         }
         _ => None,
     });
+    let joined = fields.iter().filter(|f| f.joined).map(|f| &f.name);
     let shapes = fields.iter().map(shape);
     let contents = contents(&fields);
     let check = spec.check.as_ref().map(|path| quote!(#path(&mut this, e)?;));
@@ -43,6 +44,7 @@ pub fn derive(input: &DeriveInput, data: &DataStruct) -> Result<TokenStream> {
             fn write_attrs(&self, w: &mut ::virt_xml::Writer) { #(#attrs)* }
             #[allow(unused_variables)]
             fn write_children(&self, w: &mut ::virt_xml::Writer) { #open #contents }
+            fn joined() -> &'static [&'static str] { &[#(#joined),*] }
             fn shape(s: &mut ::virt_xml::Shape) { #(#shapes)* }
         }
     })

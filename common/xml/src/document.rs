@@ -36,6 +36,52 @@ impl<'a> Document<'a> {
         crate::scan::scan(text, mode, domain)
     }
 
+    /// Children of the root with one of these names count as one element with all before: its children go on with those
+    /// of its twins, and it has their attributes, the first of each name.
+    pub(crate) fn join(&mut self, names: &[&str]) {
+        let mut heads: Vec<(&'a str, u32)> = Vec::new();
+        let mut id = match self.nodes.first().map(|n| &n.kind) {
+            Some(Kind::Element { first, .. }) if !names.is_empty() => *first,
+            _ => NONE,
+        };
+        while id != NONE {
+            let here = id;
+            id = self.nodes[here as usize].next;
+            let Kind::Element { name, .. } = self.nodes[here as usize].kind else { continue };
+            if !names.contains(&name) {
+                continue;
+            }
+            match heads.iter().find(|(known, _)| *known == name) {
+                Some((_, head)) => self.append(*head, here),
+                None => heads.push((name, here)),
+            }
+        }
+    }
+
+    /// The children keep their parent: errors tell where they stand.
+    fn append(&mut self, head: u32, twin: u32) {
+        let Kind::Element { attrs: more, first: from, last: to, .. } = self.nodes[twin as usize].kind else {
+            return;
+        };
+        let Kind::Element { attrs: own, first, last, .. } = self.nodes[head as usize].kind else { return };
+        let all = self.attrs[own.0 as usize..own.1 as usize].to_vec();
+        let new = self.attrs[more.0 as usize..more.1 as usize].iter();
+        let new: Vec<_> = new.filter(|(n, _)| all.iter().all(|(known, _)| known != n)).cloned().collect();
+        let start = self.attrs.len() as u32;
+        self.attrs.extend(all.into_iter().chain(new));
+        let end = self.attrs.len() as u32;
+        if last != NONE {
+            self.nodes[last as usize].next = from;
+        }
+        if let Kind::Element { attrs, first: head_first, last: head_last, .. } =
+            &mut self.nodes[head as usize].kind
+        {
+            *attrs = (start, end);
+            *head_first = if first == NONE { from } else { first };
+            *head_last = if to == NONE { last } else { to };
+        }
+    }
+
     pub(crate) fn element(&self, id: u32) -> El<'_> {
         El { doc: self, id }
     }

@@ -13,6 +13,10 @@ pub trait Xml: Sized {
     fn write_attrs(&self, w: &mut Writer);
     /// Writes text and child elements.
     fn write_children(&self, w: &mut Writer);
+    /// Names of children that are one element even if they are there twice, where this type is a document's root.
+    fn joined() -> &'static [&'static str] {
+        &[]
+    }
     /// Tells which attributes and elements there are, for tests that compare types with a published schema.
     fn shape(shape: &mut Shape) {
         let _ = shape;

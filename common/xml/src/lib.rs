@@ -39,7 +39,8 @@ use virt_error::{Code, Domain, Result};
 ///
 /// Errors: code 35 with the position for text that is not XML, code 27 for another root, and whatever `T` refuses.
 pub fn parse<T: Xml>(text: &str, root: &str, mode: Mode, domain: Domain) -> Result<T> {
-    let doc = Document::parse(text, mode, domain)?;
+    let mut doc = Document::parse(text, mode, domain)?;
+    doc.join(T::joined());
     let e = doc.root();
     if e.name() != root {
         let text = format!("expecting root element of '{root}', not '{}'", e.name());

@@ -2,7 +2,7 @@
 
 use crate::document::types::{
     BackingStore, DetectZeroes, Discard, DiskCache, DiskIo, DiskSource, Encryption, EncryptionEngine,
-    HostTransport, NetworkHost, NetworkImage, NetworkProtocol,
+    HostTransport, NetworkHost, NetworkImage, NetworkProtocol, Reservations,
 };
 use serde_json::{Value, json};
 
@@ -153,7 +153,11 @@ impl Builder<'_> {
                 Props::driver("file").opt("filename", s.file.as_deref()).opt("aio", aio(access.io))
             }
             DiskSource::Block(s) => {
-                Props::driver("host_device").opt("filename", s.dev.as_deref()).opt("aio", aio(access.io))
+                let manager = s.common.reservations.as_ref().map(|r| self.reservations(r, node));
+                Props::driver("host_device")
+                    .opt("filename", s.dev.as_deref())
+                    .opt("aio", aio(access.io))
+                    .opt("pr-manager", manager)
             }
             DiskSource::Volume(s) => Props::driver("file").opt("filename", s.volume.as_deref()),
             DiskSource::Dir(s) => Props::driver("vvfat")
@@ -238,25 +242,21 @@ impl Builder<'_> {
             }
             NetworkProtocol::Ssh => {
                 let user = user.or_else(|| s.identity.username.clone());
-                let known = s.known_hosts.is_none();
                 Props::driver("ssh")
                     .with("path", name.trim_start_matches('/'))
                     .opt("server", first.map(|h| json!({"host": h.name.clone().unwrap_or_default(), "port": h.port.unwrap_or(22).to_string()})))
                     .opt("user", user)
-                    .when(false & known, "host-key-check", json!({"mode": "none"}))
             }
             NetworkProtocol::Nfs => {
-                let id = |t: &Option<String>| {
-                    t.as_deref().and_then(|t| t.trim_start_matches('+').parse::<u32>().ok())
-                };
+                let (owner, group) = (s.identity.user.as_deref(), s.identity.group.as_deref());
                 Props::driver("nfs")
                     .opt(
                         "server",
                         first.map(|h| json!({"host": h.name.clone().unwrap_or_default(), "type": "inet"})),
                     )
                     .with("path", name.as_str())
-                    .opt("user", id(&s.identity.user))
-                    .opt("group", id(&s.identity.group))
+                    .opt("user", owner.and_then(crate::settings::user_id))
+                    .opt("group", group.and_then(crate::settings::group_id))
             }
             NetworkProtocol::Vxhs => {
                 Props::driver("vxhs").with("vdisk-id", name).opt("server", first.map(inet))
@@ -265,8 +265,23 @@ impl Builder<'_> {
         }
     }
 
+    /// Who makes persistent reservations for an image: the driver's helper, one for all disks, or one by its socket.
+    fn reservations(&mut self, r: &Reservations, node: &str) -> String {
+        let own = "pr-helper0";
+        let (id, path) = if r.managed {
+            (own.to_string(), format!("{}/{own}.sock", self.launch.private_dir))
+        } else {
+            (format!("pr-helper-{node}"), r.source.path.clone().unwrap_or_default())
+        };
+        let object = Props::object("pr-manager-helper", &id).with("path", path).to_string();
+        if !self.line.args.contains(&object) {
+            self.line.arg("-object", object);
+        }
+        id
+    }
+
     fn disk_tls(&mut self, node: &str) -> String {
-        let id = format!("obj{node}_tls0").replace("-storage", "-storage");
+        let id = format!("obj{node}_tls0");
         let dir = self.launch.settings.disk_tls.dir.clone();
         self.line.object(
             Props::object("tls-creds-x509", &id)
@@ -363,11 +378,7 @@ fn bracketed(h: &NetworkHost) -> String {
 }
 
 fn inet(h: &NetworkHost) -> Value {
-    let mut object = json!({"host": h.name.clone().unwrap_or_default()});
-    if let Some(port) = h.port {
-        object["port"] = port.to_string().into();
-    }
-    object
+    json!({"host": h.name.clone().unwrap_or_default(), "port": h.port.unwrap_or(0).to_string()})
 }
 
 fn socket_address(h: &NetworkHost) -> Value {

@@ -69,12 +69,12 @@ impl Builder<'_> {
             && let Some(on) = menu.enable
         {
             opts.put("menu", on_off(on));
-            if on && let Some(time) = menu.timeout {
-                opts.put("splash-time", time);
-            }
         }
         if let Some(timeout) = os.bios.reboot_timeout {
             opts.put("reboot-timeout", timeout);
+        }
+        if let Some(time) = os.bootmenu.as_ref().filter(|m| m.enable == Some(true)).and_then(|m| m.timeout) {
+            opts.put("splash-time", time);
         }
         opts.put("strict", "on");
         self.line.opts("-boot", opts);
@@ -190,7 +190,12 @@ impl Builder<'_> {
                 Sysinfo::Smbios(s) => Some(s.clone()),
                 Sysinfo::Fwcfg(_) => None,
             }),
-            Some(SmbiosMode::Host) => self.launch.host_smbios.clone(),
+            Some(SmbiosMode::Host) => match &self.launch.host_smbios {
+                None => {
+                    return Err(crate::document::unsupported("Host SMBIOS information is not available"));
+                }
+                known => known.clone(),
+            },
             _ => None,
         };
         if let Some(table) = table {

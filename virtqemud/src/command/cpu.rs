@@ -131,7 +131,10 @@ impl Builder<'_> {
                     opts.put("host-phys-bits", "on");
                     *opts = opts.clone().opt("host-phys-bits-limit", address.limit.filter(|l| *l > 0));
                 }
-                MaxPhysAddrMode::Emulate => *opts = opts.clone().opt("phys-bits", address.bits),
+                MaxPhysAddrMode::Emulate => match address.bits.filter(|b| *b > 0) {
+                    Some(bits) => opts.put("phys-bits", bits),
+                    None => opts.put("host-phys-bits", "off"),
+                },
             }
         }
     }

@@ -156,17 +156,20 @@ impl Builder<'_> {
         let bytes = shmem.size.map_or(4 << 20, |s| s.bytes);
         let props = match shmem.model.unwrap_or(ShmemModel::Plain) {
             ShmemModel::Doorbell | ShmemModel::Ivshmem if shmem.server.is_some() => {
-                let default = format!("{}/shmem-{}-sock", self.launch.lib_dir, shmem.name);
+                let above = self.launch.lib_dir.rsplit_once('/').map_or("", |(above, _)| above);
+                let default = format!("{above}/shmem-{}-sock", shmem.name);
                 let path = shmem.server.as_ref().and_then(|s| s.path.clone()).unwrap_or(default);
                 let opts = Opts::new("socket").with("id", format!("char{alias}")).with("path", path);
-                self.line.opts("-chardev", opts);
                 let msi = shmem.msi.clone().unwrap_or_default();
-                Props::driver("ivshmem-doorbell")
+                let props = Props::driver("ivshmem-doorbell")
                     .with("id", alias.as_str())
-                    .opt("master", role(shmem.role))
                     .with("chardev", format!("char{alias}"))
                     .opt("vectors", msi.vectors)
-                    .opt("ioeventfd", msi.ioeventfd)
+                    .opt("ioeventfd", msi.ioeventfd);
+                let props = self.place(props, &shmem.info);
+                self.line.device(props);
+                self.line.opts("-chardev", opts);
+                return;
             }
             _ => {
                 let memory = format!("shmmem-{alias}");

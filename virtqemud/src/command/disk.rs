@@ -17,7 +17,7 @@ use super::props::{Opts, Props, on_off};
 impl Builder<'_> {
     /// Throttle groups, before the disks that go through them.
     pub(super) fn throttle_groups(&mut self) {
-        for group in &self.def.throttlegroups.groups {
+        for group in self.def.throttlegroups.groups.iter().filter(|g| limited(g)) {
             let name = group.group_name.clone().unwrap_or_default();
             self.line.object(
                 Props::object("throttle-group", &format!("throttle-{name}")).with("limits", limits(group)),
@@ -91,6 +91,8 @@ impl Builder<'_> {
                 "index",
                 crate::document::target::index(disk.target.dev.as_deref().unwrap_or_default()).unwrap_or(0),
             );
+            let cache = disk.driver.cache.filter(|c| *c != DiskCache::Default);
+            let opts = opts.opt("cache", cache.map(DiskCache::as_str));
             self.line.opts("-drive", opts);
             return Ok(());
         }
@@ -225,16 +227,13 @@ impl Builder<'_> {
             disk.target.removable.or(usb.then_some(false)).filter(|_| usb || bus == DiskBus::Scsi);
         let boot = if bus == DiskBus::Fdc { None } else { self.boot.of_disk(disk) };
         let write_cache = cache_flags(effective_cache(disk)).map(|(_, _, wb)| on_off(wb));
-        let write_cache = write_cache.filter(|_| {
-            !matches!(bus, DiskBus::Fdc) && disk.device != DiskDevice::Cdrom && disk.device != DiskDevice::Lun
-        });
+        let write_cache = write_cache.filter(|_| disk.device != DiskDevice::Lun);
         let (write_error, read_error) = errors(disk);
         let geometry = &disk.geometry;
         let sized = geometry.cyls.is_some_and(|c| c > 0);
         let translation = geometry.trans.filter(|t| *t != GeometryTrans::Default);
         let wwn = disk.wwn.as_deref().and_then(|w| u64::from_str_radix(w.trim_start_matches("0x"), 16).ok());
-        let share = disk.shareable && !matches!(bus, DiskBus::Fdc);
-        let props = props.when(share, "share-rw", true);
+        let props = props.when(disk.shareable, "share-rw", true);
         let props = match drive {
             Drive::Node(node) => props.with("drive", node.as_str()),
             Drive::Chardev(id) => props.with("chardev", id.as_str()),
@@ -343,6 +342,12 @@ pub(super) fn queue_mapping(mapping: &QueueMapping) -> Option<Value> {
         entry
     });
     Some(entries.collect())
+}
+
+/// Whether a group limits anything.
+fn limited(t: &IoTune) -> bool {
+    let unnamed = IoTune { group_name: None, ..t.clone() };
+    unnamed != IoTune::default()
 }
 
 fn limits(t: &IoTune) -> Value {

@@ -57,7 +57,8 @@ impl Builder<'_> {
                 let address = address(listen, &server.listen);
                 let display = vnc.port.unwrap_or(VNC_PORT_BASE) - VNC_PORT_BASE;
                 let mut opts = Opts::new(&format!("{address}:{display}"));
-                if let Some(port) = vnc.websocket.filter(|p| *p != -1) {
+                // A line that is only shown has no port instead of one that is to be found.
+                if let Some(port) = vnc.websocket.filter(|p| *p != -1 || self.launch.native) {
                     opts.put("websocket", port);
                 }
                 opts
@@ -202,7 +203,7 @@ impl Builder<'_> {
     }
 
     fn egl(&mut self, g: &EglHeadless) {
-        let opts = Opts::new("egl-headless").opt("rendernode", g.gl.rendernode.as_deref());
+        let opts = Opts::new("egl-headless").opt("rendernode", g.rendernode.as_deref());
         self.line.opts("-display", opts);
     }
 

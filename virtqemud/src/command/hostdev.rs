@@ -59,6 +59,11 @@ impl Builder<'_> {
                 }
                 props.with("hostdevice", format!("/dev/bus/usb/{bus:03}/{device:03}"))
             }
+            // A line that is only shown has no host to look for it on.
+            _ if self.launch.native => {
+                let text = "USB host device is missing bus/device information";
+                return Err(Error::internal(Domain::Qemu, text));
+            }
             _ => props.opt("vendorid", s.vendor).opt("productid", s.product),
         };
         let reset = s.guest_reset.and_then(|r| match r {
@@ -99,7 +104,13 @@ impl Builder<'_> {
 
     fn host_scsi(&mut self, dev: &Hostdev, s: &ScsiHostdev) -> Result<()> {
         let alias = self.alias(dev).to_string();
-        let node = format!("libvirt-{alias}-backend");
+        // They are counted on after the images of disks.
+        let all = self.def.devices.hostdevs.iter();
+        let before = all
+            .filter(|h| matches!(h.source, HostdevSource::Scsi(_)))
+            .take_while(|h| h.info.alias != dev.info.alias)
+            .count() as u32;
+        let node = format!("libvirt-{}-backend", crate::document::nodes::next_index(self.def) + before);
         let props = if s.protocol == Some(ScsiProtocol::Iscsi) {
             let host = s.hosts.first().cloned().unwrap_or_default();
             let name = s.name.clone().unwrap_or_default();
@@ -107,7 +118,7 @@ impl Builder<'_> {
             Props::driver("iscsi")
                 .with(
                     "portal",
-                    format!("{}:{}", host.name.clone().unwrap_or_default(), host.port.unwrap_or(3260)),
+                    format!("{}:{}", host.name.clone().unwrap_or_default(), host.port.unwrap_or(0)),
                 )
                 .with("target", target)
                 .with("lun", lun.parse::<u32>().unwrap_or(0))

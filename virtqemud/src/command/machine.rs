@@ -73,6 +73,7 @@ impl Builder<'_> {
         {
             opts.put("memory-backend", id);
         }
+        self.security_option(&mut opts);
         self.firmware_options(&mut opts);
         let timers = def.clock.iter().flat_map(|c| &c.timers);
         for hpet in timers.filter(|t| t.name == TimerName::Hpet) {

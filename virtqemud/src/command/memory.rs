@@ -9,7 +9,7 @@ use super::address::virtio;
 use super::props::{Opts, Props};
 use crate::document::types::{
     InterconnectKind, MemoryAccess, MemoryAllocation, MemoryDevice, MemoryModel, MemorySource, NumaCell,
-    NumaMode, VirtioModel,
+    NumaMode, Sibling, VirtioModel,
 };
 
 /// One memory object to be made.
@@ -106,7 +106,11 @@ impl Builder<'_> {
                 Some(kib) => self.launch.hugepage_dir(kib).ok_or_else(|| {
                     Error::internal(
                         Domain::Qemu,
-                        format!("Unable to find any usable hugetlbfs mount for {kib} KiB"),
+                        match self.launch.hugepages.is_empty() {
+                            true => "hugetlbfs filesystem is not mounted or disabled by administrator config"
+                                .into(),
+                            false => format!("Unable to find any usable hugetlbfs mount for {kib} KiB"),
+                        },
                     )
                 })?,
                 None => format!("{}/{}", self.launch.memory_dir, b.id),
@@ -135,9 +139,10 @@ impl Builder<'_> {
         let preallocate = (huge || immediate || nvdimm) && !pmem && !virtio_memory;
         if b.device.is_some_and(|d| d.model == MemoryModel::VirtioMem) {
             props = props.with("reserve", false);
-        } else if preallocate {
-            props.put("prealloc", true);
-            props = props.opt("prealloc-threads", backing.allocation.threads.filter(|n| *n > 0));
+        } else {
+            props = props
+                .when(preallocate, "prealloc", true)
+                .opt("prealloc-threads", backing.allocation.threads.filter(|n| *n > 0));
         }
         props.put("size", b.bytes);
         let (nodes, policy) = self.host_nodes(b);
@@ -250,6 +255,14 @@ impl Builder<'_> {
 
     fn distances(&mut self, cells: &[NumaCell]) {
         if cells.iter().all(|c| c.distances.siblings.is_empty()) {
+            return;
+        }
+        // What QEMU would assume anyway is not said, if all of it is known.
+        let usual = |c: &NumaCell, s: &Sibling| s.value == if Some(s.id) == c.id { 10 } else { 20 };
+        let known = |c: &NumaCell| {
+            c.distances.siblings.len() == cells.len() && c.distances.siblings.iter().all(|s| usual(c, s))
+        };
+        if cells.iter().all(known) {
             return;
         }
         let number = |i: usize| cells.get(i).and_then(|c| c.id).unwrap_or(i as u32);
@@ -377,9 +390,9 @@ impl Builder<'_> {
                     virtio("virtio-mem", Some(VirtioModel::Default), &device.info, &Default::default())
                         .opt("node", t.node)
                         .opt("block-size", t.block.map(|b| b.kib * 1024))
-                        .opt("requested-size", t.requested.map(|r| r.kib * 1024))
+                        .opt("requested-size", t.requested.map(|r| r.kib * 1024).filter(|n| *n > 0))
                         .with("memdev", id)
-                        .with("prealloc", true)
+                        .when(self.preallocates(device), "prealloc", true)
                         .opt("dynamic-memslots", t.dynamic_memslots)
                         .opt("memaddr", t.base)
                         .with("id", alias);
@@ -396,6 +409,13 @@ impl Builder<'_> {
         };
         self.line.device(props);
         Ok(())
+    }
+
+    /// Whether a device that comes and goes in blocks takes each block's memory from the host at once.
+    fn preallocates(&self, device: &MemoryDevice) -> bool {
+        let page = device.source.pagesize.map(|p| p.kib).or_else(|| self.page_size(device.target.node));
+        page.is_some_and(|p| p != 4)
+            || self.def.memory_backing.allocation.mode == Some(MemoryAllocation::Immediate)
     }
 
     /// I/O threads and the main loop's settings.

@@ -26,6 +26,7 @@ mod native;
 mod net;
 mod ports;
 mod secret;
+mod security;
 mod video;
 
 use serde_json::{Value, json};
@@ -132,6 +133,7 @@ impl Builder<'_> {
         self.rngs()?;
         self.nvram_device();
         self.vmcoreinfo();
+        self.launch_security();
         for arg in &def.qemu.args {
             self.line.args.push(arg.clone());
         }

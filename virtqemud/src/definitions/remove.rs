@@ -12,6 +12,7 @@ use virt_object::store::Store;
 
 use super::{Definitions, invalid};
 use crate::guest::{Guest, Published};
+use crate::process::tpm;
 
 impl Definitions {
     /// Removes a domain's configuration; a running one goes on as a transient domain.
@@ -34,10 +35,19 @@ impl Definitions {
                     let before = work.published();
                     let nvram = may_remove(&before.value, flags)?;
                     let name = before.value.name.clone();
+                    let tpm = forgets_tpm(&before.value, flags);
                     match nvram {
                         // Two names in our own folder, unsynced: less than the way to another thread and back.
                         None => store.remove(&name)?,
                         Some(path) => blocking::run(move || remove_with(&store, &name, &path, flags)).await?,
+                    }
+                    if tpm {
+                        let (folders, uuid) = (work.driver.folders.clone(), work.uuid);
+                        blocking::run(move || {
+                            tpm::forget(&folders, &uuid);
+                            Ok(())
+                        })
+                        .await?;
                     }
                     if before.value.managed_save
                         && let Err(error) = work.remove_managed_save().await
@@ -58,6 +68,14 @@ impl Definitions {
             })
             .await
     }
+}
+
+/// Whether the state of the guest's TPM goes with it: a running guest still needs it.
+fn forgets_tpm(published: &Published, flags: u32) -> bool {
+    let Some(config) = published.config.as_ref().filter(|c| tpm::emulated(c).is_some()) else { return false };
+    let kept = flags & VIR_DOMAIN_UNDEFINE_KEEP_TPM != 0
+        || tpm::keeps_state(config) && flags & VIR_DOMAIN_UNDEFINE_TPM == 0;
+    !published.is_active() && !kept
 }
 
 /// Removes a definition and, if `flags` say so, its NVRAM file. Blocking: that file may be anywhere.

@@ -6,8 +6,9 @@ use virt_xml::At;
 use super::types::{
     AccessMode, Address, AudioKind, BalloonModel, CharBackend, ControllerKind, Domain, Graphics,
     HostdevModel, HostdevNetAddress, HostdevSource, Input, InputBus, InputKind, Interface, IoapicDriver,
-    IommuModel, MemoryModel, NetSource, Panic, PanicModel, PciModelName, RngBackend, Shmem, ShmemModel,
-    SmartcardMode, SoundModel, TpmBackend, TpmModel, TpmVersion, Video, VideoKind, VirtioModel, Vsock, Zpci,
+    IommuModel, MemoryAccess, MemoryModel, NetSource, Panic, PanicModel, PciModelName, RngBackend, Shmem,
+    ShmemModel, SmartcardMode, SoundModel, TpmBackend, TpmModel, TpmVersion, Video, VideoKind, VirtioModel,
+    Vsock, Zpci,
 };
 use super::{disks, machine, ports, unsupported};
 use crate::emulator::Emulator;
@@ -82,8 +83,11 @@ pub fn complete(def: &mut Domain, emulator: &Emulator) -> Result<()> {
         }
     }
     for memory in &mut def.devices.memories {
-        if memory.model == MemoryModel::VirtioMem {
-            memory.target.requested.get_or_insert_default();
+        match memory.model {
+            MemoryModel::VirtioMem => _ = memory.target.requested.get_or_insert_default(),
+            // A guest's writes would not reach the file otherwise.
+            MemoryModel::VirtioPmem => _ = memory.access.get_or_insert(MemoryAccess::Shared),
+            _ => {}
         }
     }
     complete_videos(&mut def.devices.videos);
@@ -93,6 +97,10 @@ pub fn complete(def: &mut Domain, emulator: &Emulator) -> Result<()> {
 /// More vcpus than the old interrupt format can name need an IOMMU that remaps interrupts.
 fn many_vcpus(def: &mut Domain, name: &str) {
     const OLD_FORMAT: u32 = 255;
+    // Interrupts are remapped by QEMU: the I/O APIC is its too.
+    if def.devices.iommus.iter().any(|i| i.driver.intremap == Some(true)) {
+        def.features.ioapic.get_or_insert(IoapicDriver::Qemu);
+    }
     if !machine::is_q35(name) || super::vcpus::most(def) <= OLD_FORMAT {
         return;
     }
@@ -292,13 +300,16 @@ fn complete_panic(panic: &mut Panic, arch: &str, name: &str) {
 }
 
 fn complete_shmem(shmem: &mut Shmem) {
-    let doorbell = shmem.server.is_some();
-    let model = *shmem.model.get_or_insert(if doorbell { ShmemModel::Doorbell } else { ShmemModel::Plain });
+    // The model of old is what none means; no QEMU has it.
+    let model = *shmem.model.get_or_insert_default();
     if model == ShmemModel::Plain && shmem.size.is_none() {
         shmem.size = Some(virt_model::ShmemSize { bytes: 4 << 20 });
     }
-    if let Some(msi) = &mut shmem.msi {
-        msi.enabled.get_or_insert(true);
+    // A doorbell rings by interrupts, whatever is said of them.
+    if model == ShmemModel::Doorbell {
+        let msi = shmem.msi.get_or_insert_default();
+        msi.enabled = None;
+        msi.ioeventfd.get_or_insert(true);
     }
 }
 
@@ -333,7 +344,8 @@ fn complete_videos(videos: &mut [Video]) {
             VideoKind::Vga | VideoKind::Cirrus | VideoKind::Vmvga | VideoKind::Bochs => {
                 m.vram = Some(round_power(m.vram.filter(|v| *v > 0).unwrap_or(16_384)));
             }
-            _ => {}
+            VideoKind::None => {}
+            _ => m.vram = m.vram.filter(|v| *v > 0).map(round_power),
         }
     }
 }

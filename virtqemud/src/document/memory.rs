@@ -101,6 +101,10 @@ pub fn complete(def: &mut Domain) -> Result<()> {
             };
             let numa = def.cpu.get_or_insert_default().numa.get_or_insert_with(Numa::default);
             numa.cells.push(cell);
+            // The only node is where they belong.
+            for device in def.devices.memories.iter_mut().filter(|m| m.model != MemoryModel::VirtioPmem) {
+                device.target.node.get_or_insert(0);
+            }
         }
     }
     Ok(())

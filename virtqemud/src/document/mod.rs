@@ -96,6 +96,10 @@ pub fn complete_with(def: &mut Domain, emulator: &Emulator, nvram: &Path) -> Res
     model::devices(def, &mut fresh).within(DEVICES)?;
     implicit::inputs(def, &emulator.arch);
     devices::complete(def, emulator).within(DEVICES)?;
+    if let Some(store) = &mut def.devices.pstore {
+        let name = def.name.as_deref().unwrap_or_default();
+        store.path.get_or_insert_with(|| nvram.join(format!("{name}_PSTORE.raw")).display().to_string());
+    }
     model::controllers(def).within(DEVICES)?;
     devices::complete_controllers(def, emulator).within(DEVICES)?;
     implicit::add(def, emulator).within(DEVICES)?;

@@ -12,6 +12,7 @@ use crate::command::{self, LaunchContext, Monitor, Sealed, Settings};
 use crate::display::place;
 use crate::emulator::{Emulator, Emulators, flags};
 use crate::guest::plan::{Command, Place, Planner};
+use crate::process::tpm;
 
 /// Plans starts with the host's emulators and the driver's configuration.
 pub struct DocumentPlanner {
@@ -79,7 +80,7 @@ impl Planner for DocumentPlanner {
             net_fds: place.cards.clone(),
             vsock_fd: None,
             vhost_scsi_fd: None,
-            tpm_socket: None,
+            tpm_socket: tpm::emulated(live).map(|_| place.paths.tpm_socket.display().to_string()),
             hugepages: HashMap::new(),
             default_hugepage_kib: 2048,
             now: now(),

@@ -85,6 +85,7 @@ fn complete_serial(serial: &mut Serial, arch: &str, name: &str) {
             SerialTarget::Pci => Some(SerialModel::PciSerial),
             SerialTarget::SpaprVio => Some(SerialModel::SpaprVty),
             SerialTarget::System if machine::is_arm(arch) => Some(SerialModel::Pl011),
+            SerialTarget::System if machine::is_x86(arch) => None,
             SerialTarget::System => Some(SerialModel::Uart16550a),
             SerialTarget::Sclp => Some(SerialModel::SclpConsole),
             SerialTarget::IsaDebug => Some(SerialModel::IsaDebugcon),

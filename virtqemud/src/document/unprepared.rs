@@ -4,8 +4,8 @@
 use virt_error::{Code, Domain as From, Error, Result};
 
 use super::types::{
-    Domain, Filesystem, FsDriverType, FsSource, Graphics, HostdevSource, Interface, NetBackendKind,
-    NetSource, TpmBackend,
+    Disk, Domain, Filesystem, FsDriverType, FsSource, Graphics, HostdevSource, Interface, LaunchSecurity,
+    NetBackendKind, NetSource, Tpm, TpmBackend,
 };
 
 /// Errors with code 67 for the first device that needs something prepared.
@@ -24,8 +24,12 @@ pub fn refuse(live: &Domain) -> Result<()> {
     if devices.hostdevs.iter().any(|d| matches!(d.source, HostdevSource::ScsiHost(_))) {
         return refuse("a guest with a vhost-scsi host device");
     }
-    if devices.tpms.iter().any(|t| matches!(t.backend, Some(TpmBackend::Emulator(_)))) {
-        return refuse("a guest with an emulated TPM");
+    let special = |t: &Tpm| {
+        matches!(&t.backend, Some(TpmBackend::Emulator(e))
+            if e.encryption.is_some() || e.source.is_some() || e.profile.is_some())
+    };
+    if devices.tpms.iter().any(special) {
+        return refuse("an emulated TPM with an encrypted state, a place or a profile of its own");
     }
     let own_daemon = |fs: &Filesystem| {
         let socket = matches!(&fs.source, FsSource::Mount(m) if m.socket.is_some());
@@ -47,11 +51,16 @@ pub fn refuse(live: &Domain) -> Result<()> {
     if live.memory_backing.hugepages.is_some() {
         return refuse("a guest with huge pages");
     }
-    if live.launch_security.is_some() {
-        return refuse("a guest with launch security");
+    let owner = |s: &LaunchSecurity| matches!(s, LaunchSecurity::Sev(s) if s.dh_cert.is_some() || s.session.is_some());
+    if live.launch_security.as_ref().is_some_and(owner) {
+        return refuse("a guest with a certificate or session of its owner's");
     }
     if devices.disks.iter().any(|d| d.transient.is_some()) {
         return refuse("a guest with a transient disk");
+    }
+    let helper = |d: &Disk| d.source.common().reservations.as_ref().is_some_and(|r| r.managed);
+    if devices.disks.iter().any(helper) {
+        return refuse("a disk whose reservations the driver is to manage");
     }
     if !devices.leases.is_empty() {
         return refuse("a guest with a lease, which needs a lock manager,");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{Emulator, Identity};
 
 /// Bumped when the probe collects something new; older files are then ignored.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Entry {

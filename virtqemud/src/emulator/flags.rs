@@ -161,6 +161,7 @@ mod tests {
             cpus: Vec::new(),
             options: Default::default(),
             types: ["qemu-xhci".to_string(), "tcg-accel".to_string()].into(),
+            sev: None,
             properties: Default::default(),
         }
     }

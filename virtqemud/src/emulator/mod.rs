@@ -67,6 +67,15 @@ pub struct CpuModel {
     pub blockers: Option<Vec<String>>,
 }
 
+/// AMD's memory encryption.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sev {
+    /// The address bit that marks encrypted pages.
+    pub cbitpos: u32,
+    /// By how many bits it shortens physical addresses.
+    pub reduced_phys_bits: u32,
+}
+
 /// The facts about one emulator binary.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Emulator {
@@ -92,6 +101,8 @@ pub struct Emulator {
     pub options: BTreeSet<String>,
     /// Every QOM type that can be made.
     pub types: BTreeSet<String>,
+    /// What AMD's memory encryption is on this host, if QEMU finds it.
+    pub sev: Option<Sev>,
     /// Property names of some device types.
     pub properties: BTreeMap<String, BTreeSet<String>>,
 }

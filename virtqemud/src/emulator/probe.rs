@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
 use virt_error::{Code, Domain, Error, Result};
 
-use super::{CpuModel, Emulator, Identity, Machine, arch_of_target};
+use super::{CpuModel, Emulator, Identity, Machine, Sev, arch_of_target};
 
 /// How long one binary may take in all; a loaded host with a cold page cache needs a few seconds.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -84,6 +84,11 @@ fn collect(qmp: &mut Session, path: &Path, identity: Identity) -> Result<Emulato
     let options = qmp.execute("query-command-line-options", Value::Null).unwrap_or(Value::Null);
     let options =
         options.as_array().into_iter().flatten().filter_map(|o| o["option"].as_str()).map(str::to_string);
+    // An error is the answer of hosts without it.
+    let sev = qmp.execute("query-sev-capabilities", Value::Null).ok();
+    let bits = |key: &str| sev.as_ref()?[key].as_u64().and_then(|n| u32::try_from(n).ok());
+    let sev = bits("cbitpos").zip(bits("reduced-phys-bits"));
+    let sev = sev.map(|(cbitpos, reduced_phys_bits)| Sev { cbitpos, reduced_phys_bits });
     Ok(Emulator {
         path: path.to_path_buf(),
         identity,
@@ -96,6 +101,7 @@ fn collect(qmp: &mut Session, path: &Path, identity: Identity) -> Result<Emulato
         cpus: cpus.as_array().into_iter().flatten().filter_map(cpu).collect(),
         options: options.collect(),
         types,
+        sev,
         properties,
     })
 }

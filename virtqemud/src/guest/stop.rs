@@ -13,7 +13,7 @@ use super::work::{Held, Work};
 use super::{Guest, not_running};
 use crate::process::ended::blocking;
 use crate::process::kill::{self, Ended};
-use crate::process::{log, sockets};
+use crate::process::{log, sockets, tpm};
 
 /// How long the job that runs may go on after its guest was killed: its monitor calls fail at once.
 const GRACE: Duration = Duration::from_secs(5);
@@ -93,6 +93,11 @@ impl Work {
         self.driver.emit(&self.uuid, &before.value, event);
         if !before.value.is_persistent() {
             self.driver.guests.remove(&self.uuid);
+            let keeps = before.value.live.as_ref().is_none_or(|live| tpm::keeps_state(live));
+            if !keeps {
+                let (folders, uuid) = (self.driver.folders.clone(), self.uuid);
+                drop(blocking(move || tpm::forget(&folders, &uuid)).await);
+            }
         }
     }
 }
@@ -103,6 +108,7 @@ async fn release(work: &Work, held: Held, reason: Shutoff) {
     let Held { paths, group, given, sockets, _ports, cards } = held;
     let dac = work.driver.dac;
     let files = [paths.pid_file.clone(), paths.status.clone()];
+    let (tpm_socket, tpm_pid) = (paths.tpm_socket.clone(), paths.tpm_pid.clone());
     let done = blocking(move || {
         if let Err(error) = log::end(&paths.log, reason.name()) {
             tracing::warn!(%error, log = %paths.log.display(), "cannot write to a guest's log");
@@ -116,6 +122,8 @@ async fn release(work: &Work, held: Held, reason: Shutoff) {
     if let Err(error) = done.await {
         tracing::error!(?error, "releasing what a guest held");
     }
+    // It has left with QEMU, which it only waits for.
+    tpm::end(tpm_socket, tpm_pid).await;
     for card in cards {
         card.release(&work.driver.networks).await;
     }

@@ -328,13 +328,30 @@ fn features_part(w: &mut Writer, s: &Subject<'_>) {
         empty(w, "s390-pv", &[("supported", "no")]);
     }
     empty(w, "ps2", &[("supported", yes(keyboard))]);
-    empty(w, "sev", &[("supported", "no")]);
+    match s.emulator.sev {
+        Some(sev) => {
+            open(w, "sev", &[("supported", "yes")]);
+            text(w, "cbitpos", &[], &sev.cbitpos.to_string());
+            text(w, "reducedPhysBits", &[], &sev.reduced_phys_bits.to_string());
+            w.end();
+        }
+        None => empty(w, "sev", &[("supported", "no")]),
+    }
     empty(w, "sgx", &[("supported", "no")]);
     if x86 {
         open(w, "hyperv", &[("supported", "yes")]);
         choices(w, "features", &["spinlocks", "vendor_id"]);
         w.end();
     }
-    empty(w, "launchSecurity", &[("supported", "no")]);
+    let kinds = offered(s, &[("sev", &["sev-guest"]), ("sev-snp", &["sev-snp-guest"])]);
+    let kinds: Vec<_> = kinds.into_iter().filter(|_| s.emulator.sev.is_some()).collect();
+    match kinds.is_empty() {
+        true => empty(w, "launchSecurity", &[("supported", "no")]),
+        false => {
+            open(w, "launchSecurity", &[("supported", "yes")]);
+            choices(w, "sectype", &kinds);
+            w.end();
+        }
+    }
     w.end();
 }

@@ -14,3 +14,4 @@ pub mod ports;
 pub mod sockets;
 pub mod stage;
 pub mod starting;
+pub mod tpm;

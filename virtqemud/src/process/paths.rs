@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use virt_error::{Code, Domain, Error, Result};
 
 /// The longest socket path the kernel takes, without the final zero.
-const MAX_SOCKET: usize = 107;
+pub(super) const MAX_SOCKET: usize = 107;
 /// How much of a guest's name goes into folder names, in characters.
 const SHORT_NAME: usize = 20;
 
@@ -68,6 +68,19 @@ impl Folders {
         }
     }
 
+    /// State of emulated TPMs, a folder for each guest's UUID.
+    pub fn tpm_states(&self) -> PathBuf {
+        self.lib.with_file_name("swtpm")
+    }
+
+    /// What emulated TPMs say.
+    pub fn tpm_logs(&self) -> PathBuf {
+        match (&self.locks, self.log.ancestors().nth(2)) {
+            (Some(_), Some(logs)) => logs.join("swtpm/libvirt/qemu"),
+            _ => self.log.clone(),
+        }
+    }
+
     /// The files of one run of a guest.
     ///
     /// Errors: the monitor's path is too long for a socket.
@@ -85,6 +98,8 @@ impl Folders {
             lib,
             channels: self.state.join("channel").join(&short),
             memory: self.lib.join("ram").join(&short),
+            tpm_socket: self.state.join("swtpm").join(format!("{short}-swtpm.sock")),
+            tpm_pid: self.state.join("swtpm").join(format!("{short}-swtpm.pid")),
             pid_file: self.state.join(format!("{name}.pid")),
             status: self.state.join(format!("{name}.xml")),
             log: self.log.join(format!("{name}.log")),
@@ -105,6 +120,10 @@ pub struct RunPaths {
     pub channels: PathBuf,
     /// Memory backed by files, removed when the guest ends.
     pub memory: PathBuf,
+    /// Where its emulated TPM listens, if it has one.
+    pub tpm_socket: PathBuf,
+    /// The number of that TPM's process.
+    pub tpm_pid: PathBuf,
     /// The process's number.
     pub pid_file: PathBuf,
     /// What a restarted daemon needs to know.

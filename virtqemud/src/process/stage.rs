@@ -23,7 +23,7 @@ use super::dac::{Given, Owner};
 use super::identity::Who;
 use super::paths::RunPaths;
 use super::ports::Port;
-use super::{chain, groups, identity, images, log, nvram, sockets, starting};
+use super::{chain, groups, identity, images, log, nvram, sockets, starting, tpm};
 use crate::command::NetFds;
 use crate::display::place;
 use crate::driver::Driver;
@@ -117,6 +117,7 @@ pub fn stage(
     undo_folder(undo, paths.memory.clone());
     master_key(&paths.master_key, sealing.key(), owner)?;
     nvram::prepare(&live, owner, reset_nvram, undo)?;
+    tpm::start(&driver.folders, &driver.settings, &live, &paths, owner, undo)?;
     let given = give_files(driver, &live, &who, undo)?;
     let mut inherited: Vec<(i32, OwnedFd)> = vec![(MONITOR_FD, listen(&paths.monitor)?.into())];
     for path in &sockets {

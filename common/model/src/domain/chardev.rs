@@ -113,9 +113,11 @@ pub struct Reconnect {
 impl Reconnect {
     fn check(&mut self, e: El<'_>) -> Result<()> {
         match (self.enabled, self.timeout) {
-            (Some(true), None) => Err(e.missing_attr("timeout")),
-            _ => Ok(()),
+            (Some(true), None) => return Err(e.missing_attr("timeout")),
+            (Some(true), _) => {}
+            _ => self.timeout = None,
         }
+        Ok(())
     }
 }
 

@@ -102,6 +102,8 @@ impl Clock {
 pub struct Timer {
     #[xml(attr, required)]
     pub name: TimerName,
+    #[xml(attr, with = YesNo)]
+    pub present: Option<bool>,
     #[xml(attr)]
     pub tickpolicy: Option<TickPolicy>,
     #[xml(attr)]
@@ -111,8 +113,6 @@ pub struct Timer {
     pub frequency: Option<u64>,
     #[xml(attr)]
     pub mode: Option<TscMode>,
-    #[xml(attr, with = YesNo)]
-    pub present: Option<bool>,
     #[xml(child)]
     pub catchup: Catchup,
 }

@@ -80,10 +80,10 @@ pub struct Devices {
     pub memories: Vec<MemoryDevice>,
     #[xml(child = "iommu")]
     pub iommus: Vec<Iommu>,
-    #[xml(child, once(XmlError, "only a single vsock device is supported"))]
-    pub vsock: Option<Vsock>,
     #[xml(child = "crypto")]
     pub cryptos: Vec<Crypto>,
+    #[xml(child, once(XmlError, "only a single vsock device is supported"))]
+    pub vsock: Option<Vsock>,
     #[xml(child, once(XmlError, "only a single pstore device is supported"))]
     pub pstore: Option<Pstore>,
 }

@@ -50,15 +50,11 @@ pub struct Features {
     #[xml(child)]
     pub kvm: Option<KvmFeatures>,
     #[xml(child)]
-    pub xen: Option<XenFeatures>,
-    #[xml(child)]
     pub pvspinlock: Option<Switch>,
     #[xml(child)]
     pub pmu: Option<Switch>,
     #[xml(child)]
     pub vmport: Option<Switch>,
-    #[xml(child)]
-    pub ps2: Option<Switch>,
     #[xml(child)]
     pub gic: Option<Gic>,
     #[xml(child)]
@@ -77,6 +73,8 @@ pub struct Features {
     pub msrs: Option<UnknownMsrs>,
     #[xml(child = "ccf-assist")]
     pub ccf_assist: Option<Switch>,
+    #[xml(child)]
+    pub xen: Option<XenFeatures>,
     #[xml(attr = "cfpc@value")]
     pub cfpc: Option<Mitigation>,
     #[xml(attr = "sbbc@value")]
@@ -89,6 +87,8 @@ pub struct Features {
     pub async_teardown: Option<bool>,
     #[xml(child)]
     pub ras: Option<Switch>,
+    #[xml(child)]
+    pub ps2: Option<Switch>,
     #[xml(attr = "aia@value")]
     pub aia: Option<Aia>,
     #[xml(child)]
@@ -190,11 +190,28 @@ pub struct KvmFeatures {
 
 /// Size of KVM's dirty ring, in entries.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = DirtyRing::check)]
 pub struct DirtyRing {
     #[xml(attr, with = OnOff, required)]
     pub state: bool,
     #[xml(attr)]
     pub size: Option<u32>,
+}
+
+impl DirtyRing {
+    /// The size belongs to what is on.
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        match (self.state, self.size) {
+            (true, None) => return Err(e.missing_attr("size")),
+            (true, Some(size)) if !size.is_power_of_two() || !(1024..=65536).contains(&size) => {
+                let text = "dirty ring must be power of 2 and ranges [1024, 65536]";
+                return Err(e.error(Code::XmlError, Domain::Domain, text));
+            }
+            (true, _) => {}
+            (false, _) => self.size = None,
+        }
+        Ok(())
+    }
 }
 
 /// `<xen>`.

@@ -1,7 +1,7 @@
 //! Graphical consoles.
 
 use virt_error::{Domain, Error};
-use virt_xml::{NonZero, OnOff, Xml, YesElse, YesNo, names};
+use virt_xml::{Mode, NonZero, OnOff, Xml, YesElse, YesNo, names};
 
 /// `<graphics>`.
 #[derive(Debug, Clone, PartialEq, Xml)]
@@ -126,7 +126,7 @@ pub struct Vnc {
     pub port: Option<i32>,
     #[xml(attr, with = YesElse)]
     pub autoport: Option<bool>,
-    #[xml(attr)]
+    #[xml(attr, read_if = some_port)]
     pub websocket: Option<i32>,
     #[xml(attr = "websocketGenerated", with = YesNo, status)]
     pub websocket_generated: Option<bool>,
@@ -258,14 +258,25 @@ pub struct Desktop {
 /// Rendering without a window.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct EglHeadless {
-    #[xml(child)]
-    pub gl: Gl,
+    /// The host's render node; it is always used, nothing switches it on.
+    #[xml(attr = "gl@rendernode")]
+    pub rendernode: Option<String>,
+}
+
+/// Port 0 is none.
+fn some_port(port: &i32, _: Mode) -> bool {
+    *port != 0
+}
+
+/// Peers are asked for or not at all.
+fn yes(on: &bool, _: Mode) -> bool {
+    *on
 }
 
 /// A console on D-Bus.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct DbusDisplay {
-    #[xml(attr, with = YesNo)]
+    #[xml(attr, with = YesNo, read_if = yes)]
     pub p2p: Option<bool>,
     #[xml(attr)]
     pub address: Option<String>,

@@ -1,7 +1,7 @@
 //! Keyboards, pointers and passed-through input devices.
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{El, OnOff, Xml, names};
+use virt_xml::{El, Mode, OnOff, Xml, names};
 
 use super::disk::VirtioModel;
 use super::info::{DeviceInfo, VirtioOptions};
@@ -20,6 +20,13 @@ names! {
     }
 }
 
+impl InputBus {
+    /// What QEMU reads from the host itself is on none, and does not say so.
+    fn is_one(&self, _: Mode) -> bool {
+        *self != Self::None
+    }
+}
+
 /// `<input>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 #[xml(check = Input::check)]
@@ -30,7 +37,7 @@ pub struct Input {
         say(ConfigUnsupported, "unknown input device type '{}'")
     )]
     pub kind: InputKind,
-    #[xml(attr, say(ConfigUnsupported, "unknown input bus type '{}'"))]
+    #[xml(attr, say(ConfigUnsupported, "unknown input bus type '{}'"), keep_if = InputBus::is_one)]
     pub bus: Option<InputBus>,
     #[xml(attr)]
     pub model: Option<VirtioModel>,
@@ -77,8 +84,8 @@ pub struct InputSource {
     pub evdev: Option<String>,
     #[xml(attr)]
     pub grab: Option<InputGrab>,
-    #[xml(attr, with = OnOff)]
-    pub repeat: Option<bool>,
     #[xml(attr = "grabToggle")]
     pub grab_toggle: Option<GrabToggle>,
+    #[xml(attr, with = OnOff)]
+    pub repeat: Option<bool>,
 }

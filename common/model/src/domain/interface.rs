@@ -312,6 +312,28 @@ impl Interface {
             let text = "unknown teaming type '(null)'";
             return Err(e.error(Code::ConfigUnsupported, Domain::Domain, text));
         }
+        // What only virtio cards have is passed over for others.
+        let virtio = match (&self.model, &self.source) {
+            (Some(model), _) => model.starts_with("virtio"),
+            (None, source) => matches!(source, NetSource::VhostUser(_) | NetSource::Vdpa(_)),
+        };
+        if !virtio && !matches!(self.source, NetSource::Hostdev(_)) {
+            self.driver =
+                NetDriver { virtio: std::mem::take(&mut self.driver.virtio), ..NetDriver::default() };
+            self.backend.vhost = None;
+        }
+        if self.bandwidth.as_ref().is_some_and(|b| b.inbound.is_none() && b.outbound.is_none()) {
+            self.bandwidth = None;
+        }
+        let passt = self.backend.kind == Some(NetBackendKind::Passt);
+        if let NetSource::User(s) = &mut self.source
+            && !passt
+        {
+            s.dev = None;
+        }
+        if let NetSource::Direct(s) = &mut self.source {
+            s.mode.get_or_insert(DirectMode::Vepa);
+        }
         if self.coalesce.as_ref().is_some_and(|c| c.rx.frames.unwrap_or(0) == 0) {
             self.coalesce = None;
         }

@@ -251,6 +251,7 @@ impl Codec<String> for UsbVersion {
 
 /// One rule; what is missing matches anything.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = RedirRule::check)]
 pub struct RedirRule {
     #[xml(attr, with = AnyOr<2>)]
     pub class: Option<u32>,
@@ -262,6 +263,16 @@ pub struct RedirRule {
     pub version: Option<String>,
     #[xml(attr, with = YesNo, required)]
     pub allow: bool,
+}
+
+impl RedirRule {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        if self.class.is_some_and(|c| c > 0xff) {
+            let text = format!("Invalid USB Class code {}", e.attr("class").unwrap_or_default());
+            return Err(e.error(Code::InternalError, Domain::Domain, text));
+        }
+        Ok(())
+    }
 }
 
 /// `<vsock>`.
@@ -375,7 +386,7 @@ pub struct Pstore {
     pub backend: PstoreBackend,
     #[xml(leaf)]
     pub path: Option<String>,
-    #[xml(child)]
+    #[xml(child, need(XmlError, "missing element or attribute './size'", Xml))]
     pub size: Option<Size>,
     #[xml(flatten)]
     pub info: DeviceInfo,

@@ -120,11 +120,11 @@ pub struct Domain {
     pub memory: Option<Memory>,
     #[xml(child = "currentMemory")]
     pub current_memory: Option<Size>,
-    #[xml(child)]
+    #[xml(child, joined)]
     pub blkiotune: BlkioTune,
-    #[xml(child)]
+    #[xml(child, joined)]
     pub memtune: MemTune,
-    #[xml(child = "memoryBacking")]
+    #[xml(child = "memoryBacking", joined)]
     pub memory_backing: MemoryBacking,
     #[xml(child)]
     pub vcpu: Option<Vcpu>,
@@ -132,11 +132,13 @@ pub struct Domain {
     pub vcpus: Vcpus,
     #[xml(leaf, say(XmlError, "invalid iothreads count '{}'"))]
     pub iothreads: Option<u32>,
-    #[xml(child)]
+    #[xml(child, joined)]
     pub iothreadids: IothreadIds,
-    #[xml(child)]
+    #[xml(child, keep_if = DefaultIothread::says)]
     pub defaultiothread: Option<DefaultIothread>,
-    #[xml(child)]
+    #[xml(child, joined)]
+    pub throttlegroups: ThrottleGroups,
+    #[xml(child, joined)]
     pub cputune: CpuTune,
     #[xml(child, once(XmlError, "only one numatune is supported"))]
     pub numatune: NumaTune,
@@ -144,21 +146,19 @@ pub struct Domain {
     pub resource: Resource,
     #[xml(child = "sysinfo")]
     pub sysinfo: Vec<Sysinfo>,
-    #[xml(child)]
-    pub throttlegroups: ThrottleGroups,
     #[xml(leaf)]
     pub bootloader: Option<String>,
     #[xml(leaf)]
     pub bootloader_args: Option<String>,
-    #[xml(child)]
+    #[xml(child, joined)]
     pub os: Os,
-    #[xml(child)]
+    #[xml(child, joined)]
     pub idmap: IdMap,
-    #[xml(child)]
+    #[xml(child, joined)]
     pub features: Features,
     #[xml(child)]
     pub cpu: Option<Cpu>,
-    #[xml(child)]
+    #[xml(child, joined)]
     pub clock: Option<Clock>,
     #[xml(leaf, say(ConfigUnsupported, "unknown on_poweroff action: {}"))]
     pub on_poweroff: Option<LifecycleAction>,
@@ -168,15 +168,15 @@ pub struct Domain {
     pub on_crash: Option<LifecycleAction>,
     #[xml(leaf)]
     pub on_lockfailure: Option<LockFailure>,
-    #[xml(child)]
+    #[xml(child, joined)]
     pub pm: Pm,
-    #[xml(child)]
+    #[xml(child, joined)]
     pub perf: Perf,
-    #[xml(child)]
+    #[xml(child, joined)]
     pub devices: Devices,
     #[xml(child = "seclabel")]
     pub seclabels: Vec<Seclabel>,
-    #[xml(child)]
+    #[xml(child, joined)]
     pub keywrap: KeyWrap,
     #[xml(child = "launchSecurity")]
     pub launch_security: Option<LaunchSecurity>,

@@ -10,6 +10,7 @@ names! {
 
 /// `<seclabel>` of the guest.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Seclabel::check)]
 pub struct Seclabel {
     #[xml(attr = "type")]
     pub kind: Option<SeclabelKind>,
@@ -24,6 +25,16 @@ pub struct Seclabel {
     pub imagelabel: Option<String>,
     #[xml(leaf)]
     pub baselabel: Option<String>,
+}
+
+impl Seclabel {
+    /// A label that is chosen at each start is no configuration.
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        if e.mode().inactive && self.kind.unwrap_or_default() == SeclabelKind::Dynamic {
+            self.label = None;
+        }
+        Ok(())
+    }
 }
 
 /// `<seclabel>` of one image or socket.

@@ -233,6 +233,7 @@ pub struct VolumeImage {
 pub struct NvmeImage {
     #[xml(attr = "type")]
     pub kind: Option<String>,
+    /// The driver takes the controller from the host, unless told otherwise.
     #[xml(attr, with = YesNo)]
     pub managed: Option<bool>,
     #[xml(attr)]
@@ -352,11 +353,11 @@ pub struct ImageReconnect {
 #[xml(check = NetworkHost::check)]
 pub struct NetworkHost {
     #[xml(attr)]
-    pub transport: Option<HostTransport>,
-    #[xml(attr)]
     pub name: Option<String>,
     #[xml(attr, say(InvalidArg, "failed to parse port number '{}'", None))]
     pub port: Option<u32>,
+    #[xml(attr)]
+    pub transport: Option<HostTransport>,
     #[xml(attr)]
     pub socket: Option<String>,
 }

@@ -30,6 +30,14 @@ pub struct Smbios {
     pub oem_strings: SmbiosTable,
 }
 
+/// The strings of each table, in the order they are written; others are none.
+const ORDER: &[(&str, &[&str])] = &[
+    ("bios", &["vendor", "version", "date", "release"]),
+    ("system", &["manufacturer", "product", "version", "serial", "uuid", "sku", "family"]),
+    ("baseBoard", &["manufacturer", "product", "version", "serial", "asset", "location"]),
+    ("chassis", &["manufacturer", "version", "serial", "asset", "sku"]),
+];
+
 /// One SMBIOS table.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 #[xml(check = SmbiosTable::check)]
@@ -39,13 +47,19 @@ pub struct SmbiosTable {
 }
 
 impl SmbiosTable {
-    /// Of named strings the first counts, and an empty one is none. Strings without names are a list.
-    fn check(&mut self, _: El<'_>) -> Result<()> {
+    /// Of named strings the first counts, and an empty one is none; they stand in the table's order. Strings without
+    /// names are a list.
+    fn check(&mut self, e: El<'_>) -> Result<()> {
         let mut seen = std::collections::BTreeSet::new();
         self.entries.retain(|e| match &e.name {
             Some(name) => e.value.is_some() && seen.insert(name.clone()),
             None => true,
         });
+        if let Some((_, names)) = ORDER.iter().find(|(table, _)| *table == e.name()) {
+            let at = |e: &SmbiosEntry| names.iter().position(|n| Some(*n) == e.name.as_deref());
+            self.entries.retain(|e| at(e).is_some());
+            self.entries.sort_by_key(at);
+        }
         Ok(())
     }
 

@@ -1,15 +1,22 @@
 //! Host resources of the guest: block I/O weights, partition, key wrapping, launch security, power management, events.
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{El, Hex, OnOff, Wrapping, Xml, YesNo, names};
+use virt_xml::{El, Hex, Mode, OnOff, Wrapping, Xml, YesNo, names};
 
 /// `<blkiotune>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct BlkioTune {
     #[xml(leaf)]
     pub weight: Option<u32>,
-    #[xml(child = "device")]
+    #[xml(child = "device", keep_if = BlkioDevice::says)]
     pub devices: Vec<BlkioDevice>,
+}
+
+impl BlkioDevice {
+    /// A device without any setting is not written.
+    fn says(&self, _: Mode) -> bool {
+        Self { path: self.path.clone(), ..Self::default() } != *self
+    }
 }
 
 /// Weight and limits of one host block device: bytes or requests a second; 0 is no limit.
@@ -134,11 +141,11 @@ pub enum LaunchSecurity {
 pub struct Sev {
     #[xml(attr = "kernelHashes", with = YesNo)]
     pub kernel_hashes: Option<bool>,
-    #[xml(leaf)]
+    #[xml(leaf, say(XmlError, "Invalid format for launch security cbitpos"))]
     pub cbitpos: Option<u32>,
-    #[xml(leaf = "reducedPhysBits")]
+    #[xml(leaf = "reducedPhysBits", say(XmlError, "Invalid format for launch security reducedPhysBits"))]
     pub reduced_phys_bits: Option<u32>,
-    #[xml(leaf, with = Hex<4>)]
+    #[xml(leaf, with = Hex<4>, need(XmlError, "failed to get launch security policy"))]
     pub policy: Option<u32>,
     #[xml(leaf = "dhCert")]
     pub dh_cert: Option<String>,
@@ -155,11 +162,11 @@ pub struct SevSnp {
     pub author_key: Option<bool>,
     #[xml(attr, with = YesNo)]
     pub vcek: Option<bool>,
-    #[xml(leaf)]
+    #[xml(leaf, say(XmlError, "Invalid format for launch security cbitpos"))]
     pub cbitpos: Option<u32>,
-    #[xml(leaf = "reducedPhysBits")]
+    #[xml(leaf = "reducedPhysBits", say(XmlError, "Invalid format for launch security reducedPhysBits"))]
     pub reduced_phys_bits: Option<u32>,
-    #[xml(leaf, with = Hex<8>)]
+    #[xml(leaf, with = Hex<8>, need(XmlError, "failed to get launch security policy"))]
     pub policy: Option<u64>,
     #[xml(leaf = "guestVisibleWorkarounds")]
     pub guest_visible_workarounds: Option<String>,

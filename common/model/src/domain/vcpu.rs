@@ -1,7 +1,7 @@
 //! vCPUs, I/O threads, and how they are placed and scheduled.
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{El, NonZero, Xml, YesNo, names};
+use virt_xml::{El, Mode, NonZero, Xml, YesNo, names};
 
 use crate::Bitmap;
 
@@ -88,6 +88,13 @@ pub struct DefaultIothread {
     pub thread_pool_min: Option<i32>,
     #[xml(attr)]
     pub thread_pool_max: Option<i32>,
+}
+
+impl DefaultIothread {
+    /// One that says nothing is none.
+    pub(super) fn says(&self, _: Mode) -> bool {
+        *self != Self::default()
+    }
 }
 
 /// `<cputune>`. Periods and quotas in microseconds.

@@ -1,6 +1,7 @@
 //! Video cards.
 
-use virt_xml::{OnOff, Xml, YesElse, YesNo, names};
+use virt_xml::rt_error::{Code, Domain, Result};
+use virt_xml::{El, OnOff, Xml, YesElse, YesNo, names};
 
 use super::info::{DeviceInfo, VirtioOptions};
 
@@ -65,6 +66,7 @@ pub struct VideoModel {
 
 /// Hardware drawing.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Acceleration::check)]
 pub struct Acceleration {
     #[xml(attr, with = YesNo)]
     pub accel2d: Option<bool>,
@@ -72,6 +74,16 @@ pub struct Acceleration {
     pub accel3d: Option<bool>,
     #[xml(attr)]
     pub rendernode: Option<String>,
+}
+
+impl Acceleration {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        if self.accel2d.is_none() && self.accel3d.is_none() && self.rendernode.is_none() {
+            let text = "missing values for acceleration";
+            return Err(e.error(Code::ConfigUnsupported, Domain::Domain, text));
+        }
+        Ok(())
+    }
 }
 
 /// The first screen's size in pixels.

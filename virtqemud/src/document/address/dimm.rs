@@ -8,6 +8,10 @@ use crate::document::types::{Address, DimmAddress, Domain, MemoryModel};
 use crate::document::unsupported;
 
 pub(super) fn assign(def: &mut Domain) -> Result<()> {
+    // Without room for them they are refused as such.
+    if def.max_memory.is_none() {
+        return Ok(());
+    }
     let slots = def.max_memory.as_ref().and_then(|m| m.slots).unwrap_or(0);
     let mut used = BTreeSet::new();
     for memory in &def.devices.memories {

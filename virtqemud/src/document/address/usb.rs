@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use virt_error::Result;
+use virt_xml::At;
 
 use crate::document::types::{
-    Address, ControllerKind, DiskBus, Domain, FsDriverType, HostdevSource, Hub, HubKind, InputBus,
-    SerialTarget, SoundModel, UsbAddress,
+    Address, ControllerKind, DeviceInfo, DiskBus, Domain, FsDriverType, HostdevSource, Hub, HubKind,
+    InputBus, SerialTarget, SoundModel, UsbAddress,
 };
 use crate::document::{unsupported, xml_error};
 
@@ -57,9 +58,7 @@ impl Usb {
     fn take(&mut self, bus: u32, path: &[u32], hub: Option<usize>) -> Result<()> {
         let shown = path.iter().map(u32::to_string).collect::<Vec<_>>().join(".");
         let Some(mut node) = self.controllers.get_mut(&bus) else {
-            return Err(xml_error(format!(
-                "USB bus {bus} requested but no controller with that index is present"
-            )));
+            return Err(xml_error(format!("Missing USB bus {bus}")));
         };
         let Some((last, above)) = path.split_last() else { return Ok(()) };
         for port in above {
@@ -123,23 +122,26 @@ pub(super) fn assign(def: &mut Domain) -> Result<()> {
     }
     for i in hubs {
         if let Some((bus, path)) = given(def.devices.hubs[i].info.address.as_ref()) {
-            usb.take(bus, &path, Some(HUB_PORTS))?;
+            usb.take(bus, &path, Some(HUB_PORTS)).at(def.devices.hubs[i].info.place)?;
         }
     }
     if def.devices.controllers.iter().all(|c| c.kind != ControllerKind::Usb) && wanted(def) == 0 {
         return Ok(());
     }
     let mut taken = Ok(());
-    visit(def, &mut |address| {
+    visit(def, &mut |info| {
+        if taken.is_ok() && !matches!(info.address, None | Some(Address::Usb(_))) {
+            taken = Err(xml_error("Invalid address for a USB device")).at(info.place);
+        }
         if taken.is_ok()
-            && let Some((bus, path)) = given(address.as_ref())
+            && let Some((bus, path)) = given(info.address.as_ref())
         {
-            taken = usb.take(bus, &path, None);
+            taken = usb.take(bus, &path, None).at(info.place);
         }
     });
     taken?;
     for hub in &mut def.devices.hubs {
-        place(&mut usb, &mut hub.info.address, Some(HUB_PORTS))?;
+        place(&mut usb, &mut hub.info.address, Some(HUB_PORTS)).at(hub.info.place)?;
     }
     // Too few ports: hubs are added, each costs one port and gives eight.
     let needed = wanted(def);
@@ -156,9 +158,9 @@ pub(super) fn assign(def: &mut Domain) -> Result<()> {
         }
     }
     let mut placed = Ok(());
-    visit(def, &mut |address| {
+    visit(def, &mut |info| {
         if placed.is_ok() {
-            placed = place(&mut usb, address, None);
+            placed = place(&mut usb, &mut info.address, None).at(info.place);
         }
     });
     placed?;
@@ -183,7 +185,7 @@ fn given(address: Option<&Address>) -> Option<(u32, Vec<u32>)> {
 /// Devices that still need a port.
 fn wanted(def: &mut Domain) -> usize {
     let mut count = 0;
-    visit(def, &mut |address| count += usize::from(given(address.as_ref()).is_none()));
+    visit(def, &mut |info| count += usize::from(given(info.address.as_ref()).is_none()));
     count
 }
 
@@ -206,33 +208,33 @@ fn place(usb: &mut Usb, address: &mut Option<Address>, hub: Option<usize>) -> Re
 }
 
 /// Every USB device but hubs, in the order the reference places them.
-fn visit(def: &mut Domain, act: &mut dyn FnMut(&mut Option<Address>)) {
+fn visit(def: &mut Domain, act: &mut dyn FnMut(&mut DeviceInfo)) {
     let d = &mut def.devices;
-    for dev in d.hostdevs.iter_mut().filter(|h| matches!(h.source, HostdevSource::Usb(_))) {
-        act(&mut dev.info.address);
-    }
     for disk in d.disks.iter_mut().filter(|x| x.target.bus == Some(DiskBus::Usb)) {
-        act(&mut disk.info.address);
-    }
-    for fs in d.filesystems.iter_mut().filter(|f| f.driver.kind == Some(FsDriverType::Mtp)) {
-        act(&mut fs.info.address);
+        act(&mut disk.info);
     }
     for net in d.interfaces.iter_mut().filter(|n| n.model.as_deref() == Some("usb-net")) {
-        act(&mut net.info.address);
-    }
-    for c in d.controllers.iter_mut().filter(|c| c.kind == ControllerKind::Ccid) {
-        act(&mut c.info.address);
-    }
-    for input in d.inputs.iter_mut().filter(|i| i.bus == Some(InputBus::Usb)) {
-        act(&mut input.info.address);
-    }
-    for serial in d.serials.iter_mut().filter(|s| s.target.kind == Some(SerialTarget::Usb)) {
-        act(&mut serial.info.address);
+        act(&mut net.info);
     }
     for sound in d.sounds.iter_mut().filter(|s| s.model == SoundModel::Usb) {
-        act(&mut sound.info.address);
+        act(&mut sound.info);
+    }
+    for dev in d.hostdevs.iter_mut().filter(|h| matches!(h.source, HostdevSource::Usb(_))) {
+        act(&mut dev.info);
+    }
+    for c in d.controllers.iter_mut().filter(|c| c.kind == ControllerKind::Ccid) {
+        act(&mut c.info);
+    }
+    for serial in d.serials.iter_mut().filter(|s| s.target.kind == Some(SerialTarget::Usb)) {
+        act(&mut serial.info);
+    }
+    for input in d.inputs.iter_mut().filter(|i| i.bus == Some(InputBus::Usb)) {
+        act(&mut input.info);
+    }
+    for fs in d.filesystems.iter_mut().filter(|f| f.driver.kind == Some(FsDriverType::Mtp)) {
+        act(&mut fs.info);
     }
     for dev in &mut d.redirdevs {
-        act(&mut dev.info.address);
+        act(&mut dev.info);
     }
 }

@@ -11,8 +11,6 @@ impl Checker<'_> {
         let Some(cpu) = &self.def.cpu else { return Ok(()) };
         let mode = cpu.mode.unwrap_or_default();
         let host = matches!(mode, CpuMode::HostPassthrough | CpuMode::Maximum);
-        // The rest is said of a CPU that was chosen, not of the default under a topology.
-        let chosen = host || mode == CpuMode::HostModel || self.named_cpu();
         if let Some(cache) = &cpu.cache {
             if !machine::is_x86(self.arch()) {
                 return Err(unsupported(format!(
@@ -38,45 +36,25 @@ impl Checker<'_> {
                 _ => {}
             }
         }
-        if let Some(address) = cpu.maxphysaddr.as_ref().filter(|_| chosen) {
+        if let Some(address) = &cpu.maxphysaddr {
+            let refuse = |what: &str| {
+                let text = format!(
+                    "CPU maximum physical address bits {what} specification cannot be used with mode='{}'",
+                    address.mode
+                );
+                Err(unsupported(text))
+            };
             match address.mode {
-                MaxPhysAddrMode::Passthrough => {
-                    if !host {
-                        return Err(unsupported(format!(
-                            "CPU maximum physical address bits mode '{}' can only be used with 'host-passthrough' or 'maximum' CPUs",
-                            address.mode
-                        )));
-                    }
-                    if address.bits.is_some() {
-                        return Err(unsupported(format!(
-                            "CPU maximum physical address bits number specification cannot be used with mode='{}'",
-                            address.mode
-                        )));
-                    }
+                MaxPhysAddrMode::Passthrough if address.bits.is_some() => return refuse("number"),
+                MaxPhysAddrMode::Emulate if address.limit.is_some() => {
+                    return Err(unsupported(
+                        "attribute 'limit' is only supported for maxphysaddr mode 'passthrough'",
+                    ));
                 }
-                MaxPhysAddrMode::Emulate => {
-                    if address.bits.is_none() && !host {
-                        return Err(unsupported(
-                            "if using CPU maximum physical address mode='emulate', bits= must be specified too",
-                        ));
-                    }
-                    if address.limit.is_some() {
-                        return Err(unsupported(format!(
-                            "CPU maximum physical address bits limit specification cannot be used with mode='{}'",
-                            address.mode
-                        )));
-                    }
-                }
+                _ => {}
             }
         }
         self.topology()
-    }
-
-    /// Whether the document names the model itself.
-    fn named_cpu(&self) -> bool {
-        self.def.cpu.as_ref().and_then(|c| c.model.as_ref()).is_some_and(|m| {
-            m.name.is_some() && m.fallback != Some(crate::document::types::CpuFallback::Forbid)
-        })
     }
 
     fn topology(&self) -> Result<()> {

@@ -5,8 +5,8 @@ use virt_model::domain::info::each;
 
 use super::{Checker, unsupported};
 use crate::document::types::{
-    Address, FsDriverType, FsSource, Hostdev, HostdevModel, HostdevSource, InputBus, InputKind, IommuModel,
-    PanicModel, ShmemModel, SoundModel, TpmModel, WatchdogModel,
+    AccessMode, Address, FsDriverType, FsSource, Hostdev, HostdevModel, HostdevSource, InputBus, InputKind,
+    IommuModel, Multidevs, PanicModel, ShmemModel, SoundModel, TpmModel, WatchdogModel,
 };
 use crate::document::{machine, xml_error};
 
@@ -182,7 +182,23 @@ impl Checker<'_> {
             if !matches!(fs.source, FsSource::Mount(_)) {
                 return Err(unsupported("only supports mount filesystem type"));
             }
-            match fs.driver.kind.unwrap_or_default() {
+            let kind = fs.driver.kind.unwrap_or_default();
+            let mode = fs.accessmode.unwrap_or(AccessMode::Passthrough);
+            if (fs.fmode.is_some() || fs.dmode.is_some()) && mode != AccessMode::Mapped {
+                return Err(unsupported("fmode and dmode must be used with accessmode=mapped"));
+            }
+            if kind == FsDriverType::Handle && mode != AccessMode::Passthrough {
+                return Err(unsupported("only supports passthrough accessmode"));
+            }
+            if kind == FsDriverType::Virtiofs {
+                if fs.multidevs.is_some_and(|m| m != Multidevs::Default) {
+                    return Err(unsupported("virtiofs does not support multidevs"));
+                }
+                if mode != AccessMode::Passthrough {
+                    return Err(unsupported("virtiofs only supports passthrough accessmode"));
+                }
+            }
+            match kind {
                 FsDriverType::Default | FsDriverType::Path | FsDriverType::Handle | FsDriverType::Mtp => {}
                 FsDriverType::Virtiofs if !self.shares_memory() => {
                     return Err(unsupported("'virtiofs' requires shared memory"));

@@ -101,9 +101,13 @@ impl Checker<'_> {
             && !matches!(d.cache.unwrap_or_default(), DiskCache::None | DiskCache::Directsync)
             && !(disk.shareable && d.cache.is_none())
         {
-            return Err(unsupported(
-                "native I/O needs either no disk cache or directsync cache mode, QEMU will fallback to aio=threads",
-            ));
+            return Err(unsupported("io='native' needs either no disk cache or directsync cache mode"));
+        }
+        if d.discard_no_unref == Some(true) && d.format != Some(ImageFormat::Qcow2) {
+            return Err(unsupported("'discard_no_unref' only works with qcow2 disk format"));
+        }
+        if d.metadata_cache.max_size.is_some() && d.format != Some(ImageFormat::Qcow2) {
+            return Err(unsupported("metadata cache max size control is supported only with qcow2 images"));
         }
         if d.copy_on_read == Some(true) && disk.readonly {
             return Err(unsupported(format!("copy_on_read is not compatible with read-only disk '{name}'")));
@@ -125,6 +129,9 @@ impl Checker<'_> {
         }
         if disk.device == DiskDevice::Floppy && bus != DiskBus::Fdc {
             return Err(unsupported(format!("unexpected bus type '{bus}' for floppy disk '{name}'")));
+        }
+        if bus == DiskBus::Usb && disk.source.is_empty() {
+            return Err(unsupported("'usb' disk must not be empty"));
         }
         self.identity(disk, bus)?;
         drive_address(disk, bus)?;
@@ -225,8 +232,8 @@ impl Checker<'_> {
         if disk.vendor.is_some() && bus != DiskBus::Scsi {
             return Err(unsupported("Only scsi disk supports 'vendor'"));
         }
-        if disk.product.is_some() && bus != DiskBus::Scsi {
-            return Err(unsupported("Only scsi disk supports 'product'"));
+        if disk.product.is_some() && !matches!(bus, DiskBus::Ide | DiskBus::Sata | DiskBus::Scsi) {
+            return Err(unsupported("Only ide, sata and scsi disk supports 'product'"));
         }
         if disk.target.rotation_rate.is_some() && !matches!(bus, DiskBus::Ide | DiskBus::Sata | DiskBus::Scsi)
         {
@@ -241,6 +248,13 @@ impl Checker<'_> {
             return Err(unsupported(format!(
                 "CHS translation mode can only be set for 'ide' bus not '{bus}'"
             )));
+        }
+        if disk.target.rotation_rate.is_some() && disk.device != DiskDevice::Disk {
+            return Err(Error::internal(From::Qemu, "rotation rate is only valid for disk device"));
+        }
+        if let Some(serial) = disk.serial.as_deref().filter(|s| !s.chars().all(is_safe)) {
+            let text = format!("driver serial '{serial}' contains unsafe characters");
+            return Err(Error::internal(From::Qemu, text));
         }
         if disk.serial.is_some() && bus == DiskBus::Sd {
             return Err(Error::internal(From::Qemu, "Serial property not supported for drive bus 'sd'"));
@@ -257,6 +271,9 @@ impl Checker<'_> {
                 )));
             }
         }
+        if matches!(disk.source, DiskSource::Dir(_)) && disk.driver.format != Some(ImageFormat::Fat) {
+            return Err(unsupported("storage type 'dir' requires use of storage format 'fat'"));
+        }
         if let DiskSource::Dir(_) = &disk.source
             && !disk.readonly
             && disk.driver.format == Some(ImageFormat::Fat)
@@ -271,6 +288,11 @@ impl Checker<'_> {
         }
         Ok(())
     }
+}
+
+/// What a serial number may hold.
+fn is_safe(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-_+ .".contains(c)
 }
 
 /// `vda1`: a known prefix, letters, digits.

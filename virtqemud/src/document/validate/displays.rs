@@ -5,8 +5,30 @@ use virt_model::domain::info::each;
 use virt_xml::At;
 
 use super::{Checker, unsupported};
-use crate::document::types::{Graphics, MemorySource, Video, VideoBackend, VideoKind, Vnc};
+use crate::document::types::{Domain, Graphics, MemorySource, Video, VideoBackend, VideoKind, Vnc};
 use crate::document::xml_error;
+
+/// KiB that the cards with a mode of their own at power-on need.
+const LEAST_VRAM: u32 = 1024;
+
+/// What matters only when a guest is to run.
+pub(super) fn check_live(def: &Domain) -> Result<()> {
+    for (i, g) in def.devices.graphics.iter().enumerate() {
+        let place = format!("/domain/devices/graphics[{}]", i + 1);
+        if g.listens().len() > 1 {
+            return Err(unsupported("QEMU does not support multiple listens for one graphics device."))
+                .within(&place);
+        }
+        let kind = std::mem::discriminant(g);
+        if def.devices.graphics[..i].iter().any(|other| std::mem::discriminant(other) == kind) {
+            return Err(unsupported(
+                "only 1 graphics device of each type (sdl, vnc, spice, headless, dbus, rdp) is supported",
+            ))
+            .within(&place);
+        }
+    }
+    Ok(())
+}
 
 /// The protocol's passwords have eight bytes (RFC 6143, 7.2.2).
 ///
@@ -34,7 +56,8 @@ impl Checker<'_> {
             let name = g.kind();
             if matches!(name, "rdp" | "desktop") {
                 let place = format!("/domain/devices/graphics[{}]", i + 1);
-                return Err(unsupported(format!("unsupported graphics type '{name}'"))).within(&place);
+                let text = format!("{name} graphics are not supported with this QEMU");
+                return Err(unsupported(text)).within(&place);
             }
             if let Graphics::Vnc(vnc) = g {
                 vnc_password(vnc)?;
@@ -47,17 +70,8 @@ impl Checker<'_> {
                 "graphics type 'egl-headless' is only supported with one of: 'vnc', 'spice' graphics types",
             ));
         }
-        let gl = all
-            .iter()
-            .filter(|g| match g {
-                Graphics::Spice(s) => s.gl.enable == Some(true),
-                Graphics::Sdl(s) => s.gl.enable == Some(true),
-                Graphics::Dbus(s) => s.gl.enable == Some(true),
-                Graphics::EglHeadless(_) => true,
-                _ => false,
-            })
-            .count();
-        if gl > 1 {
+        let gl = |g: &Graphics| matches!(g, Graphics::Spice(s) if s.gl.enable == Some(true));
+        if egl && all.iter().any(gl) {
             return Err(unsupported("multiple OpenGL displays are not supported by QEMU"));
         }
         Ok(())
@@ -106,8 +120,17 @@ impl Checker<'_> {
                     m.kind
                 )));
             }
+            if m.acceleration.accel2d == Some(true) {
+                return Err(unsupported("qemu does not support the accel2d setting"));
+            }
             if m.acceleration.accel3d == Some(true) && m.kind != VideoKind::Virtio {
-                return Err(unsupported(format!("{} 3d acceleration is not supported", m.kind)));
+                return Err(unsupported("3d acceleration is supported only with 'virtio' video device"));
+            }
+            let least = matches!(m.kind, VideoKind::Vga | VideoKind::Vmvga).then_some(LEAST_VRAM);
+            if m.vram.is_some_and(|v| Some(v) < least) {
+                return Err(unsupported(format!(
+                    "value for 'vram' must be at least 1 MiB ({LEAST_VRAM} KiB)"
+                )));
             }
             if video.driver.name == Some(VideoBackend::VhostUser) && m.kind != VideoKind::Virtio {
                 return Err(unsupported("'vhostuser' driver is only supported with 'virtio' device"));

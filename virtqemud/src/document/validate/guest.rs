@@ -1,14 +1,50 @@
 //! Features, timers, vcpus and firmware settings of the guest as a whole.
 
-use virt_error::{Code, Domain as From, Error, Result};
+use virt_error::Result;
 use virt_xml::At;
 
 use super::{Checker, unsupported};
 use crate::config::lifecycle;
 use crate::document::types::{
-    AcpiTableKind, Firmware, LaunchSecurity, LoaderKind, Sysinfo, TickPolicy, Timer, TimerName, VirtType,
+    AcpiTableKind, Firmware, HypervMode, LaunchSecurity, LoaderKind, Sysinfo, TickPolicy, Timer, TimerName,
+    VcpuState, VirtType,
 };
 use crate::document::{machine, vcpus, xml_error};
+
+/// Vcpus that stay are there before those that come and go, in the order of their numbers.
+fn vcpu_order(states: &[VcpuState]) -> Result<()> {
+    let stays = |v: &VcpuState| v.hotpluggable == Some(false);
+    let mut online = states.iter().filter(|v| v.enabled);
+    let ordered = online.clone().filter(|v| v.order.is_some()).count();
+    if ordered > 0 && online.any(|v| v.order.is_none()) {
+        return Err(unsupported("all vcpus must have either set or unset order"));
+    }
+    let mut last = None;
+    for (i, v) in states.iter().enumerate().filter(|(_, v)| stays(v)) {
+        if states[..i].iter().any(|o| !stays(o)) {
+            return Err(unsupported(
+                "online non-hotpluggable vcpus need to be ordered prior to hotpluggable vcpus",
+            ));
+        }
+        if ordered > 0 && v.order.unwrap_or(0) <= last.unwrap_or(0) {
+            return Err(unsupported("online non-hotpluggable vcpus must be ordered in ascending order"));
+        }
+        last = v.order.or(last);
+        if !v.enabled {
+            return Err(unsupported(format!("vcpu '{}' is both offline and not hotpluggable", v.id)));
+        }
+    }
+    Ok(())
+}
+
+/// Bytes that a base64 text stands for; 0 for what is none.
+fn decoded(text: &str) -> usize {
+    let text = text.trim_ascii();
+    if !text.len().is_multiple_of(4) {
+        return 0;
+    }
+    text.len() / 4 * 3 - text.bytes().rev().take_while(|b| *b == b'=').count().min(2)
+}
 
 impl Checker<'_> {
     pub(super) fn guest(&self) -> Result<()> {
@@ -21,6 +57,10 @@ impl Checker<'_> {
             return Err(unsupported("cachetune is only supported for KVM domains")).within("/domain/cputune");
         }
         self.launch_security().within("/domain/launchSecurity")?;
+        if self.def.memtune.min_guarantee.is_some_and(|m| m.kib > 0) {
+            let text = "Parameter 'min_guarantee' not supported by QEMU.";
+            return Err(unsupported(text)).within("/domain/memtune/min_guarantee");
+        }
         self.boot().within("/domain/os")?;
         lifecycle::check(self.def).within("/domain/on_reboot")?;
         Ok(())
@@ -61,11 +101,11 @@ impl Checker<'_> {
         if self.def.bootloader.is_some() {
             return Err(unsupported("bootloader is not supported by QEMU")).within("/domain/bootloader");
         }
-        if os.bios.reboot_timeout.is_some_and(|t| !(-1..=65535).contains(&t)) {
-            return Err(unsupported("invalid value for rebootTimeout, must be in range [-1,65535]"));
-        }
         if os.bios.useserial == Some(true) && self.def.devices.serials.is_empty() {
             return Err(xml_error("need at least one serial port to use BIOS serial output"));
+        }
+        if os.bios.reboot_timeout.is_some_and(|t| !(-1..=65535).contains(&t)) {
+            return Err(unsupported("invalid value for rebootTimeout, must be in range [-1,65535]"));
         }
         if let Some(table) = os.acpi.tables.iter().find(|t| t.kind == AcpiTableKind::Rawset) {
             return Err(unsupported(format!("ACPI table type '{}' is not supported", table.kind)));
@@ -82,19 +122,41 @@ impl Checker<'_> {
 
     /// Kinds of protected guests that need hardware or machines which are not there.
     fn launch_security(&self) -> Result<()> {
-        let (name, device) = match &self.def.launch_security {
+        let sev = self.emulator.sev.is_some();
+        let (name, can) = match &self.def.launch_security {
             None => return Ok(()),
-            Some(LaunchSecurity::S390Pv) => ("s390-pv", "s390-pv-guest"),
-            Some(LaunchSecurity::Sev(_)) => ("sev", "sev-guest"),
-            Some(LaunchSecurity::SevSnp(_)) => ("sev-snp", "sev-snp-guest"),
-            Some(LaunchSecurity::Tdx(_)) => ("tdx", "tdx-guest"),
+            Some(LaunchSecurity::S390Pv) => {
+                ("s390-pv", self.emulator.kvm && self.emulator.has_type("s390-pv-guest"))
+            }
+            Some(LaunchSecurity::Sev(_)) => ("sev", sev && self.emulator.has_type("sev-guest")),
+            Some(LaunchSecurity::SevSnp(snp)) => {
+                for (what, text, bytes) in [
+                    ("guestVisibleWorkarounds", &snp.guest_visible_workarounds, 16),
+                    ("idBlock", &snp.id_block, 96),
+                    ("idAuth", &snp.id_auth, 4096),
+                    ("hostData", &snp.host_data, 32),
+                ] {
+                    let Some(got) = text.as_deref().map(decoded) else { continue };
+                    if got != bytes {
+                        let text = format!("Unexpected length of '{what}', expected {bytes} got {got}");
+                        return Err(unsupported(text));
+                    }
+                }
+                ("sev-snp", sev && self.emulator.has_type("sev-snp-guest"))
+            }
+            // The release that our answers are those of does not know it.
+            Some(LaunchSecurity::Tdx(_)) => {
+                return Err(xml_error(
+                    "Invalid value for attribute 'type' in element 'launchSecurity': 'tdx'.",
+                ));
+            }
         };
-        // AMD's kinds need the host's own device as well.
-        let hardware = !name.starts_with("sev") || std::path::Path::new("/dev/sev").exists();
-        if self.emulator.has_type(device) && hardware {
-            return Ok(());
+        match can {
+            true => Ok(()),
+            false => {
+                Err(unsupported(format!("'{name}' launch security is not supported with this QEMU binary")))
+            }
         }
-        Err(unsupported(format!("'{name}' launch security is not supported with this QEMU binary")))
     }
 
     fn refuse_feature(&self, name: &str) -> Result<()> {
@@ -136,7 +198,9 @@ impl Checker<'_> {
             return Err(unsupported("vmport feature requires the ps2 feature not to be disabled"));
         }
         if let Some(tseg) = f.smm.as_ref().and_then(|s| s.tseg) {
-            if !machine::is_q35(self.machine) {
+            if f.smm.as_ref().is_some_and(|s| s.state == Some(false)) {
+                // What is off has no size that matters.
+            } else if !machine::is_q35(self.machine) {
                 return Err(unsupported("SMM TSEG is only supported with q35 machine type"));
             }
             if tseg.bytes % (1 << 20) != 0 {
@@ -146,46 +210,12 @@ impl Checker<'_> {
         if f.async_teardown.is_some() && !self.emulator.at_least(8, 0) {
             return Err(unsupported("asynchronous teardown is not available with this QEMU binary"));
         }
-        if f.kvm.as_ref().and_then(|k| k.dirty_ring.as_ref()).is_some_and(|d| d.state) {
-            let size = f.kvm.as_ref().and_then(|k| k.dirty_ring.as_ref()).and_then(|d| d.size).unwrap_or(0);
-            if !size.is_power_of_two() || !(1024..=65536).contains(&size) {
-                return Err(xml_error("dirty ring must be power of 2 and ranges [1024, 65536]"));
-            }
-        }
         if f.tcg.is_some() && self.def.virt_type != VirtType::Qemu {
             return Err(unsupported("tcg features are incompatible with domain type"));
         }
-        if f.hyperv.is_some() {
-            self.hyperv()?;
-        }
-        Ok(())
-    }
-
-    fn hyperv(&self) -> Result<()> {
-        let Some(h) = &self.def.features.hyperv else { return Ok(()) };
-        if h.mode != crate::document::types::HypervMode::Custom {
-            return Ok(());
-        }
-        if let Some(spin) = &h.spinlocks
-            && spin.state
-            && spin.retries.is_some_and(|r| r < 0xfff)
-        {
-            return Err(Error::new(
-                Code::XmlError,
-                From::Domain,
-                "HyperV spinlock retry count must be at least 4095",
-            ));
-        }
-        let vendor = h.vendor_id.as_ref().filter(|v| v.state).and_then(|v| v.value.as_ref());
-        if let Some(vendor) = vendor {
-            if vendor.len() > 12 {
-                return Err(super::super::xml_error(
-                    "HyperV vendor_id value must not be more than 12 characters",
-                ));
-            }
-            if vendor.contains(',') {
-                return Err(crate::document::xml_error("HyperV vendor_id value is invalid"));
-            }
+        // The schema has a third word for this; the reference does not.
+        if f.hyperv.as_ref().is_some_and(|h| h.mode == HypervMode::HostModel) {
+            return Err(xml_error("Invalid value for attribute 'mode' in element 'hyperv': 'host-model'."));
         }
         Ok(())
     }
@@ -194,11 +224,6 @@ impl Checker<'_> {
         let Some(clock) = &self.def.clock else { return Ok(()) };
         let x86 = machine::is_x86(self.arch());
         for timer in &clock.timers {
-            if timer.catchup != Default::default() && timer.tickpolicy != Some(TickPolicy::Catchup) {
-                return Err(xml_error(
-                    "setting of timer catchup policies is only supported with tickpolicy='catchup'",
-                ));
-            }
             let extra = [
                 (timer.frequency.is_some(), "frequency", timer.name == TimerName::Tsc),
                 (timer.mode.is_some(), "mode", timer.name == TimerName::Tsc),
@@ -247,6 +272,11 @@ impl Checker<'_> {
                 }
                 _ => {}
             }
+            if timer.catchup != Default::default() && timer.tickpolicy != Some(TickPolicy::Catchup) {
+                return Err(xml_error(
+                    "setting of timer catchup policies is only supported with tickpolicy='catchup'",
+                ));
+            }
         }
         Ok(())
     }
@@ -285,6 +315,6 @@ impl Checker<'_> {
                 return Err(unsupported("vcpu0 must be enabled first"));
             }
         }
-        Ok(())
+        vcpu_order(states)
     }
 }

@@ -5,7 +5,7 @@ use virt_model::domain::info::each;
 use virt_xml::At;
 
 use super::{Checker, unsupported};
-use crate::document::types::{Address, MemoryDevice, MemoryModel};
+use crate::document::types::{Address, MemoryAllocation, MemoryDevice, MemoryModel, MemorySource};
 use crate::document::{machine, xml_detail};
 
 impl Checker<'_> {
@@ -19,7 +19,14 @@ impl Checker<'_> {
     }
 
     fn hugepages(&self) -> Result<()> {
-        let Some(huge) = &self.def.memory_backing.hugepages else { return Ok(()) };
+        let backing = &self.def.memory_backing;
+        let Some(huge) = &backing.hugepages else { return Ok(()) };
+        if backing.allocation.mode == Some(MemoryAllocation::Ondemand) {
+            return Err(unsupported("hugepages are not allowed with memory allocation ondemand"));
+        }
+        if backing.source == Some(MemorySource::Anonymous) {
+            return Err(unsupported("hugepages are not allowed with anonymous memory source"));
+        }
         let nodes = self.nodes();
         let mut master: Option<u64> = None;
         for page in &huge.pages {
@@ -27,7 +34,7 @@ impl Checker<'_> {
                 None => {
                     if let Some(first) = master {
                         return Err(xml_detail(format!(
-                            "two master hugepages detected: {first} and {}",
+                            "two master hugepages detected: {} and {first}",
                             page.size.kib
                         )));
                     }
@@ -56,7 +63,13 @@ impl Checker<'_> {
 
     fn memory_devices(&self) -> Result<()> {
         let devices = &self.def.devices.memories;
-        if devices.is_empty() {
+        // Enclaves need no slots, but hardware; the host shows it by this device.
+        let enclaves = self.emulator.has_type("sgx-epc") && std::path::Path::new("/dev/sgx_vepc").exists();
+        each(devices.iter().filter(|m| m.model == MemoryModel::SgxEpc), |_| match enclaves {
+            true => Ok(()),
+            false => Err(unsupported("sgx epc isn't supported by this QEMU binary")),
+        })?;
+        if devices.iter().all(|m| m.model == MemoryModel::SgxEpc) {
             return Ok(());
         }
         let Some(max) = &self.def.max_memory else {
@@ -99,13 +112,13 @@ impl Checker<'_> {
                     "can't add memory backend for guest node '{node}' as the guest has only '{nodes}' NUMA nodes configured"
                 )));
             }
-            None if module && nodes > 0 => {
+            None if (module || device.model == MemoryModel::VirtioMem) && nodes > 0 => {
                 return Err(unsupported("target NUMA node needs to be specified for memory device"));
             }
+            Some(_) if device.model == MemoryModel::VirtioPmem => {
+                return Err(unsupported("virtio-pmem does not support NUMA nodes"));
+            }
             _ => {}
-        }
-        if device.model == MemoryModel::SgxEpc && !self.emulator.has_type("sgx-epc") {
-            return Err(unsupported("sgx epc isn't supported by this QEMU binary"));
         }
         if device.uuid.is_some() && !machine::is_pseries(self.machine) {
             return Err(unsupported("UUID is not supported for NVDIMM device"));

@@ -8,6 +8,7 @@ mod devices;
 mod disks;
 mod displays;
 mod guest;
+mod live;
 mod machines;
 mod memory;
 mod network;
@@ -24,6 +25,8 @@ use virt_xml::At;
 use super::types::{CharBackend, Domain};
 use super::{DEVICES, unsupported};
 use crate::emulator::Emulator;
+
+pub use live::check_live;
 
 /// What all checks look at.
 struct Checker<'a> {
@@ -84,53 +87,6 @@ fn names_once(def: &Domain) -> Result<()> {
         if !seen.insert(alias) {
             let text = format!("non unique alias detected: {alias}");
             return Err(Error::new(Code::ConfigUnsupported, From::Domain, text));
-        }
-    }
-    Ok(())
-}
-
-/// Checks what matters only when a guest is to run.
-pub fn check_live(def: &Domain) -> Result<()> {
-    use super::types::{Address, ChannelTarget, DiskBus, NetSource};
-    each(&def.devices.shmems, |shmem| {
-        if !matches!(shmem.info.address, None | Some(Address::Pci(_))) {
-            return Err(unsupported("only 'pci' addresses are supported for the shared memory device"));
-        }
-        Ok(())
-    })?;
-    each(&def.devices.interfaces, |net| {
-        if matches!(net.source, NetSource::Internal(_) | NetSource::Vds(_)) {
-            return Err(unsupported("network device type is not supported by this version of qemu"));
-        }
-        Ok(())
-    })?;
-    each(&def.devices.channels, |channel| {
-        if matches!(channel.target, Some(ChannelTarget::Xen(_))) {
-            return Err(unsupported("channel target type 'xen' is not supported by QEMU"));
-        }
-        Ok(())
-    })?;
-    if ports::backends(def).any(|b| matches!(b, CharBackend::Nmdm(_))) {
-        return Err(unsupported("unsupported chardev 'nmdm'"));
-    }
-    each(&def.devices.disks, |disk| {
-        if let Some(bus @ (DiskBus::Xen | DiskBus::Uml)) = disk.target.bus {
-            let text = format!("unsupported disk bus '{bus}' with device setup");
-            return Err(Error::internal(From::Qemu, text));
-        }
-        Ok(())
-    })?;
-    let mut seen = Vec::new();
-    for g in &def.devices.graphics {
-        let kind = std::mem::discriminant(g);
-        if seen.contains(&kind) {
-            return Err(unsupported(
-                "only 1 graphics device of each type (sdl, vnc, spice, headless, dbus, rdp) is supported",
-            ));
-        }
-        seen.push(kind);
-        if g.listens().len() > 1 {
-            return Err(unsupported("multiple listens for one graphics device are not supported by QEMU"));
         }
     }
     Ok(())

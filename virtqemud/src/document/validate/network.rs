@@ -16,13 +16,13 @@ impl Checker<'_> {
         let virtio = model.starts_with("virtio");
         match &net.source {
             NetSource::VhostUser(_) => {
+                if !self.shares_memory() {
+                    return Err(unsupported("'interface' requires shared memory"));
+                }
                 if !virtio {
                     return Err(unsupported(
                         "Wrong or no <model> 'type' attribute specified with <interface type='vhostuser'/>. vhostuser requires the virtio-net* frontend",
                     ));
-                }
-                if net.backend.kind == Some(NetBackendKind::Passt) && !self.shares_memory() {
-                    return Err(unsupported("'interface' requires shared memory"));
                 }
             }
             NetSource::Vdpa(_) if !virtio => {
@@ -35,6 +35,11 @@ impl Checker<'_> {
             _ => {}
         }
         self.switch_settings(net)?;
+        if net.target_managed == Some(false) && !matches!(net.source, NetSource::Ethernet(_)) {
+            let kind = net.source.tag();
+            let text = format!("unmanaged target dev is not supported on interfaces of type '{kind}'");
+            return Err(unsupported(text));
+        }
         if net.teaming.as_ref().is_some_and(|t| t.kind == TeamingKind::Persistent) && !virtio {
             return Err(unsupported(format!(
                 "virtio-net failover (teaming) interface must use the virtio model, not '{model}'"

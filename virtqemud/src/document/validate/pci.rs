@@ -134,8 +134,10 @@ impl Checker<'_> {
     fn pci_bus(&self, c: &Controller) -> Result<()> {
         let index = c.index.unwrap_or(0);
         match &c.info.address {
+            // The upstream port of a switch may be on a port with a higher number.
+            _ if c.model.as_deref() == Some("pcie-switch-upstream-port") => Ok(()),
             Some(Address::Pci(a)) if a.bus >= index => Err(unsupported(format!(
-                "PCI controller at index {index} ({index:#x}) has bus='{:#x}', but index must be larger than bus",
+                "PCI controller at index {index} ({index:#04x}) has bus='{:#04x}', but index must be larger than bus",
                 a.bus
             ))),
             _ => Ok(()),

@@ -2,12 +2,13 @@
 
 use virt_error::Result;
 use virt_model::domain::info::each;
+use virt_xml::{At, Place};
 
 use super::{Checker, unsupported};
 use crate::document::machine;
 use crate::document::types::{
     Address, AudioKind, CharBackend, ConsoleTarget, Domain, Graphics, RngBackend, Serial, SerialModel,
-    SerialTarget, SmartcardMode,
+    SerialTarget, SmartcardMode, TcpProtocol,
 };
 
 impl Checker<'_> {
@@ -31,8 +32,9 @@ impl Checker<'_> {
             }
             Ok(())
         })?;
-        if d.smartcards.len() > 1 {
-            return Err(unsupported("this QEMU binary lacks multiple smartcard support"));
+        if let Some(second) = d.smartcards.get(1) {
+            let text = "this QEMU binary lacks multiple smartcard support";
+            return Err(unsupported(text)).at(second.info.place);
         }
         self.backends()
     }
@@ -76,7 +78,9 @@ impl Checker<'_> {
             SerialTarget::IsaDebug => model == SerialModel::IsaDebugcon,
             SerialTarget::None => true,
         };
-        if fits && pair {
+        // A port on the board of no named model is left to the board.
+        let open = kind == SerialTarget::System && machine::is_x86(arch) && model == SerialModel::None;
+        if open || fits && pair {
             return Ok(());
         }
         Err(unsupported(format!(
@@ -88,24 +92,29 @@ impl Checker<'_> {
     fn backends(&self) -> Result<()> {
         let d = &self.def.devices;
         let spice = d.graphics.iter().any(|g| matches!(g, Graphics::Spice(_)));
-        for backend in backends(self.def) {
+        for (place, backend) in backends(self.def) {
+            if let CharBackend::Tcp(t) = backend
+                && let Some(protocol @ (TcpProtocol::Telnets | TcpProtocol::Tls)) = t.protocol
+            {
+                return Err(unsupported(format!("tcp chardev protocol '{protocol}' not supported")))
+                    .at(place);
+            }
             match backend {
                 CharBackend::Spicevmc | CharBackend::Spiceport(_) if !spice => {
                     let kind = if *backend == CharBackend::Spicevmc { "spicevmc" } else { "spiceport" };
-                    return Err(unsupported(format!(
-                        "chardev '{kind}' not supported without spice graphics"
-                    )));
+                    let text = format!("chardev '{kind}' not supported without spice graphics");
+                    return Err(unsupported(text)).at(place);
                 }
                 _ => {}
             }
         }
         // The host's side of SPICE speaks to virtio ports and to devices that know how to.
         let usb = |s: &&Serial| s.target.kind != Some(SerialTarget::Usb);
-        let plain = d.serials.iter().filter(usb).map(|x| &x.backend);
-        let plain = plain.chain(d.parallels.iter().map(|x| &x.backend));
-        let mut plain = plain.chain(d.consoles.iter().map(|x| &x.backend));
-        if plain.any(|b| *b == CharBackend::Spicevmc) {
-            return Err(unsupported("spicevmc device type only supports virtio"));
+        let plain = d.serials.iter().filter(usb).map(|x| (x.info.place, &x.backend));
+        let plain = plain.chain(d.parallels.iter().map(|x| (x.info.place, &x.backend)));
+        let mut plain = plain.chain(d.consoles.iter().map(|x| (x.info.place, &x.backend)));
+        if let Some((place, _)) = plain.find(|(_, b)| **b == CharBackend::Spicevmc) {
+            return Err(unsupported("spicevmc device type only supports virtio")).at(place);
         }
         if !spice && d.audios.iter().any(|a| a.kind == AudioKind::Spice) {
             return Err(unsupported("Spice audio is not supported without spice graphics"));
@@ -114,19 +123,21 @@ impl Checker<'_> {
     }
 }
 
-/// The host side of every character device.
-pub(super) fn backends(def: &Domain) -> impl Iterator<Item = &CharBackend> {
+/// The host side of every character device, and where that device stands.
+pub(super) fn backends(def: &Domain) -> impl Iterator<Item = (Place, &CharBackend)> {
     let d = &def.devices;
     let cards = d.smartcards.iter().filter_map(|s| match &s.mode {
-        SmartcardMode::Passthrough(backend) => Some(backend),
+        SmartcardMode::Passthrough(backend) => Some((s.info.place, backend)),
         _ => None,
     });
     let rngs = d.rngs.iter().filter_map(|r| match &r.backend {
-        Some(RngBackend::Egd(backend)) => Some(backend),
+        Some(RngBackend::Egd(backend)) => Some((r.info.place, backend)),
         _ => None,
     });
-    let ports = d.serials.iter().map(|x| &x.backend).chain(d.parallels.iter().map(|x| &x.backend));
-    let ports = ports.chain(d.consoles.iter().map(|x| &x.backend));
-    let others = d.channels.iter().map(|x| &x.backend).chain(d.redirdevs.iter().map(|x| &x.backend));
+    let ports = d.serials.iter().map(|x| (x.info.place, &x.backend));
+    let ports = ports.chain(d.parallels.iter().map(|x| (x.info.place, &x.backend)));
+    let ports = ports.chain(d.consoles.iter().map(|x| (x.info.place, &x.backend)));
+    let others = d.channels.iter().map(|x| (x.info.place, &x.backend));
+    let others = others.chain(d.redirdevs.iter().map(|x| (x.info.place, &x.backend)));
     ports.chain(others).chain(cards).chain(rngs)
 }

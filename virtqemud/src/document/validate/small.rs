@@ -2,13 +2,14 @@
 
 use virt_error::Result;
 use virt_model::domain::info::each;
+use virt_xml::At;
 
 use super::{Checker, unsupported};
-use crate::document::machine;
 use crate::document::types::{
-    Address, BalloonModel, Crypto, CryptoBackendModel, DeviceInfo, InputBus, InputKind, PanicModel,
+    Address, BalloonModel, ControllerKind, Crypto, CryptoBackendModel, DeviceInfo, InputBus, PanicModel,
     ShmemModel, Tpm, TpmBackend, TpmModel, TpmVersion, VirtioModel, WatchdogModel,
 };
+use crate::document::{machine, xml_error};
 
 /// Smaller numbers are the hypervisor's and the host's.
 const FIRST_CID: u32 = 3;
@@ -17,12 +18,32 @@ impl Checker<'_> {
     /// What any device's address and numbers must fulfil.
     pub(super) fn placement(&self) -> Result<()> {
         let s390 = machine::is_s390(self.machine);
+        let of_host = |info| self.def.devices.hostdevs.iter().any(|h| std::ptr::eq(&h.info, info));
         each(self.infos(), |info| {
             if let Some(Address::Pci(a)) = &info.address
                 && !s390
                 && (a.zpci.uid.is_some() || a.zpci.fid.is_some())
             {
                 return Err(unsupported("This QEMU binary doesn't support zPCI"));
+            }
+            match &info.address {
+                Some(Address::Unassigned) if !of_host(info) => {
+                    return Err(unsupported("address of type 'unassigned' is supported only for hostdevs"));
+                }
+                Some(Address::Ccw(_)) if !s390 => {
+                    let text = format!("CCW addresses are not supported by machine type '{}'", self.machine);
+                    return Err(unsupported(text));
+                }
+                Some(Address::VirtioSerial(a)) if !self.serial_controller(a.controller) => {
+                    let text = format!("virtio serial controller {} is missing", a.controller);
+                    return Err(xml_error(text));
+                }
+                _ => {}
+            }
+            if info.rom.file.is_some() | info.rom.bar.is_some()
+                && !matches!(info.address, None | Some(Address::Pci(_)))
+            {
+                return Err(unsupported("ROM tuning is only supported for PCI devices"));
             }
             if info.acpi_index.is_some()
                 && info.address.is_some()
@@ -36,6 +57,11 @@ impl Checker<'_> {
             Ok(())
         })?;
         Ok(())
+    }
+
+    fn serial_controller(&self, index: u32) -> bool {
+        let mut all = self.def.devices.controllers.iter();
+        all.any(|c| c.kind == ControllerKind::VirtioSerial && c.index == Some(index))
     }
 
     fn infos(&self) -> impl Iterator<Item = &DeviceInfo> {
@@ -60,13 +86,14 @@ impl Checker<'_> {
         self.other_inputs()?;
         let d = &self.def.devices;
         let has = |name| self.emulator.has_type(name);
-        if d.memballoon.as_ref().is_some_and(|b| b.model == BalloonModel::Xen) {
-            return Err(unsupported(
-                "Memory balloon device type 'xen' is not supported by this version of qemu",
-            ));
-        }
+        each(d.memballoon.iter().filter(|b| b.model == BalloonModel::Xen), |_| {
+            Err(unsupported("Memory balloon device type 'xen' is not supported by this version of qemu"))
+        })?;
         each(&d.watchdogs, |watchdog| {
             match watchdog.model {
+                WatchdogModel::I6300esb if !matches!(watchdog.info.address, None | Some(Address::Pci(_))) => {
+                    return Err(unsupported("i6300esb model of watchdog can go only on PCI bus"));
+                }
                 WatchdogModel::Ib700 if !has("ib700") || machine::is_q35(self.machine) => {
                     return Err(unsupported("ib700 model of watchdog cannot be used with this machine type"));
                 }
@@ -74,8 +101,9 @@ impl Checker<'_> {
             }
             Ok(())
         })?;
-        if d.watchdogs.iter().filter(|w| w.model == WatchdogModel::Itco).count() > 1 {
-            return Err(unsupported("domain can only have one watchdog with model 'itco'"));
+        if let Some(second) = d.watchdogs.iter().filter(|w| w.model == WatchdogModel::Itco).nth(1) {
+            let text = "domain can only have one watchdog with model 'itco'";
+            return Err(unsupported(text)).at(second.info.place);
         }
         each(&d.panics, |panic| {
             match panic.model {
@@ -93,14 +121,14 @@ impl Checker<'_> {
             Ok(())
         })?;
         self.tpms()?;
-        if d.vsock.as_ref().is_some_and(|v| v.auto_cid != Some(true) && v.cid.is_some_and(|c| c < FIRST_CID))
-        {
-            return Err(unsupported(format!("guest CIDs must be >= {FIRST_CID}")));
-        }
+        each(&d.vsock, |v| match v.auto_cid != Some(true) && v.cid.is_some_and(|c| c < FIRST_CID) {
+            true => Err(unsupported(format!("guest CIDs must be >= {FIRST_CID}"))),
+            false => Ok(()),
+        })?;
         let lkcf = |c: &Crypto| c.backend.model == CryptoBackendModel::Lkcf;
-        if d.cryptos.iter().any(lkcf) && !has("cryptodev-backend-lkcf") {
-            return Err(unsupported("crypto backend lkcf is not supported"));
-        }
+        each(d.cryptos.iter().filter(|c| lkcf(c) && !has("cryptodev-backend-lkcf")), |_| {
+            Err(unsupported("crypto backend lkcf is not supported"))
+        })?;
         each(&d.shmems, |shmem| {
             let model = shmem.model.unwrap_or_default();
             if model == ShmemModel::Plain && !has("ivshmem-plain")
@@ -111,21 +139,23 @@ impl Checker<'_> {
             }
             Ok(())
         })?;
-        if d.pstore.is_some() && !has("acpi-erst") {
-            return Err(unsupported("acpi-erst backend of pstore device is not supported"));
-        }
+        each(d.pstore.iter().filter(|_| !has("acpi-erst")), |_| {
+            Err(unsupported("acpi-erst backend of pstore device is not supported"))
+        })?;
         Ok(())
     }
 
     fn tpms(&self) -> Result<()> {
         let proxy = |m: Option<TpmModel>| m == Some(TpmModel::SpaprProxy);
-        if self.def.devices.tpms.iter().filter(|t| !proxy(t.model)).count() > 1 {
-            return Err(unsupported("only a single TPM non-proxy device is supported"));
+        let mut plain = self.def.devices.tpms.iter().filter(|t| !proxy(t.model));
+        if let Some(second) = plain.nth(1) {
+            return Err(unsupported("only a single TPM non-proxy device is supported")).at(second.info.place);
         }
         let old = |t: &Tpm| matches!(&t.backend, Some(TpmBackend::Emulator(e)) if e.version == Some(TpmVersion::V1_2));
         if let Some(tpm) = self.def.devices.tpms.iter().find(|t| old(t) && t.model == Some(TpmModel::Crb)) {
             let model = tpm.model.unwrap_or_default();
-            return Err(unsupported(format!("TPM 1.2 is not supported for model '{model}'")));
+            let text = format!("TPM 1.2 is not supported for model '{model}'");
+            return Err(unsupported(text)).at(tpm.info.place);
         }
         let binary = self.emulator.path.display();
         each(&self.def.devices.tpms, |tpm| {
@@ -172,9 +202,7 @@ impl Checker<'_> {
                         "only bus 'virtio' is supported for input model '{model}'"
                     )));
                 }
-                Some(VirtioModel::Transitional | VirtioModel::NonTransitional)
-                    if input.kind != InputKind::Passthrough =>
-                {
+                Some(VirtioModel::Transitional | VirtioModel::NonTransitional) => {
                     return Err(unsupported(format!(
                         "virtio (non-)transitional models are not supported for input type={}",
                         input.kind

@@ -26,6 +26,9 @@ pub(super) fn complete(d: &mut Domain) -> Result<(), Error> {
             backend(b);
         }
     }
+    // Ports that are said to be a PC's own are counted among themselves, the others among all.
+    let own = |s: &&mut Serial| s.target.kind == Some(SerialTarget::Isa);
+    number(dev.serials.iter_mut().filter(own).map(|s| &mut s.target.port));
     number(dev.serials.iter_mut().map(|s| &mut s.target.port));
     number(dev.parallels.iter_mut().map(|p| &mut p.port));
     if d.os.kind.name.as_deref() == Some("hvm") {

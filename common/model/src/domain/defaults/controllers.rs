@@ -1,5 +1,7 @@
 //! Controllers that devices need and nobody listed.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use virt_error::Error;
 use virt_xml::At;
 
@@ -102,12 +104,14 @@ pub fn add_controller(d: &mut Domain, controller: Controller) {
     list.insert(at, controller);
 }
 
+/// Gives each controller without an index the lowest one that is free, in the order of the document.
 pub fn number_controllers(d: &mut Domain) {
-    let mut highest = std::collections::BTreeMap::new();
+    let mut used: BTreeMap<ControllerKind, BTreeSet<u32>> = BTreeMap::new();
     for c in &d.devices.controllers {
-        let most: &mut Option<u32> = highest.entry(c.kind).or_default();
-        *most = c.index.max(*most);
+        used.entry(c.kind).or_default().extend(c.index);
     }
+    // Where the search for each kind goes on: indexes only become taken.
+    let mut next: BTreeMap<ControllerKind, u32> = BTreeMap::new();
     for i in 0..d.devices.controllers.len() {
         let kind = d.devices.controllers[i].kind;
         if d.devices.controllers[i].index.is_some() {
@@ -123,15 +127,21 @@ pub fn number_controllers(d: &mut Domain) {
         let shared = before.filter(|n| {
             !list[..i].iter().any(|c| c.kind == kind && c.index == Some(*n) && c.model == list[i].model)
         });
-        let most = highest.entry(kind).or_default();
-        let index = shared.unwrap_or_else(|| most.map_or(0, |n| n.saturating_add(1)));
-        *most = Some(index).max(*most);
+        let used = used.entry(kind).or_default();
+        let next = next.entry(kind).or_default();
+        let index = shared.unwrap_or_else(|| {
+            while used.contains(next) {
+                *next = next.saturating_add(1);
+            }
+            *next
+        });
+        used.insert(index);
         d.devices.controllers[i].index = Some(index);
     }
 }
 
 fn unique(d: &Domain) -> Result<(), Error> {
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for c in &d.devices.controllers {
         // The parts of a USB controller share the index of the one that leads them.
         if c.kind == ControllerKind::Usb {

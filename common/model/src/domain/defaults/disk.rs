@@ -6,7 +6,7 @@ use virt_xml::At;
 use super::super::address::{Address, DriveAddress};
 use super::super::disk::{Disk, DiskBus, DiskDevice, SnapshotLocation, Tray};
 use super::super::hostdev::HostdevSource;
-use super::super::source::{DiskSource, EncryptionEngine, HostTransport, NetworkProtocol};
+use super::super::source::{DiskSource, EncryptionEngine, HostTransport, NetworkHost, NetworkProtocol};
 use super::super::{Domain, VirtType};
 use super::xml_error;
 
@@ -126,6 +126,9 @@ fn image(disk: &mut Disk) {
     for encryption in disk.encryption.iter_mut().chain(&mut disk.source.common_mut().encryption) {
         encryption.engine.get_or_insert(EncryptionEngine::Qemu);
     }
+    if let DiskSource::Nvme(n) = &mut disk.source {
+        n.managed.get_or_insert(true);
+    }
     if let DiskSource::Network(n) = &mut disk.source {
         if let (NetworkProtocol::Iscsi, Some(name)) = (n.protocol, &mut n.name)
             && !name.contains('/')
@@ -133,7 +136,8 @@ fn image(disk: &mut Disk) {
             name.push_str("/0");
         }
         let port = n.protocol.default_port();
-        for host in n.hosts.iter_mut().filter(|h| h.transport != Some(HostTransport::Unix)) {
+        let tcp = |h: &&mut NetworkHost| matches!(h.transport, None | Some(HostTransport::Tcp));
+        for host in n.hosts.iter_mut().filter(tcp) {
             host.port = host.port.or(port);
         }
     }

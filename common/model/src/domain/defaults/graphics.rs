@@ -75,8 +75,7 @@ impl Graphics {
                 auto(&mut g.port, &mut g.autoport);
             }
             Self::Sdl(g) => g.gl.rendernode = None,
-            Self::EglHeadless(g) => g.gl.enable = None,
-            Self::Desktop(_) | Self::Dbus(_) => {}
+            Self::Desktop(_) | Self::Dbus(_) | Self::EglHeadless(_) => {}
         }
         Ok(())
     }

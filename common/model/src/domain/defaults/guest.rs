@@ -47,6 +47,14 @@ pub fn guest(d: &mut Domain, fresh: &mut dyn Fresh) -> Result<(), Error> {
         cells(numa).within("/domain/cpu/numa")?;
     }
     memory(d).within("/domain/memory")?;
+    if d.cpu.as_ref().and_then(|c| c.numa.as_ref()).is_none_or(|n| n.cells.is_empty())
+        && let Some(huge) = &mut d.memory_backing.hugepages
+        && let [page] = &mut huge.pages[..]
+        && page.nodeset.as_ref().is_some_and(|set| set.iter().eq([0]))
+    {
+        // A guest without nodes has one: what is for it is for all.
+        page.nodeset = None;
+    }
     vcpus(d).within("/domain/vcpu")?;
     iothreads(d).within("/domain/iothreads")?;
     placement::schedulers(d);

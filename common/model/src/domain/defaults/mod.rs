@@ -84,6 +84,7 @@ fn videos(d: &mut Domain) -> Result<(), Error> {
             // No card has no settings.
             video.model = VideoModel { kind: video.model.kind, ..VideoModel::default() };
             video.driver = VideoDriver::default();
+            video.info.address = None;
         }
     }
     Ok(())

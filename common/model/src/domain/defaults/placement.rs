@@ -54,7 +54,7 @@ pub(super) fn leftover_cpus(numa: &mut Numa, max: u32) {
     }
 }
 
-/// A distance given one way holds the other way too; a node is 10 from itself and 20 from those nobody mentions.
+/// A distance given one way holds the other way too; a node that is mentioned is 10 from itself.
 pub(super) fn distances(numa: &mut Numa) {
     let mut known: BTreeMap<(u32, u32), u32> = BTreeMap::new();
     for cell in &numa.cells {
@@ -62,17 +62,14 @@ pub(super) fn distances(numa: &mut Numa) {
             known.insert((cell.id.unwrap_or(0), s.id), s.value);
         }
     }
-    if known.is_empty() {
-        return;
+    for ((from, to), value) in known.clone() {
+        known.entry((to, from)).or_insert(value);
+        known.entry((from, from)).or_insert(10);
+        known.entry((to, to)).or_insert(10);
     }
-    let count = numa.cells.len() as u32;
     for cell in &mut numa.cells {
         let id = cell.id.unwrap_or(0);
-        let all = (0..count).map(|other| {
-            let near = if other == id { 10 } else { 20 };
-            let value = known.get(&(id, other)).or_else(|| known.get(&(other, id)));
-            Sibling { id: other, value: value.copied().unwrap_or(near) }
-        });
-        cell.distances.siblings = all.collect();
+        let all = known.range((id, 0)..=(id, u32::MAX));
+        cell.distances.siblings = all.map(|((_, id), value)| Sibling { id: *id, value: *value }).collect();
     }
 }

@@ -100,7 +100,7 @@ fn no_service(u: &UdpBackend) -> bool {
 
 fn reconnect(r: Option<&Reconnect>, mode: Option<SocketMode>) -> Result<()> {
     match r {
-        Some(r) if r.enabled == Some(true) && mode != Some(SocketMode::Connect) => {
+        Some(r) if r.enabled.is_some() && mode != Some(SocketMode::Connect) => {
             internal("chardev reconnect is possible only for connect mode")
         }
         Some(r) if r.enabled == Some(true) && r.timeout == Some(0) => {

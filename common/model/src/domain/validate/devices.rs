@@ -36,8 +36,9 @@ pub(super) fn singly(d: &Domain) -> Result<()> {
         }
         Ok(())
     })?;
-    for io in dev.audios.iter().flat_map(|a| [&a.input, &a.output]) {
-        audio(io)?;
+    for (i, one) in dev.audios.iter().enumerate() {
+        let place = format!("/domain/devices/audio[{}]", i + 1);
+        [&one.input, &one.output].into_iter().try_for_each(audio).within(&place)?;
     }
     each(&dev.filesystems, |fs| {
         let dir = match &fs.source {
@@ -52,7 +53,13 @@ pub(super) fn singly(d: &Domain) -> Result<()> {
         }
         Ok(())
     })?;
-    if dev.pstore.as_ref().is_some_and(|p| p.size.is_some_and(|s| s.kib == 0)) {
+    // Whole pages, and a power of two.
+    const PAGE_KIB: u64 = 4;
+    if dev
+        .pstore
+        .as_ref()
+        .is_some_and(|p| p.size.is_some_and(|s| s.kib < PAGE_KIB || !s.kib.is_power_of_two()))
+    {
         return xml("invalid size of ACPI ERST pstore device");
     }
     each(&dev.memories, memory)
@@ -61,14 +68,14 @@ pub(super) fn singly(d: &Domain) -> Result<()> {
 /// Devices of which there are too many, or that name others that are not there.
 pub(super) fn together(d: &Domain) -> Result<()> {
     let dev = &d.devices;
-    if dev.iommus.len() > 1 {
-        return xml("only a single IOMMU device is supported");
+    if let Some(second) = dev.iommus.get(1) {
+        return xml("only a single IOMMU device is supported").at(second.info.place);
     }
     if let Some(model) = twice(dev.panics.iter().filter_map(|p| p.model)) {
         return xml(format!("Multiple panic devices with model '{model}'"));
     }
     if let Some(id) = twice(dev.audios.iter().map(|a| a.id)) {
-        return xml(format!("audio ID {id} is used multiple times"));
+        return xml(format!("audio ID {id} is used multiple times")).within("/domain/devices/audio");
     }
     let known = |id: u32| dev.audios.iter().any(|a| a.id == id);
     let graphics = dev.graphics.iter().filter_map(|g| match g {

@@ -136,8 +136,11 @@ fn placed(disk: &Disk, bus: DiskBus) -> Result<()> {
         }
         _ => {}
     }
-    if bus == DiskBus::Virtio && matches!(disk.info.address, Some(Address::Drive(_))) {
-        return unsupported("virtio disk cannot have an address of type 'drive'");
+    if bus == DiskBus::Virtio
+        && let Some(address) = &disk.info.address
+        && !matches!(address, Address::Pci(_) | Address::Ccw(_) | Address::VirtioMmio)
+    {
+        return unsupported(format!("virtio disk cannot have an address of type '{}'", address.tag()));
     }
     let drive = matches!(bus, DiskBus::Ide | DiskBus::Sata | DiskBus::Scsi | DiskBus::Fdc);
     match &disk.info.address {

@@ -4,6 +4,7 @@ use virt_error::{Code, Domain as From, Error, Result};
 use virt_xml::{At, Place};
 
 use super::super::Domain;
+use super::super::cpu::CpuMode;
 use super::super::os::{AcpiTableKind, Firmware, LoaderKind, Os};
 use super::super::source::ImageFormat;
 use super::super::sysinfo::{Smbios, Sysinfo};
@@ -31,6 +32,24 @@ pub(super) fn check(d: &Domain) -> Result<()> {
 pub(super) fn while_reading(d: &Domain) -> Result<()> {
     for (boot, place) in boot_orders(d) {
         loadparm(boot).at(place)?;
+    }
+    if !d.numatune.memnodes.is_empty() && cell_count(d) == 0 {
+        return xml("Element 'memnode' is invalid without any guest NUMA cells").within("/domain/numatune");
+    }
+    let feature = |name: &str, on: bool| {
+        d.os.firmware_features.features.iter().any(|f| f.name.as_str() == name && f.enabled == on)
+    };
+    if feature("secure-boot", false) && feature("enrolled-keys", true) {
+        let text = "firmware feature 'enrolled-keys' cannot be enabled when firmware feature 'secure-boot' is disabled";
+        return detail(text).within("/domain/os/firmware");
+    }
+    if let Some(cpu) = &d.cpu
+        && cpu.vendor.is_some()
+        && cpu.model.as_ref().is_none_or(|m| m.name.is_none())
+        && cpu.mode.unwrap_or_default() == CpuMode::Custom
+    {
+        let text = "CPU vendor specified without CPU model";
+        return Err(Error::new(Code::XmlError, From::Cpu, text)).within("/domain/cpu");
     }
     if let Some(kind) = twice(d.os.acpi.tables.iter().map(|t| t.kind).filter(|k| *k != AcpiTableKind::Raw)) {
         return xml(format!("ACPI table type '{kind}' may only appear once")).within("/domain/os/acpi");
@@ -142,6 +161,16 @@ fn cpu(d: &Domain) -> Result<()> {
                     a.id.unwrap_or(0)
                 ));
             }
+        }
+    }
+    let cell = |id: u32| numa.cells.iter().find(|c| c.id == Some(id));
+    for link in numa.interconnects.latencies.iter().chain(&numa.interconnects.bandwidths) {
+        if cell(link.initiator).is_some_and(|c| c.cpus.as_ref().is_none_or(crate::Bitmap::is_empty)) {
+            return xml("NUMA nodes without CPUs can't be initiator");
+        }
+        let level = link.cache.filter(|n| *n > 0);
+        if level.is_some_and(|n| cell(link.target).is_none_or(|c| c.caches.iter().all(|k| k.level != n))) {
+            return xml("'cache' refers to a non-existent NUMA node cache");
         }
     }
     let twins = |list: &[super::super::cpu::Interconnect]| {

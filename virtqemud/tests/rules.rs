@@ -1,0 +1,157 @@
+//! Rules of the reference's that no recorded case shows, each by one short document: what is written back, or refused.
+#![allow(clippy::unwrap_used, clippy::panic)] // A test's helpers may fail loudly.
+
+use virt_model::Mode;
+use virtqemud::document;
+use virtqemud::emulator::Emulators;
+
+/// A guest on the PC of today with these devices and these further elements.
+fn guest(top: &str, devices: &str) -> String {
+    let features = if top.contains("<features") { "" } else { "<features><acpi/></features>" };
+    format!(
+        "<domain type='qemu'><name>rule</name><memory unit='MiB'>1024</memory><vcpu>2</vcpu>\
+         <os><type arch='x86_64' machine='q35'>hvm</type></os>{features}{top}<devices>{devices}</devices></domain>"
+    )
+}
+
+fn read(top: &str, devices: &str, emulators: &Emulators) -> Result<String, String> {
+    let (def, _) = document::read(&guest(top, devices), emulators).map_err(|e| e.message())?;
+    Ok(def.format(Mode::CONFIG))
+}
+
+fn emulators() -> Option<Emulators> {
+    let emulators = Emulators::new(None);
+    if emulators.binary_for("x86_64").is_none() {
+        eprintln!("skipped: no qemu-system-x86_64");
+        return None;
+    }
+    Some(emulators)
+}
+
+/// Element by element: top, devices, what the document then has in it, without blanks between elements.
+const WRITTEN: &[(&str, &str, &str)] = &[
+    // Parts that are there twice are one.
+    (
+        "<memtune><hard_limit>9000000</hard_limit></memtune><memtune><soft_limit>5000000</soft_limit></memtune>",
+        "",
+        "<hard_limit unit='KiB'>9000000</hard_limit><soft_limit unit='KiB'>5000000</soft_limit>",
+    ),
+    ("<os><bootmenu enable='yes'/></os>", "", "<bootmenu enable='yes'/>"),
+    (
+        "<memoryBacking><locked/></memoryBacking><memoryBacking><nosharepages/></memoryBacking>",
+        "",
+        "<nosharepages/><locked/>",
+    ),
+    // What is off says nothing more.
+    (
+        "<features><hyperv><spinlocks state='off' retries='5000'/></hyperv></features>",
+        "",
+        "<spinlocks state='off'/>",
+    ),
+    (
+        "<features><kvm><dirty-ring state='off' size='4096'/></kvm></features>",
+        "",
+        "<dirty-ring state='off'/>",
+    ),
+    // Distances hold both ways; nodes nobody mentions stay unmentioned.
+    (
+        "<cpu><numa><cell id='0' cpus='0' memory='524288'><distances><sibling id='1' value='30'/></distances></cell>\
+         <cell id='1' cpus='1' memory='262144'/><cell id='2' memory='262144'/></numa></cpu>",
+        "",
+        "<cell id='2' memory='262144' unit='KiB'/>",
+    ),
+    // Doorbells ring by interrupts.
+    (
+        "",
+        "<shmem name='s'><model type='ivshmem-doorbell'/><server path='/x'/><msi enabled='off'/></shmem>",
+        "<msi ioeventfd='on'/>",
+    ),
+    // Controllers take the lowest index that is free.
+    (
+        "",
+        "<controller type='pci' index='1' model='pcie-root-port'/><controller type='pci' model='pcie-root'/>",
+        "<controller type='pci' index='0' model='pcie-root'/>",
+    ),
+    // A remapping IOMMU takes the I/O APIC with it.
+    ("", "<iommu model='intel'><driver intremap='on'/></iommu>", "<ioapic driver='qemu'/>"),
+    // What only virtio cards have is passed over.
+    (
+        "",
+        "<interface type='user'><mac address='52:54:01:00:00:01'/><model type='e1000'/><driver queues='4'/></interface>",
+        "<mac address='52:54:01:00:00:01'/><model type='e1000'/><address",
+    ),
+    (
+        "",
+        "<graphics type='vnc' passwdValidTo='2030-01-01T00:00:00'/>",
+        "<graphics type='vnc' port='-1' autoport='yes'>",
+    ),
+];
+
+/// Top, devices, the refusal.
+const REFUSED: &[(&str, &str, &str)] = &[
+    ("", "<shmem name='s'/>", "ivshmem device is no longer supported"),
+    (
+        "",
+        "<pstore backend='acpi-erst'><size unit='KiB'>100</size></pstore>",
+        "invalid size of ACPI ERST pstore device",
+    ),
+    ("", "<video><model type='vga'><acceleration/></model></video>", "missing values for acceleration"),
+    ("", "<redirfilter><usbdev class='0x300' allow='yes'/></redirfilter>", "Invalid USB Class code 0x300"),
+    (
+        "",
+        "<interface type='vhostuser'><source type='unix' path='/x' mode='client'/></interface>",
+        "'interface' requires shared memory",
+    ),
+    (
+        "",
+        "<interface type='user'><target dev='t' managed='no'/></interface>",
+        "unmanaged target dev is not supported on interfaces of type 'user'",
+    ),
+    (
+        "",
+        "<rng model='virtio'><backend model='builtin'/><address type='unassigned'/></rng>",
+        "address of type 'unassigned' is supported only for hostdevs",
+    ),
+    (
+        "",
+        "<disk type='file'><source file='/a'/><target dev='vda'/><serial>a,b</serial></disk>",
+        "driver serial 'a,b' contains unsafe characters",
+    ),
+    (
+        "<memtune><min_guarantee>1</min_guarantee></memtune>",
+        "",
+        "Parameter 'min_guarantee' not supported by QEMU.",
+    ),
+    (
+        "<vcpus><vcpu id='0' enabled='yes'/><vcpu id='1' enabled='no' hotpluggable='no'/></vcpus>",
+        "",
+        "vcpu '1' is both offline and not hotpluggable",
+    ),
+    ("<launchSecurity type='sev'/>", "", "failed to get launch security policy"),
+    (
+        "<launchSecurity type='tdx'/>",
+        "",
+        "Invalid value for attribute 'type' in element 'launchSecurity': 'tdx'.",
+    ),
+];
+
+#[test]
+fn documents_are_written_as_the_reference_writes_them() {
+    let Some(emulators) = emulators() else { return };
+    for (top, devices, want) in WRITTEN {
+        let xml = read(top, devices, &emulators).unwrap_or_else(|e| panic!("{top}{devices}: {e}"));
+        let xml: String = xml.lines().map(str::trim).collect();
+        assert!(xml.contains(want), "{top}{devices}: no {want} in {xml}");
+    }
+}
+
+#[test]
+fn documents_are_refused_as_the_reference_refuses_them() {
+    let Some(emulators) = emulators() else { return };
+    for (top, devices, want) in REFUSED {
+        match read(top, devices, &emulators) {
+            Err(text) => assert!(text.contains(want), "{top}{devices}: {text}"),
+            Ok(_) => panic!("accepted: {top}{devices}"),
+        }
+    }
+}
