@@ -103,14 +103,14 @@ pub fn network_addresses(driver: &Driver, live: &mut Domain) -> Result<()> {
 /// Code 38 when the host has no such devices, code 67 when none of them can draw.
 pub fn render_nodes(live: &mut Domain) -> Result<()> {
     for graphics in &mut live.devices.graphics {
-        let gl = match graphics {
-            Graphics::Spice(g) if g.gl.enable == Some(true) => &mut g.gl,
-            Graphics::Dbus(g) if g.gl.enable == Some(true) => &mut g.gl,
-            Graphics::EglHeadless(g) => &mut g.gl,
+        let node = match graphics {
+            Graphics::Spice(g) if g.gl.enable == Some(true) => &mut g.gl.rendernode,
+            Graphics::Dbus(g) if g.gl.enable == Some(true) => &mut g.gl.rendernode,
+            Graphics::EglHeadless(g) => &mut g.rendernode,
             _ => continue,
         };
-        if gl.rendernode.is_none() {
-            gl.rendernode = Some(first_render_node(Path::new("/dev/dri"))?);
+        if node.is_none() {
+            *node = Some(first_render_node(Path::new("/dev/dri"))?);
         }
     }
     Ok(())

@@ -2,10 +2,9 @@
 
 use virt_error::{Code, Domain as From, Error, Result};
 
-use super::types::{
-    Address, ChannelTarget, CharBackend, Domain, FsDriverType, FsSource, Graphics, SocketMode,
-};
+use super::types::{Address, ChannelTarget, CharBackend, Domain, FsDriverType, FsSource, SocketMode};
 use super::{alias, memory, nodes};
+use crate::display::place::render_nodes;
 use crate::emulator::Emulator;
 
 /// Folders of one run of a guest.
@@ -28,33 +27,6 @@ pub fn prepare_live(def: &mut Domain, emulator: &Emulator, live: &Live) -> Resul
     nodes::number_images(def);
     channel_paths(def, &live.channel_dir);
     Ok(())
-}
-
-/// Displays that are drawn by the host's graphics use its first render node, unless one is named.
-fn render_nodes(def: &mut Domain) -> Result<()> {
-    for graphics in &mut def.devices.graphics {
-        let node = match graphics {
-            Graphics::EglHeadless(g) => &mut g.rendernode,
-            Graphics::Spice(g) if g.gl.enable == Some(true) => &mut g.gl.rendernode,
-            Graphics::Dbus(g) if g.gl.enable == Some(true) => &mut g.gl.rendernode,
-            _ => continue,
-        };
-        if node.is_none() {
-            *node = Some(first_render_node()?);
-        }
-    }
-    Ok(())
-}
-
-fn first_render_node() -> Result<String> {
-    const FOLDER: &str = "/dev/dri";
-    let entries = std::fs::read_dir(FOLDER)
-        .map_err(|e| Error::system(From::None, format!("cannot open directory '{FOLDER}'"), e))?;
-    let names = entries.flatten().filter_map(|e| e.file_name().into_string().ok());
-    let first = names.filter(|n| n.starts_with("renderD")).min();
-    first
-        .map(|n| format!("{FOLDER}/{n}"))
-        .ok_or_else(|| Error::new(Code::InternalError, From::None, "No DRM render nodes available"))
 }
 
 /// A shared folder needs virtiofsd: its own binary, a running one's socket, or one that the host's descriptors name.

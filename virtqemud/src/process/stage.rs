@@ -94,7 +94,6 @@ pub fn stage(
     live.id = Some(id);
     place_and_label(driver, &mut live);
     place::network_addresses(driver, &mut live)?;
-    place::render_nodes(&mut live)?;
     let ports = place::assign(driver, &mut live)?;
     let sockets = sockets::paths(&live);
     place.sockets = sockets::numbers(&sockets, MONITOR_FD + 1);
