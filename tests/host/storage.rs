@@ -169,14 +169,51 @@ fn a_guest_uses_a_volume() {
     let xml = bare_xml(&name).replace("<serial type='null'/>", &disk);
     host.virsh(&["define", &host.document(&name, &xml)]);
     host.virsh(&["start", &name]);
-    let blocks = host.virsh(&["domblklist", &name]);
-    assert!(blocks.contains(&format!("{}/disk", dir.display())), "{blocks}");
+    // Clients see the volume's name, QEMU its place.
+    let told = |index: u32| format!("<source pool='{pool}' volume='disk' index='{index}'/>");
+    let live = host.virsh(&["dumpxml", &name]);
+    assert!(live.contains("<disk type='volume' device='disk'>") && live.contains(&told(1)), "{live}");
+    let line = fs::read(format!("/proc/{}/cmdline", host.emulators()[0])).unwrap();
+    let line = String::from_utf8_lossy(&line).into_owned();
+    assert!(line.contains(&format!("{}/disk", dir.display())), "{line}");
+    host.kill("virtqemud");
+    let again = host.virsh(&["dumpxml", &name]);
+    assert_eq!(again, live, "after a restart of the daemon");
+    let sizes = host.virsh(&["domblkinfo", &name, "vda"]);
+    assert!(sizes.contains("5242880"), "{sizes}");
+    assert_eq!(host.virsh(&["domblkinfo", &name, &format!("{}/disk", dir.display())]), sizes);
+    // A volume that is plugged in, and one in a drive.
+    host.virsh(&["vol-create-as", &pool, "more", "1M"]);
+    let more = format!(
+        "<disk type='volume'><source pool='{pool}' volume='more'/><target dev='vdb' bus='virtio'/></disk>"
+    );
+    let more = host.document("more", &more);
+    host.virsh(&["attach-device", &name, &more, "--live"]);
+    let live = host.virsh(&["dumpxml", &name]);
+    assert!(live.contains(&format!("<source pool='{pool}' volume='more' index=")), "{live}");
+    let saved = host.files().join("saved");
+    let saved = saved.to_str().unwrap();
+    host.virsh(&["save", &name, saved]);
+    let kept = host.virsh(&["save-image-dumpxml", saved]);
+    assert!(kept.contains(&format!("<source pool='{pool}' volume='more'/>")), "{kept}");
+    host.virsh(&["restore", saved]);
+    let live = host.virsh(&["dumpxml", &name]);
+    assert!(live.contains(&format!("<source pool='{pool}' volume='disk' index=")), "{live}");
+    host.virsh(&["detach-device", &name, &more, "--live"]);
+    assert!(!host.virsh(&["dumpxml", &name]).contains("volume='more'"));
     let kept = host.virsh(&["dumpxml", "--inactive", &name]);
     assert!(kept.contains(&format!("pool='{pool}'")), "{kept}");
     host.virsh(&["destroy", &name]);
     host.virsh(&["vol-delete", "disk", "--pool", &pool]);
     let run = host.try_virsh(&["start", &name]);
     assert!(run.code == Some(1) && run.err.contains("no storage vol with matching name 'disk'"), "{run}");
+    // One that may be missing is left out.
+    host.virsh(&["undefine", &name]);
+    let optional = xml.replace("volume='disk'/>", "volume='disk' startupPolicy='optional'/>");
+    host.virsh(&["define", &host.document(&name, &optional)]);
+    host.virsh(&["start", &name]);
+    assert!(!host.virsh(&["dumpxml", &name]).contains("<disk"));
+    host.virsh(&["destroy", &name]);
     host.virsh(&["undefine", &name]);
     end(&host, &pool);
 }

@@ -105,14 +105,20 @@ try:
 except libvirt.libvirtError as e:
     assert e.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID, e
 stream.abort()
-# The pool lets go of it soon.
-for attempt in range(200):
-    try:
-        pool.refresh(); break
-    except libvirt.libvirtError:
-        time.sleep(0.05)
-else:
-    raise SystemExit("the volume is still held")
+# When the answer is there nothing is written any more, and the volume is free.
+for attempt in range(30):
+    pool.refresh()
+    stream = conn.newStream()
+    vol.upload(stream, 0, 0, 0)
+    for piece in range(attempt):
+        stream.send(b"y" * 200000)
+    stream.abort()
+    with open(vol.path(), "wb") as file:
+        file.write(b"mine")
+    for look in range(5):
+        conn.getLibVersion()
+        with open(vol.path(), "rb") as file:
+            assert file.read() == b"mine", "written after the end"
 # A client that just goes away.
 other = libvirt.open(os.environ["URI"])
 stream = other.newStream()

@@ -23,6 +23,7 @@ use virt_wire::xdr::Uuid;
 
 use crate::api::Sessions;
 use crate::api::watch::Feed;
+use crate::calls::Listed;
 use crate::events::{self, Events, Interest};
 use crate::house::House;
 use crate::refusal;
@@ -50,6 +51,8 @@ pub(crate) struct Link {
     state: Mutex<State>,
     read_only: AtomicBool,
     pub streams: Streams,
+    /// Volumes that the client has just listed.
+    pub listed: Listed,
     ended: AtomicBool,
     end: Notify,
 }
@@ -73,8 +76,8 @@ struct Opened {
 impl Link {
     pub fn new(house: Arc<House>, entry: Entry, socket: OwnedFd, outbox: Outbox) -> Self {
         let read_only = AtomicBool::new(entry.read_only);
-        let (state, streams, ended, end) = Default::default();
-        Self { house, entry, socket, outbox, state, read_only, streams, ended, end }
+        let (state, streams, listed, ended, end) = Default::default();
+        Self { house, entry, socket, outbox, state, read_only, streams, listed, ended, end }
     }
 
     pub fn house(&self) -> &House {

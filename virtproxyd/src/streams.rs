@@ -5,7 +5,7 @@
 //!   client <--STREAM CONTINUE-- outbox (bounded bytes) <--------- download <--read--- descriptor
 //!
 //!   Running --client OK--> write what is queued, close, answer OK   --> gone
-//!   Running --client ERROR (abort)--> close at once, answer OK      --> gone
+//!   Running --client ERROR (abort)--> close at once, answer OK      --> gone      (a volume: once nothing writes any more)
 //!   Running --descriptor ends--> empty CONTINUE --client OK--> answer OK --> gone
 //!   Running --descriptor fails--> STREAM ERROR                      --> gone
 //! ```
@@ -60,6 +60,15 @@ struct Handle {
     task: AbortHandle,
 }
 
+impl Handle {
+    /// Ends it without its end.
+    fn abandon(&self) {
+        self.abort.notify_one();
+        // Nobody listens to a stream that is over.
+        let _ = self.queue.send(Part::Abandon);
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
         self.task.abort();
@@ -71,6 +80,8 @@ enum Part {
     /// Zeros, only for a volume.
     Hole(u64),
     Finish,
+    /// The client gave up: whoever waits for more data wakes.
+    Abandon,
 }
 
 /// Where a stream's data comes from or goes to.
@@ -158,11 +169,11 @@ impl Streams {
             }
             Status::CONTINUE if handle.way == Way::Upload => match hole(&frame.payload) {
                 Some(length) => drop(handle.queue.send(Part::Hole(length))),
-                None => handle.abort.notify_one(),
+                None => handle.abandon(),
             },
             Status::OK => drop(handle.queue.send(Part::Finish)),
             // An abort must not wait behind data; holes do not exist in other streams.
-            _ => handle.abort.notify_one(),
+            _ => handle.abandon(),
         }
         None
     }
@@ -232,23 +243,17 @@ enum End {
 
 impl Carrier {
     async fn run(self, flow: Flow, parts: UnboundedReceiver<Part>, abort: Arc<Notify>) {
-        let carry = async {
-            match flow {
-                Flow::Raw(socket) => {
-                    let (read, write) = socket.into_split();
-                    tokio::select! {
-                        biased;
-                        end = upload(write, parts) => end,
-                        end = self.download(read) => end,
-                    }
+        let end = match flow {
+            Flow::Raw(socket) => {
+                let (read, write) = socket.into_split();
+                tokio::select! {
+                    biased;
+                    () = abort.notified() => End::Confirm,
+                    end = upload(write, parts) => end,
+                    end = self.download(read) => end,
                 }
-                Flow::Volume(transfer) => transfer.run(self.call, &self.outbox, parts).await,
             }
-        };
-        let end = tokio::select! {
-            biased;
-            () = abort.notified() => End::Confirm,
-            end = carry => end,
+            Flow::Volume(transfer) => transfer.run(self.call, &self.outbox, parts, &abort).await,
         };
         let last = match &end {
             End::Confirm => Some(OutFrame::stream_finish(self.call)),
@@ -296,7 +301,7 @@ async fn upload(mut write: OwnedWriteHalf, mut parts: UnboundedReceiver<Part>) -
                 drop(room);
             }
             Part::Hole(_) => {}
-            Part::Finish => return End::Confirm,
+            Part::Finish | Part::Abandon => return End::Confirm,
         }
     }
     End::Silent

@@ -1,6 +1,6 @@
 //! Disks that name a volume of a storage pool: virtstoraged tells what they stand for when the guest starts.
 //!
-//! The running guest's document has the place itself: what the pool says later does not change a disk in use.
+//! A running guest's disk has the place beside the volume's name: what the pool says later does not change a disk in use.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -16,8 +16,9 @@ use virt_model::domain::Domain;
 use virt_model::domain::disk::Disk;
 use virt_model::domain::source::{
     Auth, BlockImage, DiskSource, FileImage, ImageFormat, NetworkHost, NetworkImage, NetworkProtocol,
-    SecretRef, VolumeImage, VolumeMode,
+    SecretRef, StartupPolicy, VolumeImage, VolumeMode,
 };
+use virt_model::domain::volume::NamedVolume;
 use virt_model::storage::{PoolSource, PoolType};
 use virt_rpc::client::Daemon;
 use virt_rpc::{client, from_status};
@@ -37,18 +38,22 @@ impl Volumes {
         Self { sockets, daemon: OnceLock::new() }
     }
 
-    /// A guest's document with the places that its volumes stand for.
+    /// A guest's document with the places that its volumes stand for. At a start from the beginning a volume that may be
+    /// missing and is stays as it was: it has no place, and is left out as a missing file is.
     ///
     /// # Errors
     /// Codes 49 and 50 without such a pool or volume, code 55 when the pool is not active, code 38 when the daemon is
     /// not reached.
-    pub async fn resolve(&self, config: Arc<Domain>) -> Result<Arc<Domain>> {
+    pub async fn resolve(&self, config: Arc<Domain>, restored: bool) -> Result<Arc<Domain>> {
         if !config.devices.disks.iter().any(|d| matches!(d.source, DiskSource::Volume(_))) {
             return Ok(config);
         }
         let mut resolved = (*config).clone();
         for disk in &mut resolved.devices.disks {
-            self.resolve_disk(disk).await?;
+            match self.resolve_disk(disk).await {
+                Err(error) if !restored && may_miss(disk) && is_missing(&error) => {}
+                done => done?,
+            }
         }
         Ok(Arc::new(resolved))
     }
@@ -80,8 +85,16 @@ impl Volumes {
     }
 }
 
-/// Puts a volume's place into its disk.
-fn place(disk: &mut Disk, image: VolumeImage, found: &ResolveVolumeResponse) -> Result<()> {
+fn may_miss(disk: &Disk) -> bool {
+    disk.source.common().startup_policy == Some(StartupPolicy::Optional)
+}
+
+fn is_missing(error: &Error) -> bool {
+    matches!(error.code(), Code::NoStoragePool | Code::NoStorageVol)
+}
+
+/// Puts a volume's place into its disk; its name stays beside it.
+fn place(disk: &mut Disk, mut image: VolumeImage, found: &ResolveVolumeResponse) -> Result<()> {
     let kind = i32::try_from(found.r#type).unwrap_or(-1);
     let pool = PoolType::from_name(&found.pool_type);
     let direct = pool == Some(PoolType::IscsiDirect)
@@ -93,6 +106,10 @@ fn place(disk: &mut Disk, image: VolumeImage, found: &ResolveVolumeResponse) -> 
     let (file, block) = (kind == VIR_STORAGE_VOL_FILE, kind == VIR_STORAGE_VOL_BLOCK);
     let network = direct || kind == VIR_STORAGE_VOL_NETWORK || kind == VIR_STORAGE_VOL_NETDIR;
     let path = Some(found.path.clone());
+    let inherited_auth = image.common.auth.is_none();
+    let (named, mode) = ((image.pool.clone(), image.volume.clone()), image.mode);
+    let named = NamedVolume { pool: named.0, volume: named.1, mode, inherited_auth };
+    image.common.volume = Some(Box::new(named));
     let common = image.common.clone();
     disk.source = match pool {
         Some(pool) if network => DiskSource::Network(Box::new(remote(pool, image, found)?)),

@@ -105,13 +105,13 @@ pub async fn undefine(pool: &Pool) -> Result<()> {
 /// Sets whether the pool starts with the host.
 ///
 /// # Errors
-/// Code 8 for a transient pool, code 38 when the link cannot be made.
+/// Code 1 for a transient pool, code 38 when the link cannot be made.
 pub async fn set_autostart(pool: &Pool, on: bool) -> Result<()> {
     pool.work(Spec::new("autostart", Class::Modify), move |work: &mut Work| {
         Box::pin(async move {
             let before = work.published();
             if before.value.config.is_none() {
-                return Err(Error::new(Code::InvalidArg, Domain::Storage, "pool has no config file"));
+                return Err(Error::internal(Domain::Storage, "pool has no config file"));
             }
             let (store, name) = (work.driver.store.clone(), before.value.name.to_string());
             blocking::run(move || store.set_autostart(&name, on)).await?;

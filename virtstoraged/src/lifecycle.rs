@@ -16,7 +16,7 @@ use virt_object::blocking;
 use virt_object::owner::{Class, Spec};
 use virt_object::registry::Claim;
 
-use crate::backend::{Backend, Content, Cx, Overwrite};
+use crate::backend::{self, Backend, Content, Cx, Overwrite};
 use crate::call;
 use crate::driver::Driver;
 use crate::pool::{Pool, PoolExt, Published, Sizes, Work, WorkExt, invalid};
@@ -33,6 +33,7 @@ async fn ask<R: Send + 'static>(
     (what, limit): (&'static str, std::time::Duration),
     work: impl FnOnce(&dyn Backend, &Document, &Cx<'_>) -> Result<R> + Send + 'static,
 ) -> Result<R> {
+    backend::check_target(pool)?;
     let (backend, pool) = (driver.backends.of(pool.kind)?, pool.clone());
     let (tools, keys) = (driver.backends.tools().clone(), driver.backends.keys().clone());
     driver
@@ -45,7 +46,7 @@ async fn ask<R: Send + 'static>(
 ///
 /// # Errors
 /// Code 3 for flags nobody has, code 8 for two that contradict each other.
-pub fn overwrite(flags: u32) -> Result<Overwrite> {
+fn overwrite(flags: u32) -> Result<Overwrite> {
     let (yes, no) =
         (flags & VIR_STORAGE_POOL_BUILD_OVERWRITE != 0, flags & VIR_STORAGE_POOL_BUILD_NO_OVERWRITE != 0);
     if yes && no {
@@ -214,11 +215,11 @@ fn down(work: &Work) {
     }
 }
 
-/// Formats or makes what an inactive pool lies on.
+/// Formats or makes what an inactive pool lies on, as virStoragePoolBuildFlags say.
 ///
 /// # Errors
-/// Code 55 when it is active, what the backend says.
-pub async fn build(pool: &Pool, overwrite: Overwrite) -> Result<()> {
+/// Code 8 for flags that contradict each other, code 55 when it is active, what the backend says.
+pub async fn build(pool: &Pool, flags: u32) -> Result<()> {
     let job = Spec::new("build", Class::Lifecycle);
     pool.work(job, move |work| {
         Box::pin(async move {
@@ -226,6 +227,7 @@ pub async fn build(pool: &Pool, overwrite: Overwrite) -> Result<()> {
             if before.value.is_active() {
                 return Err(invalid(format!("storage pool '{}' is already active", before.value.name)));
             }
+            let overwrite = overwrite(flags)?;
             let document = before.value.document()?.clone();
             ask(&work.driver, &document, ("building", call::FORMAT), move |b, p, cx| {
                 b.build(cx, p, overwrite)

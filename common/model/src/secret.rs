@@ -16,10 +16,10 @@ names! {
 #[xml(check = Secret::check)]
 pub struct Secret {
     /// The value is never on disk.
-    #[xml(attr, with = YesNo, say(XmlError, "invalid value of 'ephemeral'", Secret))]
+    #[xml(attr, with = YesNo, loose, say(XmlError, "invalid value of 'ephemeral'", Secret))]
     pub ephemeral: bool,
     /// No client is ever told the value.
-    #[xml(attr, with = YesNo, say(XmlError, "invalid value of 'private'", Secret))]
+    #[xml(attr, with = YesNo, loose, say(XmlError, "invalid value of 'private'", Secret))]
     pub private: bool,
     #[xml(leaf, with = UuidText, say(InternalError, "malformed uuid element", Secret))]
     pub uuid: Option<Uuid>,

@@ -205,6 +205,8 @@ pub struct TypeSpec {
     /// The variant when that attribute is missing.
     pub default: Option<String>,
     pub say: Option<TokenStream>,
+    /// On an enum, `fn(&Self, Mode) -> Option<Self>`: what is written in its place, if it is not itself.
+    pub shown: Option<Path>,
 }
 
 impl TypeSpec {
@@ -218,6 +220,7 @@ impl TypeSpec {
                     "before" => spec.before = Some(meta.value()?.parse()?),
                     "open" => spec.open = true,
                     "last" => spec.last = true,
+                    "shown" => spec.shown = Some(meta.value()?.parse()?),
                     "tag" => spec.tag = Some(meta.value()?.parse::<LitStr>()?.value()),
                     "default" => spec.default = Some(meta.value()?.parse::<LitStr>()?.value()),
                     "say" => spec.say = Some(parse_say(&meta)?),

@@ -76,6 +76,13 @@ pub fn derive(input: &DeriveInput, data: &DataEnum) -> Result<TokenStream> {
         }
     }
     let all = arms.iter().map(|a| &a.tag);
+    let instead = |write: TokenStream| {
+        let shown = spec.shown.as_ref()?;
+        Some(
+            quote!(if let Some(other) = #shown(self, w.mode()) { return ::virt_xml::Xml::#write(&other, w); }),
+        )
+    };
+    let (attrs_instead, contents_instead) = (instead(quote!(write_attrs)), instead(quote!(write_children)));
     Ok(quote! {
         impl #name {
             /// The names of all variants in documents.
@@ -95,6 +102,7 @@ pub fn derive(input: &DeriveInput, data: &DataEnum) -> Result<TokenStream> {
             }
             #[allow(unreachable_patterns)]
             fn write_attrs(&self, w: &mut ::virt_xml::Writer) {
+                #attrs_instead
                 w.attr(#tag_attr, self.tag());
                 match self { #(#attrs)* _ => {} }
             }
@@ -104,6 +112,7 @@ pub fn derive(input: &DeriveInput, data: &DataEnum) -> Result<TokenStream> {
             }
             #[allow(unreachable_patterns)]
             fn write_children(&self, w: &mut ::virt_xml::Writer) {
+                #contents_instead
                 match self { #(#contents)* _ => {} }
             }
         }

@@ -16,10 +16,11 @@ pub fn derive(input: &DeriveInput, data: &DataStruct) -> Result<TokenStream> {
         Kind::Attr => Some(put_attr(f)),
         Kind::Flatten => {
             let id = &f.ident;
-            Some(match f.shape {
+            let put = match f.shape {
                 Shape::Option => quote!(if let Some(v) = &self.#id { ::virt_xml::Xml::write_attrs(v, w); }),
                 _ => quote!(::virt_xml::Xml::write_attrs(&self.#id, w);),
-            })
+            };
+            Some(gated(f, put))
         }
         _ => None,
     });
@@ -76,6 +77,9 @@ fn read(f: &FieldSpec, last: bool) -> TokenStream {
     let value = match (f.kind, f.shape) {
         (Kind::Attr, Shape::One) if f.required => {
             quote!(::virt_xml::rt::attr_required::<#codec, #ty>(#from, e, #name, #say)?)
+        }
+        (Kind::Attr, Shape::One) if f.loose => {
+            quote!(::virt_xml::rt::attr_loose::<#codec, #ty>(#from, #name, #say)?.unwrap_or_default())
         }
         (Kind::Attr, Shape::One) => {
             quote!(::virt_xml::rt::attr::<#codec, #ty>(#from, #name, #say)?.unwrap_or_default())

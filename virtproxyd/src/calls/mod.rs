@@ -25,7 +25,7 @@ mod storage;
 pub(crate) use domain::to_wire as domain_to_wire;
 pub(crate) use network::to_wire as network_to_wire;
 pub(crate) use secret::to_wire as secret_to_wire;
-pub(crate) use storage::to_wire as pool_to_wire;
+pub(crate) use storage::{Listed, to_wire as pool_to_wire};
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, LazyLock};

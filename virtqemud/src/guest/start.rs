@@ -77,7 +77,7 @@ impl Work {
         if self.state().is_active() {
             return Err(Error::new(Code::OperationInvalid, From::Qemu, "domain is already running"));
         }
-        let config = self.driver.volumes.resolve(config).await?;
+        let config = self.driver.volumes.resolve(config, saved.is_some()).await?;
         let mut undo = Undo::new(format!("start of {}", self.published().value.name));
         let begun = Box::pin(self.try_start(config, how, saved, &mut undo)).await;
         if begun.is_err() {

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use virt_consts::{
     VIR_DOMAIN_EVENT_DISK_CHANGE_MISSING_ON_START, VIR_DOMAIN_EVENT_DISK_DROP_MISSING_ON_START,
 };
-use virt_error::{Domain as From, Error, Result};
+use virt_error::{Code, Domain as From, Error, Result};
 use virt_model::domain::Domain;
 use virt_model::domain::disk::{BackingStore, Disk, DiskDevice};
 use virt_model::domain::source::{DiskSource, StartupPolicy};
@@ -89,6 +89,13 @@ pub fn check_disk(disk: &Disk, owner: Option<Owner>) -> Result<()> {
 }
 
 fn check_source(source: &DiskSource, owner: Option<Owner>) -> Result<()> {
+    if let DiskSource::Volume(volume) = source
+        && let Some(name) = &volume.volume
+    {
+        // Only one that may be missing comes so far without a place.
+        let text = format!("no storage vol with matching name '{name}'");
+        return Err(Error::new(Code::NoStorageVol, From::Storage, text));
+    }
     let Some(path) = source.path().filter(|p| p.starts_with('/')) else { return Ok(()) };
     let kind = match fs::metadata(path) {
         Ok(meta) => meta.file_type(),

@@ -12,7 +12,7 @@ use virt_model::storage::{PoolSource, PoolType, Told, capabilities};
 use virt_rpc::{answer, watch};
 
 use super::{Answer, StorageApi, flags, validate};
-use crate::backend::Cx;
+use crate::backend::{Cx, no_support};
 use crate::driver::missing;
 use crate::pool::{Pool as Handle, PoolExt};
 use crate::{definitions, lifecycle};
@@ -113,8 +113,7 @@ impl StoragePoolService for StorageApi {
         answer(async {
             let known = VIR_STORAGE_POOL_BUILD_OVERWRITE | VIR_STORAGE_POOL_BUILD_NO_OVERWRITE;
             flags(request.flags, known, "storagePoolBuild")?;
-            let overwrite = lifecycle::overwrite(request.flags)?;
-            lifecycle::build(&*self.find(&request.pool)?, overwrite).await.map(|()| Empty {})
+            lifecycle::build(&*self.find(&request.pool)?, request.flags).await.map(|()| Empty {})
         })
         .await
     }
@@ -260,11 +259,14 @@ async fn find(api: &StorageApi, request: FindSourcesRequest) -> Result<Sources> 
         virt_error::Error::internal(virt_error::Domain::Storage, text)
     })?;
     let backend = api.driver.backends.of(kind)?;
+    if !backend.finds_sources(kind) {
+        return Err(no_support(&format!("pool type '{kind}' does not support source discovery")));
+    }
     let spec = request.source.as_deref().filter(|s| !s.is_empty());
     let spec = spec.map(|xml| PoolSource::parse(xml, kind)).transpose()?;
     let tools = api.driver.backends.tools().clone();
     let keys = api.driver.backends.keys().clone();
-    let look = move |cancel| backend.find_sources(&Cx::new(&*tools, &*keys, cancel), kind, spec.as_ref());
+    let look = move |cancel| backend.find_sources(&Cx::new(&*tools, &*keys, cancel), spec.as_ref());
     Ok(Sources { sources: api.driver.calls.run("a search", api.driver.calls.look(), look).await? })
 }
 

@@ -17,17 +17,15 @@ use virt_model::storage::{Pool as Document, VolumeType};
 use crate::image::mark;
 use crate::pool::{Pool as Handle, PoolExt};
 use crate::volume::create::{self, How};
+use crate::volume::roll::Keys;
 use crate::volume::{Volume as Vol, delete, missing, resize};
 
-fn reference(pool: &Handle, volume: &Vol) -> VolumeRef {
-    VolumeRef {
-        pool: pool.published().value.name.to_string(),
-        name: volume.name().to_string(),
-        key: volume.key().to_string(),
-    }
+/// How callers name a volume of the pool of this name.
+fn reference(pool: &str, volume: &Vol) -> VolumeRef {
+    VolumeRef { pool: pool.to_string(), name: volume.name().to_string(), key: volume.key().to_string() }
 }
 
-fn row(pool: &Handle, volume: &Vol) -> Volume {
+fn row(pool: &str, volume: &Vol) -> Volume {
     Volume {
         volume: Some(reference(pool, volume)),
         path: volume.path().to_string(),
@@ -53,7 +51,9 @@ impl StorageApi {
     /// The first volume of an active pool that `pick` finds.
     async fn search(&self, pick: impl Fn(&Handle) -> Option<Arc<Vol>>, text: String) -> Result<Volume> {
         let pools = self.driver.pools.list();
-        if let Some(found) = pools.iter().find_map(|pool| pick(pool).map(|v| row(pool, &v))) {
+        if let Some(found) =
+            pools.iter().find_map(|pool| pick(pool).map(|v| row(&pool.published().value.name, &v)))
+        {
             return Ok(found);
         }
         // Only then: a pool that does not answer holds up nobody who does not need it.
@@ -61,7 +61,7 @@ impl StorageApi {
             if pool.known().await.is_ok()
                 && let Some(volume) = pick(pool)
             {
-                return Ok(row(pool, &volume));
+                return Ok(row(&pool.published().value.name, &volume));
             }
         }
         Err(missing(text))
@@ -87,7 +87,7 @@ impl StorageApi {
                 pool.known().await?;
                 let published = pool.published();
                 published.value.active()?;
-                Ok(row(&pool, published.value.volumes.find(&by.name)?))
+                Ok(row(&published.value.name, published.value.volumes.find(&by.name)?))
             }
             By::Key(key) => {
                 let text = format!("no storage vol with matching key {key}");
@@ -114,7 +114,7 @@ impl StorageVolumeService for StorageApi {
             let pool = self.find(&request.pool)?;
             let how = How::from_flags(request.flags);
             let volume = create::create(&self.driver, &pool, request.xml, how).await?;
-            Ok(VolumeResponse { volume: Some(reference(&pool, &volume)) })
+            Ok(VolumeResponse { volume: Some(reference(&pool.published().value.name, &volume)) })
         })
         .await
     }
@@ -129,7 +129,7 @@ impl StorageVolumeService for StorageApi {
             let (from_pool, from) = self.find_volume(&request.from).await?;
             let (how, from) = (How::from_flags(request.flags), (from_pool, from.name().to_string()));
             let volume = create::create_from(&self.driver, &pool, request.xml, from, how).await?;
-            Ok(VolumeResponse { volume: Some(reference(&pool, &volume)) })
+            Ok(VolumeResponse { volume: Some(reference(&pool.published().value.name, &volume)) })
         })
         .await
     }
@@ -166,11 +166,25 @@ impl StorageVolumeService for StorageApi {
             pool.known().await?;
             let published = pool.published();
             published.value.active()?;
-            let all = &published.value.volumes;
+            let (all, pool) = (&published.value.volumes, published.value.name.to_string());
             let count = u32::try_from(all.len()).unwrap_or(u32::MAX);
-            let volumes =
-                if request.count_only { Vec::new() } else { all.iter().map(|v| row(&pool, v)).collect() };
-            Ok(ListVolumesResponse { volumes, count })
+            let mut told = ListVolumesResponse { count, ..Default::default() };
+            if !request.count_only {
+                match request.fields() {
+                    VolumeFields::All => told.volumes = all.iter().map(|v| row(&pool, v)).collect(),
+                    VolumeFields::Keys => {
+                        let roll = all.roll();
+                        told.names = roll.names.clone();
+                        told.keys_are_paths = roll.keys_are_paths;
+                        match &roll.keys {
+                            Keys::Prefix(prefix) => told.key_prefix.clone_from(prefix),
+                            Keys::All(keys) => told.keys = keys.clone(),
+                        }
+                    }
+                    VolumeFields::Names => told.names = all.roll().names.clone(),
+                }
+            }
+            Ok(ListVolumesResponse { pool, ..told })
         })
         .await
     }

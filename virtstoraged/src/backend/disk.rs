@@ -1,6 +1,6 @@
 //! Pools that are one disk: its partitions are the volumes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use virt_error::{Domain, Error, Result};
 use virt_host::tool::Run;
@@ -240,14 +240,6 @@ impl Backend for Disk {
         cx.tools.run(&run.cancel(&cx.cancel))?;
         settle(cx);
         Ok(())
-    }
-
-    fn look(&self, _: &Cx<'_>, _: &Pool, volume: &Volume) -> Result<Volume> {
-        block::again(volume)
-    }
-
-    fn content(&self, _: &Pool, volume: &Volume) -> Result<PathBuf> {
-        block::content(volume)
     }
 }
 

@@ -8,7 +8,7 @@ use virt_host::tool::Run;
 use virt_model::storage::{Pool, PoolType, VolumeType};
 
 use super::folder::Folder;
-use super::{Backend, Content, Cx, iscsi, mounted, no_support};
+use super::{Backend, Content, Cx, iscsi, mounted};
 use crate::pool::Sizes;
 use crate::volume::Volume;
 
@@ -105,10 +105,6 @@ impl Backend for Gluster {
 
     fn sizes(&self, _: &Cx<'_>, pool: &Pool) -> Result<Sizes> {
         Folder::of(&self.local(pool)?).sizes()
-    }
-
-    fn place(&self, _: &Pool, _: &str) -> Result<(String, String)> {
-        Err(no_support("storage pool does not support volume creation"))
     }
 
     fn delete_volume(&self, _: &Cx<'_>, pool: &Pool, volume: &Volume, flags: u32) -> Result<()> {

@@ -10,10 +10,9 @@ use virt_model::secret::UsageType;
 use virt_model::storage::source::{Device, Host, PoolSource};
 use virt_model::storage::{Pool, PoolType};
 
-use super::{Backend, Content, Cx, block, chap, disk, no_support, scsi};
+use super::{Backend, Content, Cx, block, chap, disk, scsi};
 use crate::keys;
 use crate::pool::Sizes;
-use crate::volume::Volume;
 
 /// `<pool type='iscsi'>`.
 pub struct Iscsi;
@@ -146,20 +145,16 @@ impl Backend for Iscsi {
         Ok(content(cx, pool)?.sizes)
     }
 
-    fn place(&self, _: &Pool, _: &str) -> Result<(String, String)> {
-        Err(no_support("storage pool does not support volume creation"))
+    fn finds_sources(&self, _: PoolType) -> bool {
+        true
     }
 
-    fn look(&self, _: &Cx<'_>, _: &Pool, volume: &Volume) -> Result<Volume> {
-        block::again(volume)
-    }
-
-    fn content(&self, _: &Pool, volume: &Volume) -> Result<PathBuf> {
-        block::content(volume)
-    }
-
-    fn find_sources(&self, cx: &Cx<'_>, _: PoolType, spec: Option<&PoolSource>) -> Result<Vec<PoolSource>> {
+    fn find_sources(&self, cx: &Cx<'_>, spec: Option<&PoolSource>) -> Result<Vec<PoolSource>> {
         let host = spec.and_then(|s| s.hosts.first());
+        if host.is_none() {
+            let text = "hostname must be specified for iscsi sources";
+            return Err(Error::new(Code::InvalidArg, Domain::Storage, text));
+        }
         let portal = portal(host)?;
         let said = admin(cx, &["--mode", "discovery", "--type", "sendtargets", "--portal", &portal])?;
         let (host, said) = (host.cloned().unwrap_or_default(), said.text());

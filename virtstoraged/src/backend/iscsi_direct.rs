@@ -5,7 +5,7 @@ use virt_host::tool::{Output, Run};
 use virt_model::secret::UsageType;
 use virt_model::storage::{Pool, VolumeType};
 
-use super::{Backend, Content, Cx, block, iscsi, no_support};
+use super::{Backend, Content, Cx, block, iscsi};
 use crate::keys;
 use crate::pool::Sizes;
 use crate::volume::Volume;
@@ -73,10 +73,6 @@ impl Backend for IscsiDirect {
 
     fn sizes(&self, cx: &Cx<'_>, pool: &Pool) -> Result<Sizes> {
         Ok(content(cx, pool)?.sizes)
-    }
-
-    fn place(&self, _: &Pool, _: &str) -> Result<(String, String)> {
-        Err(no_support("storage pool does not support volume creation"))
     }
 
     fn look(&self, cx: &Cx<'_>, pool: &Pool, volume: &Volume) -> Result<Volume> {

@@ -29,6 +29,15 @@ fn group(pool: &Pool) -> Result<&str> {
     }
 }
 
+/// The group's devices: they become arguments.
+fn devices(pool: &Pool) -> Result<Vec<&str>> {
+    let devices: Vec<&str> = pool.source.devices.iter().map(|d| d.path.as_str()).collect();
+    match devices.iter().find(|device| !device.starts_with('/')) {
+        None => Ok(devices),
+        Some(odd) => Err(Error::internal(Domain::Storage, format!("invalid device '{odd}'"))),
+    }
+}
+
 fn run(cx: &Cx<'_>, program: &'static str, args: &[&str]) -> Result<Output> {
     cx.tools.run(&Run::new(program, Domain::Storage).args(args.iter().copied()).cancel(&cx.cancel))
 }
@@ -127,6 +136,10 @@ impl Backend for Logical {
     }
 
     fn start(&self, cx: &Cx<'_>, pool: &Pool) -> Result<()> {
+        let name = group(pool)?;
+        if !self.find_sources(cx, None)?.iter().any(|found| found.name.as_deref() == Some(name)) {
+            return Err(unsupported(format!("cannot find logical volume group name '{name}'")));
+        }
         run(cx, "vgchange", &["-aly", group(pool)?]).map(drop)
     }
 
@@ -135,11 +148,7 @@ impl Backend for Logical {
     }
 
     fn build(&self, cx: &Cx<'_>, pool: &Pool, overwrite: Overwrite) -> Result<()> {
-        let group = group(pool)?;
-        let devices: Vec<&str> = pool.source.devices.iter().map(|d| d.path.as_str()).collect();
-        if let Some(odd) = devices.iter().find(|d| !d.starts_with('/')) {
-            return Err(Error::internal(Domain::Storage, format!("invalid device '{odd}'")));
-        }
+        let (group, devices) = (group(pool)?, devices(pool)?);
         if overwrite == Overwrite::No {
             devices.iter().try_for_each(|device| mounted::check_empty(cx.tools, device))?;
         }
@@ -164,11 +173,9 @@ impl Backend for Logical {
     }
 
     fn delete(&self, cx: &Cx<'_>, pool: &Pool) -> Result<()> {
-        run(cx, "vgremove", &["-f", group(pool)?])?;
-        for device in &pool.source.devices {
-            run(cx, "pvremove", &["-f", &device.path])?;
-        }
-        Ok(())
+        let (group, devices) = (group(pool)?, devices(pool)?);
+        run(cx, "vgremove", &["-f", group])?;
+        devices.iter().try_for_each(|device| run(cx, "pvremove", &["-f", device]).map(drop))
     }
 
     fn refresh(&self, cx: &Cx<'_>, pool: &Pool) -> Result<Content> {
@@ -204,6 +211,9 @@ impl Backend for Logical {
         // LVM takes neither a size of its own nor the question about signatures for a snapshot, and no question about
         // signatures for a sparse volume, which is a snapshot of nothing.
         match wanted.backing_path() {
+            Some(base) if !base.starts_with('/') => {
+                return Err(Error::internal(Domain::Storage, format!("invalid base '{base}' of a snapshot")));
+            }
             Some(base) => args.extend(["-s", base]),
             None if allocation != 0 && allocation != capacity => {
                 args.extend(["--type", "snapshot", "--virtualsize", whole.as_str(), group(pool)?]);
@@ -229,15 +239,11 @@ impl Backend for Logical {
         run(cx, "lvremove", &["-f", &format!("{}/{}", group(pool)?, volume.name())]).map(drop)
     }
 
-    fn look(&self, _: &Cx<'_>, _: &Pool, volume: &Volume) -> Result<Volume> {
-        block::again(volume)
+    fn finds_sources(&self, _: PoolType) -> bool {
+        true
     }
 
-    fn content(&self, _: &Pool, volume: &Volume) -> Result<PathBuf> {
-        block::content(volume)
-    }
-
-    fn find_sources(&self, cx: &Cx<'_>, _: PoolType, _: Option<&PoolSource>) -> Result<Vec<PoolSource>> {
+    fn find_sources(&self, cx: &Cx<'_>, _: Option<&PoolSource>) -> Result<Vec<PoolSource>> {
         let args = ["--reportformat", "json", "--options", "pv_name,vg_name"];
         let mut found: Vec<PoolSource> = Vec::new();
         for row in rows(&run(cx, "pvs", &args)?, "pv")? {

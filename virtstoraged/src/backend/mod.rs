@@ -6,6 +6,8 @@ mod dir;
 mod disk;
 mod folder;
 mod gluster;
+#[cfg(test)]
+mod hostile;
 mod iscsi;
 mod iscsi_direct;
 mod logical;
@@ -210,24 +212,44 @@ pub trait Backend: Send + Sync {
 
     /// One volume as it is now.
     fn look(&self, _cx: &Cx<'_>, pool: &Pool, volume: &Volume) -> Result<Volume> {
-        self.folder(pool).map_or_else(|| Ok(volume.clone()), |folder| folder.look(volume))
+        match self.folder(pool) {
+            Some(folder) => folder.look(volume),
+            None if volume.kind() == VolumeType::Block => block::again(volume),
+            None => Ok(volume.clone()),
+        }
     }
 
     /// The file or device with a volume's content, for reading and writing it; it never lies outside the pool.
     fn content(&self, pool: &Pool, volume: &Volume) -> Result<std::path::PathBuf> {
+        if self.folder(pool).is_none() && volume.kind() == VolumeType::Block {
+            return block::content(volume);
+        }
         in_folder(self.folder(pool), "storage pool does not support access to a volume's content")?
             .content(volume)
     }
 
-    /// What could become a pool of this kind.
-    fn find_sources(
-        &self,
-        _cx: &Cx<'_>,
-        kind: PoolType,
-        _spec: Option<&PoolSource>,
-    ) -> Result<Vec<PoolSource>> {
-        Err(no_support(&format!("pool type '{kind}' does not support source discovery")))
+    /// Whether what could become a pool of this kind can be found.
+    fn finds_sources(&self, _kind: PoolType) -> bool {
+        false
     }
+
+    /// What could become a pool of this kind; only asked when it can be found.
+    fn find_sources(&self, _cx: &Cx<'_>, _spec: Option<&PoolSource>) -> Result<Vec<PoolSource>> {
+        Ok(Vec::new())
+    }
+}
+
+/// Refuses a pool whose target is not a whole path. It and what is under it become arguments of tools, where a path that
+/// begins otherwise may mean something else; what it is relative to nobody could say anyway.
+///
+/// # Errors
+/// Code 8.
+pub fn check_target(pool: &Pool) -> Result<()> {
+    if !pool.kind.has_target() || pool.path().starts_with('/') {
+        return Ok(());
+    }
+    let text = format!("storage pool target path '{}' is not absolute", pool.path());
+    Err(Error::new(Code::InvalidArg, Domain::Storage, text))
 }
 
 /// What is done in a folder is not done by a kind that has none.

@@ -61,7 +61,7 @@ fn host_name(host: Option<&Host>) -> Result<&str> {
 fn mount(pool: &Pool) -> Result<Run> {
     let source = &pool.source;
     let mut options = SAFE.to_string();
-    for option in &pool.options.mount {
+    for option in pool.options.mount.iter().filter(|option| !option.is_empty()) {
         options.push(',');
         options.push_str(option);
     }
@@ -69,6 +69,10 @@ fn mount(pool: &Pool) -> Result<Run> {
     match format {
         "nfs" => {
             if let Some(version) = &source.protocol {
+                if !version.chars().all(|c| c.is_ascii_alphanumeric() || c == '.') {
+                    let text = format!("invalid protocol version '{version}'");
+                    return Err(Error::new(Code::InvalidArg, Domain::Storage, text));
+                }
                 options.push_str(&format!(",nfsvers={version}"));
             }
         }
@@ -117,6 +121,10 @@ pub(super) fn signature(tools: &dyn Tools, device: &str) -> Result<Option<String
 
 /// Refuses to format a device that holds something.
 pub(super) fn check_empty(tools: &dyn Tools, device: &str) -> Result<()> {
+    if !Path::new(device).exists() {
+        let text = format!("Failed to create filesystem probe for device {device}");
+        return Err(Error::new(Code::StorageProbeFailed, Domain::Storage, text));
+    }
     match signature(tools, device)? {
         None => Ok(()),
         Some(found) => {
@@ -209,15 +217,11 @@ impl Backend for Mounted {
         }
     }
 
-    fn find_sources(
-        &self,
-        cx: &Cx<'_>,
-        kind: PoolType,
-        spec: Option<&PoolSource>,
-    ) -> Result<Vec<PoolSource>> {
-        if kind != PoolType::Netfs {
-            return Err(super::no_support(&format!("pool type '{kind}' does not support source discovery")));
-        }
+    fn finds_sources(&self, kind: PoolType) -> bool {
+        kind == PoolType::Netfs
+    }
+
+    fn find_sources(&self, cx: &Cx<'_>, spec: Option<&PoolSource>) -> Result<Vec<PoolSource>> {
         let host = spec.and_then(|s| s.hosts.first()).ok_or_else(|| {
             Error::new(Code::InvalidArg, Domain::Storage, "hostname must be specified for netfs sources")
         })?;
@@ -299,9 +303,9 @@ mod tests {
         let cx = Cx::new(&tools, &NoKeys, Cancel::default());
         let mounted = Mounted { kind: PoolType::Netfs };
         let spec = PoolSource::parse("<source><host name='h'/></source>", PoolType::Netfs).unwrap();
-        let found = mounted.find_sources(&cx, PoolType::Netfs, Some(&spec)).unwrap();
+        let found = mounted.find_sources(&cx, Some(&spec)).unwrap();
         assert_eq!(found.iter().filter_map(|s| s.dir.as_deref()).collect::<Vec<_>>(), ["/srv/a", "/srv/b"]);
-        let text = mounted.find_sources(&cx, PoolType::Netfs, None).unwrap_err().message();
+        let text = mounted.find_sources(&cx, None).unwrap_err().message();
         assert_eq!(text, "invalid argument: hostname must be specified for netfs sources");
     }
 }

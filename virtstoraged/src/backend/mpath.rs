@@ -1,14 +1,13 @@
 //! The pool of all multipath devices of this host.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use virt_error::{Domain, Result};
 use virt_host::tool::Run;
 use virt_model::storage::Pool;
 
-use super::{Backend, Content, Cx, block, disk, no_support};
+use super::{Backend, Content, Cx, block, disk};
 use crate::pool::Sizes;
-use crate::volume::Volume;
 
 /// `<pool type='mpath'>`.
 pub struct Mpath;
@@ -56,18 +55,6 @@ impl Backend for Mpath {
 
     fn sizes(&self, cx: &Cx<'_>, pool: &Pool) -> Result<Sizes> {
         Ok(content(cx, pool)?.sizes)
-    }
-
-    fn place(&self, _: &Pool, _: &str) -> Result<(String, String)> {
-        Err(no_support("storage pool does not support volume creation"))
-    }
-
-    fn look(&self, _: &Cx<'_>, _: &Pool, volume: &Volume) -> Result<Volume> {
-        block::again(volume)
-    }
-
-    fn content(&self, _: &Pool, volume: &Volume) -> Result<PathBuf> {
-        block::content(volume)
     }
 }
 

@@ -129,7 +129,10 @@ impl Backend for Scsi {
         }
         let scan = PathBuf::from(format!("{SYS}/class/scsi_host/host{}/scan", host(pool)?));
         // New disks are only seen when the host is asked to look.
-        fs::write(&scan, "- - -").map_err(failed("Could not open", &scan))?;
+        fs::write(&scan, "- - -").map_err(|e| {
+            let text = format!("Could not open '{}' to trigger host scan", scan.display());
+            Error::system(Domain::Storage, text, e)
+        })?;
         disk::settle(cx);
         Ok(())
     }
@@ -141,18 +144,6 @@ impl Backend for Scsi {
 
     fn sizes(&self, _: &Cx<'_>, pool: &Pool) -> Result<Sizes> {
         Ok(content(pool)?.sizes)
-    }
-
-    fn place(&self, _: &Pool, _: &str) -> Result<(String, String)> {
-        Err(no_support("storage pool does not support volume creation"))
-    }
-
-    fn look(&self, _: &Cx<'_>, _: &Pool, volume: &Volume) -> Result<Volume> {
-        block::again(volume)
-    }
-
-    fn content(&self, _: &Pool, volume: &Volume) -> Result<PathBuf> {
-        block::content(volume)
     }
 }
 

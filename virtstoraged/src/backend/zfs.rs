@@ -1,6 +1,6 @@
 //! Pools that are ZFS pools: their volumes are zvols.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use virt_error::{Domain, Error, Result};
 use virt_host::tool::{Output, Run};
@@ -130,10 +130,6 @@ impl Backend for Zfs {
 
     fn look(&self, _: &Cx<'_>, _: &Pool, volume: &Volume) -> Result<Volume> {
         Ok(block::again(volume).unwrap_or_else(|_| volume.clone()))
-    }
-
-    fn content(&self, _: &Pool, volume: &Volume) -> Result<PathBuf> {
-        block::content(volume)
     }
 }
 

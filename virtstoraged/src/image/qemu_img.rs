@@ -8,6 +8,7 @@ use std::time::Duration;
 use virt_error::{Code, Domain, Error, Result};
 use virt_host::tool::Run;
 use virt_model::storage::Volume;
+use virt_model::storage::volume::Bytes;
 
 use super::luks::{self, Key};
 use crate::backend::Cx;
@@ -24,7 +25,7 @@ fn options(
     key: Option<&Key>,
 ) -> Result<Option<String>> {
     let target = &volume.target;
-    let format = target.format.as_deref().unwrap_or("raw");
+    let format = format_of(volume);
     let mut options = Vec::new();
     if let Some(format) = backing_format {
         options.push(format!("backing_fmt={format}"));
@@ -40,9 +41,7 @@ fn options(
         options.push("nocow=on".to_string());
     }
     if format == "qcow2" {
-        if let Some(compat) = &target.compat {
-            options.push(format!("compat={compat}"));
-        }
+        options.push(format!("compat={}", target.compat.as_deref().unwrap_or("1.1")));
         if let Some(size) = target.cluster_size.filter(|c| c.0 > 0) {
             options.push(format!("cluster_size={}", size.0));
         }
@@ -62,29 +61,49 @@ fn options(
     Ok((!options.is_empty()).then(|| options.join(",")))
 }
 
-/// Refuses what no image of the format can have.
+/// What qemu-img calls a volume's format: an ISO image is plain bytes to it.
+fn format_of(volume: &Volume) -> &str {
+    volume.target.format.as_deref().filter(|format| *format != "iso").unwrap_or("raw")
+}
+
+/// Refuses a base that cannot be read. It must be named by its whole path: a relative one would mean another file while
+/// the volume is made.
+fn check_base(base: &Path) -> Result<()> {
+    let opened = match base.is_absolute() {
+        true => std::fs::File::open(base).map(drop),
+        false => Err(std::io::ErrorKind::NotFound.into()),
+    };
+    opened.map_err(|e| {
+        // An error that was made here has no number yet.
+        let e = if e.raw_os_error().is_none() { rustix::io::Errno::NOENT.into() } else { e };
+        Error::system(Domain::Storage, format!("inaccessible backing store volume {}", base.display()), e)
+    })
+}
+
+/// Refuses what no image of the format can have, and a base that is not there.
 ///
 /// # Errors
-/// Codes 67 and 3 in the reference's words.
+/// Codes 67, 38 and 3 in the reference's words.
 pub fn check(volume: &Volume, preallocate: bool) -> Result<()> {
-    let format = volume.target.format.as_deref().unwrap_or("raw");
+    let format = format_of(volume);
     let unsupported = |text: String| Err(Error::new(Code::ConfigUnsupported, Domain::Storage, text));
     if preallocate && format != "qcow2" {
         return unsupported("metadata preallocation only available with qcow2".into());
     }
     if let Some(encryption) = &volume.target.encryption {
         luks::check(format, encryption)?;
-        if format == "raw" && volume.backing_path().is_some() {
+    }
+    if let Some(base) = volume.backing_path() {
+        if format == "raw" {
             return unsupported("cannot set backing store for raw volume".into());
         }
-    }
-    if volume.backing_path().is_some() {
         if preallocate {
             return unsupported("metadata preallocation conflicts with backing store".into());
         }
         if !matches!(format, "cow" | "qcow" | "qcow2" | "qed" | "vmdk") {
             return unsupported(format!("backing storage not supported for {format} volumes"));
         }
+        check_base(Path::new(base))?;
     }
     options(volume, preallocate, None, None).map(drop)
 }
@@ -110,22 +129,25 @@ fn begin(cx: &Cx<'_>, command: &str) -> Run {
 /// # Errors
 /// As [`check`]; codes 66 and 8 for a passphrase that is not there; what qemu-img says.
 pub fn create(cx: &Cx<'_>, volume: &Volume, path: &Path, preallocate: bool) -> Result<()> {
+    let (format, encrypted) = (format_of(volume), volume.target.encryption.is_some());
+    let mut run =
+        begin(cx, "create").args(["-f", if encrypted && format == "raw" { "luks" } else { format }]);
+    // As in the reference a passphrase that is missing comes before all that else is wrong.
+    let key = Key::give(&mut run, cx.keys, volume, "encrypt0")?;
     check(volume, preallocate)?;
-    let format = volume.target.format.as_deref().unwrap_or("raw");
-    let key = volume.target.encryption.is_some();
-    let mut run = begin(cx, "create").args(["-f", if key && format == "raw" { "luks" } else { format }]);
     let mut backing_format = None;
     if let Some(base) = volume.backing_path() {
         run = run.arg("-b").arg(base);
         // A base without a format is taken as it is, never guessed at.
         backing_format = Some(volume.backing.as_ref().and_then(|b| b.format.as_deref()).unwrap_or("raw"));
     }
-    let key = Key::give(&mut run, cx.keys, volume, "encrypt0")?;
     if let Some(options) = options(volume, preallocate, backing_format, key.as_ref())? {
         run = run.arg("-o").arg(options);
     }
     run = run.arg(path);
-    if let Some(capacity) = volume.capacity {
+    // Without a size of its own an image is as large as its base.
+    let own = |capacity: &Bytes| capacity.0 > 0 || volume.backing_path().is_none();
+    if let Some(capacity) = volume.capacity.filter(own) {
         run = run.arg(format!("{}K", capacity.0.div_ceil(1024)));
     }
     cx.tools.run(&run).map(drop)
@@ -160,13 +182,12 @@ pub fn convert(
     path: &Path,
     preallocate: bool,
 ) -> Result<()> {
-    check(volume, preallocate)?;
-    let format = |v: &Volume| v.target.format.clone().unwrap_or_else(|| "raw".to_string());
-    let (from_format, format) = (format(from), format(volume));
+    let (from_format, format) = (format_of(from), format_of(volume));
     cx.progress.expect(from.capacity.map_or(0, |b| b.0));
     let mut run = begin(cx, "convert").arg("-p");
     if from.target.encryption.is_none() && volume.target.encryption.is_none() {
-        run = run.args(["-f", &from_format, "-O", &format]);
+        check(volume, preallocate)?;
+        run = run.args(["-f", from_format, "-O", format]);
         if let Some(options) = options(volume, preallocate, None, None)? {
             run = run.arg("-o").arg(options);
         }
@@ -177,8 +198,8 @@ pub fn convert(
         let from_key = Key::give(&mut run, cx.keys, from, "source0")?;
         create(cx, volume, path, preallocate)?;
         run = run.args(["--image-opts", "-n", "--target-image-opts"]);
-        run = run.arg(opening(from_path, &from_format, from_key.as_ref()));
-        run = run.arg(opening(path, &format, to_key.as_ref()));
+        run = run.arg(opening(from_path, from_format, from_key.as_ref()));
+        run = run.arg(opening(path, format, to_key.as_ref()));
     }
     cx.tools.run(&follow(run, &cx.progress)).map(drop)
 }
@@ -191,7 +212,7 @@ pub fn fill(cx: &Cx<'_>, (from_path, from): (&Path, &Volume), device: &Path) -> 
     cx.progress.expect(from.capacity.map_or(0, |b| b.0));
     let mut run = begin(cx, "convert").arg("-p");
     let key = Key::give(&mut run, cx.keys, from, "source0")?;
-    let format = from.target.format.as_deref().unwrap_or("raw");
+    let format = format_of(from);
     run = run.args(["--image-opts", "-n", "--target-image-opts"]);
     run = run.arg(opening(from_path, format, key.as_ref())).arg(opening(device, "raw", None));
     cx.tools.run(&follow(run, &cx.progress)).map(drop)
@@ -209,10 +230,13 @@ pub fn resize(
     capacity: u64,
     (shrink, allocate): (bool, bool),
 ) -> Result<()> {
-    let format = volume.target.format.as_deref().unwrap_or("raw");
+    let format = format_of(volume);
     let encryption = volume.target.encryption.as_ref();
     if allocate && (format != "raw" || encryption.is_some()) {
-        let text = "preallocate is only supported for an unencrypted raw volume";
+        let text = match format {
+            "raw" => "preallocate is only supported for an unencrypted raw volume",
+            _ => "preallocate is only supported for raw type volume",
+        };
         return Err(Error::new(Code::OperationUnsupported, Domain::Storage, text));
     }
     encryption.map_or(Ok(()), luks::need_secret)?;
@@ -261,13 +285,15 @@ mod tests {
     }
 
     fn command(xml: &str, preallocate: bool) -> Result<String> {
-        let volume = Volume::parse(xml, PoolType::Dir, false)?;
+        let base = tempfile::NamedTempFile::new().unwrap();
+        let path = base.path().to_string_lossy();
+        let volume = Volume::parse(&xml.replace("/p/base", &path), PoolType::Dir, false)?;
         let tools = RecordedTools::new([("x".to_string(), Output::default())]);
         let cx = Cx::new(&tools, &OneKey, Cancel::default());
         let error = create(&cx, &volume, Path::new("/p/a"), preallocate).unwrap_err();
         let text = error.message();
         match text.split('`').nth(1) {
-            Some(line) => Ok(line.to_string()),
+            Some(line) => Ok(line.replace(&*path, "/p/base")),
             None => Err(error),
         }
     }
@@ -288,7 +314,7 @@ mod tests {
             <backingStore><path>/p/base</path></backingStore></volume>";
         assert_eq!(
             command(xml, false).unwrap(),
-            "qemu-img create -f qcow2 -b /p/base -o backing_fmt=raw /p/a"
+            "qemu-img create -f qcow2 -b /p/base -o backing_fmt=raw,compat=1.1 /p/a"
         );
     }
 
@@ -312,7 +338,7 @@ mod tests {
             "qemu-img create -f luks --object secret,id=encrypt0,file=/dev/fd/3 -o key-secret=encrypt0,cipher-alg=aes-256,\
              cipher-mode=cbc,hash-alg=sha256,ivgen-alg=plain64,ivgen-hash-alg=sha256 /p/a 1024K",
             "qemu-img create -f qcow2 --object secret,id=encrypt0,file=/dev/fd/3 -o encrypt.format=luks,\
-             encrypt.key-secret=encrypt0 /p/b 1024K",
+             encrypt.key-secret=encrypt0,compat=1.1 /p/b 1024K",
             "qemu-img convert -p --object secret,id=encrypt0,file=/dev/fd/3 --object secret,id=source0,file=/dev/fd/4 \
              --image-opts -n --target-image-opts driver=luks,key-secret=source0,file.filename=/p/a,,x \
              driver=qcow2,encrypt.key-secret=encrypt0,file.filename=/p/b",

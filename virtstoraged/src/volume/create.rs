@@ -24,6 +24,13 @@ pub struct How {
 }
 
 impl How {
+    /// As virStorageVolCreateFlags.
+    pub fn flags(self) -> u32 {
+        let bit = |on, flag| if on { flag } else { 0 };
+        bit(self.preallocate, VIR_STORAGE_VOL_CREATE_PREALLOC_METADATA)
+            | bit(self.reflink, VIR_STORAGE_VOL_CREATE_REFLINK)
+    }
+
     /// From virStorageVolCreateFlags.
     pub fn from_flags(flags: u32) -> Self {
         Self {

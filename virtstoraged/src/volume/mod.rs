@@ -13,16 +13,18 @@ pub mod create;
 pub mod delete;
 pub mod jobs;
 pub mod resize;
+pub mod roll;
 pub mod tasks;
 pub mod transfer;
 pub mod wipe;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use virt_error::{Code, Domain, Error, Result};
 use virt_model::storage::volume::Bytes;
 use virt_model::storage::{Told, Volume as Document, VolumeType};
 
+use self::roll::Roll;
 use crate::pool::invalid;
 
 /// What a volume is busy with.
@@ -135,7 +137,11 @@ impl Volume {
 
 /// All volumes of a pool, sorted by name. Clones share the volumes.
 #[derive(Debug, Clone, Default)]
-pub struct Volumes(Vec<Arc<Volume>>);
+pub struct Volumes {
+    all: Vec<Arc<Volume>>,
+    /// Made when it is first asked for, gone with every change.
+    roll: OnceLock<Roll>,
+}
 
 impl Volumes {
     /// A table of these; of several with one name the last stays.
@@ -149,47 +155,57 @@ impl Volumes {
             }
             same
         });
-        Self(all)
+        Self { all, roll: OnceLock::new() }
+    }
+
+    /// All names and keys as lists are sent.
+    pub fn roll(&self) -> &Roll {
+        self.roll.get_or_init(|| {
+            let keys_are_paths = self.all.iter().all(|v| v.key() == v.path());
+            Roll::of(self.all.iter().map(|v| (v.name(), v.key())), keys_are_paths)
+        })
     }
 
     fn at(&self, name: &str) -> std::result::Result<usize, usize> {
-        self.0.binary_search_by(|v| v.name().cmp(name))
+        self.all.binary_search_by(|v| v.name().cmp(name))
     }
 
     /// Adds or replaces one.
     pub fn put(&mut self, volume: Volume) {
+        self.roll.take();
         let volume = Arc::new(volume);
         match self.at(volume.name()) {
-            Ok(at) => self.0[at] = volume,
-            Err(at) => self.0.insert(at, volume),
+            Ok(at) => self.all[at] = volume,
+            Err(at) => self.all.insert(at, volume),
         }
     }
 
     /// Takes one out.
     pub fn remove(&mut self, name: &str) {
+        self.roll.take();
         if let Ok(at) = self.at(name) {
-            self.0.remove(at);
+            self.all.remove(at);
         }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.all.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 
     /// All of them, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Volume>> {
-        self.0.iter()
+        self.all.iter()
     }
 
     /// The one of this name.
     pub fn get(&self, name: &str) -> Option<&Arc<Volume>> {
-        self.at(name).ok().map(|at| &self.0[at])
+        self.at(name).ok().map(|at| &self.all[at])
     }
 
     /// The one with this key.
@@ -205,7 +221,7 @@ impl Volumes {
     /// Keys and paths end in the name nearly everywhere: that one is looked at first, a second index is not kept.
     fn called(&self, text: &str, is: impl Fn(&Volume) -> bool) -> Option<&Arc<Volume>> {
         let last = text.rsplit('/').next().and_then(|name| self.get(name)).filter(|v| is(v));
-        last.or_else(|| self.0.iter().find(|v| is(v)))
+        last.or_else(|| self.all.iter().find(|v| is(v)))
     }
 
     /// The one of this name.
@@ -245,7 +261,9 @@ mod tests {
         all.put(volume("c", "/dev/mapper/g-c"));
         assert_eq!(all.at_path("/dev/mapper/g-c").map(|v| v.name()), Some("c"));
         assert!(all.at_path("/dev/mapper/c").is_none());
+        assert_eq!(&all.roll().names[..], b"a\0b\0c\0");
         all.remove("a");
+        assert_eq!(&all.roll().names[..], b"b\0c\0");
         assert!(all.at_path("/q/a").is_none() && all.len() == 2);
         let text = all.find("a").unwrap_err().message();
         assert_eq!(text, "Storage volume not found: no storage vol with matching name 'a'");

@@ -126,9 +126,9 @@ async fn run(
         });
         settle(told.await);
     }
-    // Whoever hears that it is over finds the volume free.
+    // Whoever hears that it is over, or finds the socket closed, finds the volume free.
     match last {
-        Ok(Some((mut pipe, record))) => {
+        Ok((mut pipe, Some(record))) => {
             let told = job.call(move |_, _, _| {
                 if let Err(error) = pipe.send(record) {
                     tracing::debug!(%error, "the client of a transfer left");
@@ -137,7 +137,7 @@ async fn run(
             });
             settle(told.await);
         }
-        Ok(None) => {}
+        Ok((pipe, None)) => drop(pipe),
         Err(error) => settle(Err(error)),
     }
 }
@@ -187,7 +187,7 @@ fn open(content: &Result<std::path::PathBuf>, path: &str, direction: Direction, 
 }
 
 /// What is still to be told of a transfer; nothing when the client gave up.
-type Last = Option<(Pipe, Record)>;
+type Last = (Pipe, Option<Record>);
 
 /// How much is expected to move; of an upload nobody knows unless it was said.
 fn expected(volume: &Volume, direction: Direction, part: Part) -> u64 {
@@ -203,8 +203,8 @@ fn expected(volume: &Volume, direction: Direction, part: Part) -> u64 {
 /// Code 78 for the client of a transfer that somebody cancelled.
 fn unless_cancelled(cx: &Cx<'_>, pipe: Pipe, last: Option<Record>) -> Last {
     match cx.cancel.check(Domain::Storage) {
-        Err(cancelled) => Some((pipe, Record::Failure(cancelled))),
-        Ok(()) => last.map(|record| (pipe, record)),
+        Err(cancelled) => (pipe, Some(Record::Failure(cancelled))),
+        Ok(()) => (pipe, last),
     }
 }
 

@@ -168,6 +168,7 @@ pub const ACCESS: &[super::Access] = &[
     super::Access { path: "/virt.secret.v1alpha1.SecretService/Watch", api: "virConnectSecretEventRegisterAny", readonly_ok: true, acl: &["connect:search_secrets", "secret:getattr"] },
     super::Access { path: "/virt.session.v1alpha1.SessionService/Open", api: "virConnectOpenAuth", readonly_ok: true, acl: &["connect:getattr"] },
     super::Access { path: "/virt.storage.v1alpha1.StorageDataService/CancelJob", api: "virStorageVolDelete", readonly_ok: false, acl: &["storage_vol:delete"] },
+    super::Access { path: "/virt.storage.v1alpha1.StorageDataService/CountChanges", api: "virStoragePoolListAllVolumes", readonly_ok: true, acl: &["storage_pool:search_storage_vols", "storage_vol:getattr"] },
     super::Access { path: "/virt.storage.v1alpha1.StorageDataService/Download", api: "virStorageVolDownload", readonly_ok: false, acl: &["storage_vol:data_read"] },
     super::Access { path: "/virt.storage.v1alpha1.StorageDataService/ListJobs", api: "virStoragePoolGetInfo", readonly_ok: true, acl: &["storage_pool:read"] },
     super::Access { path: "/virt.storage.v1alpha1.StorageDataService/Upload", api: "virStorageVolUpload", readonly_ok: false, acl: &["storage_vol:data_write"] },

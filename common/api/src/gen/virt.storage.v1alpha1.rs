@@ -1752,13 +1752,31 @@ pub struct ListVolumesRequest {
     pub count_only: bool,
     #[prost(uint32, tag = "3")]
     pub flags: u32,
+    #[prost(enumeration = "VolumeFields", tag = "4")]
+    pub fields: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListVolumesResponse {
+    /// With VOLUME_FIELDS_ALL.
     #[prost(message, repeated, tag = "1")]
     pub volumes: ::prost::alloc::vec::Vec<Volume>,
     #[prost(uint32, tag = "2")]
     pub count: u32,
+    /// With VOLUME_FIELDS_KEYS and VOLUME_FIELDS_NAMES: names in the order of rows, each with a zero byte after it.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub names: ::prost::bytes::Bytes,
+    /// With VOLUME_FIELDS_KEYS: a key for each name, each with a zero byte after it; empty when `key_prefix` says them all.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub keys: ::prost::bytes::Bytes,
+    /// With VOLUME_FIELDS_KEYS, when `keys` is empty: each key is this with the volume's name after it.
+    #[prost(string, tag = "5")]
+    pub key_prefix: ::prost::alloc::string::String,
+    /// The pool's name.
+    #[prost(string, tag = "6")]
+    pub pool: ::prost::alloc::string::String,
+    /// With VOLUME_FIELDS_KEYS: each key is the volume's path as well.
+    #[prost(bool, tag = "7")]
+    pub keys_are_paths: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetVolumeRequest {
@@ -1845,6 +1863,39 @@ pub struct ResolveVolumeResponse {
     /// The pool's <source> as a document: hosts, names and secrets of network volumes.
     #[prost(string, tag = "5")]
     pub source: ::prost::alloc::string::String,
+}
+/// How much a list tells of each volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum VolumeFields {
+    /// Rows.
+    All = 0,
+    /// Names and keys: all that a reference to a volume needs. A tenth of the bytes of rows, and one field to read.
+    Keys = 1,
+    /// Names.
+    Names = 2,
+}
+impl VolumeFields {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::All => "VOLUME_FIELDS_ALL",
+            Self::Keys => "VOLUME_FIELDS_KEYS",
+            Self::Names => "VOLUME_FIELDS_NAMES",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "VOLUME_FIELDS_ALL" => Some(Self::All),
+            "VOLUME_FIELDS_KEYS" => Some(Self::Keys),
+            "VOLUME_FIELDS_NAMES" => Some(Self::Names),
+            _ => None,
+        }
+    }
 }
 /// Generated client implementations.
 pub mod storage_volume_service_client {
@@ -2788,6 +2839,8 @@ pub struct TransferRequest {
     #[prost(bool, tag = "5")]
     pub direct: bool,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CountChangesRequest {}
 /// Work on a volume that lasts.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Job {
@@ -2992,6 +3045,37 @@ pub mod storage_data_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// A memory file with a count, eight bytes, little endian: while it stays the same, what was told of pools and volumes
+        /// before holds. Read it before what is to be kept.
+        pub async fn count_changes(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CountChangesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1alpha1::Ticket>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.storage.v1alpha1.StorageDataService/CountChanges",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.storage.v1alpha1.StorageDataService",
+                        "CountChanges",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// The jobs that run now, with how far they are.
         pub async fn list_jobs(
             &mut self,
@@ -3100,6 +3184,15 @@ pub mod storage_data_service_server {
         async fn download(
             &self,
             request: tonic::Request<super::TransferRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1alpha1::Ticket>,
+            tonic::Status,
+        >;
+        /// A memory file with a count, eight bytes, little endian: while it stays the same, what was told of pools and volumes
+        /// before holds. Read it before what is to be kept.
+        async fn count_changes(
+            &self,
+            request: tonic::Request<super::CountChangesRequest>,
         ) -> std::result::Result<
             tonic::Response<super::super::super::common::v1alpha1::Ticket>,
             tonic::Status,
@@ -3275,6 +3368,52 @@ pub mod storage_data_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DownloadSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.storage.v1alpha1.StorageDataService/CountChanges" => {
+                    #[allow(non_camel_case_types)]
+                    struct CountChangesSvc<T: StorageDataService>(pub Arc<T>);
+                    impl<
+                        T: StorageDataService,
+                    > tonic::server::UnaryService<super::CountChangesRequest>
+                    for CountChangesSvc<T> {
+                        type Response = super::super::super::common::v1alpha1::Ticket;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CountChangesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as StorageDataService>::count_changes(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CountChangesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

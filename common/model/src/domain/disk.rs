@@ -127,6 +127,7 @@ impl Disk {
         if medium && e.child("source").is_none() {
             self.source = DiskSource::default();
         }
+        self.source.settle();
         Ok(())
     }
 }

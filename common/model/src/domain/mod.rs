@@ -38,6 +38,7 @@ pub mod tuning;
 mod validate;
 pub mod vcpu;
 pub mod video;
+pub mod volume;
 
 use virt_xml::rt_error::{Code, Domain as From, Result};
 use virt_xml::{At, El, Mode, Xml, names};

@@ -6,11 +6,12 @@ use virt_xml::{El, NonZero, Xml, YesNo, names};
 use super::address::PciAddress;
 use super::chardev::Reconnect;
 use super::seclabel::DeviceSeclabel;
+use super::volume::{NamedVolume, VolumePlace};
 use crate::{Uuid, UuidText};
 
 /// An image's place, told apart by the `type` of the element around `<source>`.
 #[derive(Debug, Clone, PartialEq, Xml)]
-#[xml(tag = "type", default = "file")]
+#[xml(tag = "type", default = "file", shown = DiskSource::as_volume)]
 pub enum DiskSource {
     #[xml("file", child = "source")]
     File(FileImage),
@@ -85,6 +86,9 @@ pub struct ImageCommon {
     /// What the driver must know again after a restart (status file only).
     #[xml(child = "privateData", status)]
     pub private: Option<Box<ImagePrivate>>,
+    /// The pool's volume that the document names, of which this is the place.
+    #[xml(skip)]
+    pub volume: Option<Box<NamedVolume>>,
 }
 
 /// What the driver keeps of an image in use.
@@ -224,6 +228,9 @@ pub struct VolumeImage {
     pub volume: Option<String>,
     #[xml(attr)]
     pub mode: Option<VolumeMode>,
+    /// Its place while a guest uses it (status file only).
+    #[xml(flatten, when = "actualType", status)]
+    pub actual: Option<VolumePlace>,
     #[xml(flatten)]
     pub common: ImageCommon,
 }
@@ -506,6 +513,13 @@ impl Encryption {
                 };
                 return Err(at.error(code, Domain::Storage, text));
             }
+            if secret.uuid.is_none() && secret.usage.is_none() {
+                return Err(at.error(Code::XmlError, Domain::None, "missing secret uuid or usage attribute"));
+            }
+        }
+        if let (None, Some(ivgen)) = (&self.cipher, e.child("ivgen")) {
+            let text = "ivgen element found, but cipher is missing";
+            return Err(ivgen.error(Code::XmlError, Domain::Storage, text));
         }
         Ok(())
     }
@@ -514,9 +528,9 @@ impl Encryption {
 /// The cipher a volume is created with.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct Cipher {
-    #[xml(attr, required)]
+    #[xml(attr, need(XmlError, "cipher info missing 'name' attribute", Storage))]
     pub name: String,
-    #[xml(attr)]
+    #[xml(attr, required)]
     pub size: u32,
     #[xml(attr)]
     pub mode: Option<String>,
@@ -527,7 +541,7 @@ pub struct Cipher {
 /// How a volume's initialisation vectors are made.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct IvGen {
-    #[xml(attr, required)]
+    #[xml(attr, need(XmlError, "missing ivgen info name string", Storage))]
     pub name: String,
     #[xml(attr)]
     pub hash: Option<String>,

@@ -2,6 +2,7 @@
 
 use virt_xml::names;
 
+use super::sanitize;
 use crate::domain::source::ImageFormat;
 
 names! {
@@ -77,9 +78,10 @@ impl PoolType {
         }
     }
 
-    /// Whether a device is needed to define one: volume groups and zpools may be there already.
+    /// Whether a device is needed to define one: volume groups and zpools may be there already, and that an iSCSI target
+    /// is missing is only told by the start.
     pub fn needs_device(self) -> bool {
-        self.source().device && !matches!(self, Self::Logical | Self::Zfs)
+        matches!(self, Self::Fs | Self::Disk)
     }
 
     /// Formats of the source.
@@ -115,8 +117,8 @@ impl PoolType {
     /// The target's path when it follows from the source's name alone.
     pub fn fixed_target(self, source_name: &str) -> Option<String> {
         match self {
-            Self::Logical => Some(format!("/dev/{source_name}")),
-            Self::Zfs => Some(format!("/dev/zvol/{source_name}")),
+            Self::Logical => Some(sanitize(&format!("/dev/{source_name}"))),
+            Self::Zfs => Some(sanitize(&format!("/dev/zvol/{source_name}"))),
             _ => None,
         }
     }

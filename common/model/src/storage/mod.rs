@@ -41,15 +41,20 @@ impl Xml for Told {
     }
 }
 
-/// A path without doubled slashes and without one at its end, as the reference keeps paths.
+/// A path without doubled slashes and without one at its end, as the reference keeps paths. Exactly two at its begin
+/// stay: POSIX lets them mean something else than one.
 pub fn sanitize(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
-    for c in path.chars() {
+    let two = path.strip_prefix("//").filter(|rest| !rest.starts_with('/'));
+    if two.is_some() {
+        out.push_str("//");
+    }
+    for c in two.unwrap_or(path).chars() {
         if !(c == '/' && out.ends_with('/')) {
             out.push(c);
         }
     }
-    if out.len() > 1 && out.ends_with('/') {
+    if out.len() > 1 && out != "//" && out.ends_with('/') {
         out.pop();
     }
     out
@@ -73,7 +78,9 @@ mod tests {
     fn paths_lose_what_means_nothing() {
         assert_eq!(sanitize("///var/////lib//"), "/var/lib");
         assert_eq!(sanitize("/"), "/");
-        assert_eq!(sanitize("//"), "/");
+        assert_eq!(sanitize("//"), "//");
+        assert_eq!(sanitize("//a//b/"), "//a/b");
+        assert_eq!(sanitize("///"), "/");
         assert_eq!(sanitize(""), "");
         assert_eq!(sanitize("a//b/"), "a/b");
     }

@@ -28,18 +28,26 @@ impl Xml for Options {
                 .filter(|c| c.local_name() == "option")
         };
         let name = |o: &El<'_>, what: &str| {
-            let name = o.attr("name").filter(|n| !n.is_empty());
-            name.map(str::to_string).ok_or_else(|| xml_error(*o, format!("no {what} name specified")))
+            let missing = || xml_error(*o, format!("no {what} option name specified"));
+            o.attr("name").map(str::to_string).ok_or_else(missing)
         };
         let mut all = Self::default();
         if e.attr("type").is_some_and(|t| t == "fs" || t == "netfs") {
-            all.mount = inside(FS, "mount_opts").map(|o| name(&o, "mount option")).collect::<Result<_>>()?;
+            all.mount = inside(FS, "mount_opts").map(|o| name(&o, "fs")).collect::<Result<_>>()?;
         }
         if e.attr("type") == Some("rbd") {
             for option in inside(RBD, "config_opts") {
-                let value = option.attr("value").filter(|v| !v.is_empty());
-                let value = value.ok_or_else(|| xml_error(option, "no config option value specified"))?;
-                all.ceph.push((name(&option, "config option")?, value.to_string()));
+                let name = name(&option, "rbd")?;
+                if name.is_empty() {
+                    return Err(xml_error(option, "empty rbd option name specified"));
+                }
+                let said =
+                    |what| xml_error(option, format!("{what} rbd option value specified for name '{name}'"));
+                match option.attr("value") {
+                    None => return Err(said("no")),
+                    Some("") => return Err(said("empty")),
+                    Some(value) => all.ceph.push((name, value.to_string())),
+                }
             }
         }
         Ok(all)

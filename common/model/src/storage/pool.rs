@@ -11,7 +11,7 @@ use crate::{Uuid, UuidText};
 
 /// `<pool>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
-#[xml(check = Pool::check)]
+#[xml(check = Pool::check, before = Pool::before)]
 pub struct Pool {
     #[xml(attr = "type", required)]
     pub kind: PoolType,
@@ -31,7 +31,10 @@ pub struct Pool {
     pub source: Written<PoolSource>,
     #[xml(child, write_when = Pool::has_target)]
     pub target: PoolTarget,
-    #[xml(attr = "refresh/volume@allocation")]
+    #[xml(
+        attr = "refresh/volume@allocation",
+        say(ConfigUnsupported, "unknown storage pool volume refresh allocation type {}", Storage)
+    )]
     pub refresh_allocation: Option<RefreshAllocation>,
     #[xml(flatten)]
     pub options: Options,
@@ -102,6 +105,29 @@ impl Pool {
         self.kind.has_target() && (self.target.path.is_some() || !self.target.permissions.is_empty())
     }
 
+    /// What the reference looks at before anything else: the source and the name.
+    fn before(e: El<'_>) -> Result<()> {
+        // Without a kind there is no pool, which is told when that is read.
+        let Some(kind) = e.attr("type").and_then(PoolType::from_name) else { return Ok(()) };
+        let mut source = PoolSource::default();
+        if let Some(part) = e.child("source") {
+            source = PoolSource::read(part)?;
+            source.settle(kind, part)?;
+        }
+        let text = |name: &str| e.child(name).map(|n| n.text().into_owned()).filter(|n| !n.is_empty());
+        let own = source.name.filter(|n| !n.is_empty());
+        if kind == PoolType::Rbd && own.is_none() {
+            return Err(xml_error(e, "element 'name' is mandatory for RBD pool"));
+        }
+        let Some(name) = text("name").or_else(|| own.filter(|_| kind.source().name)) else {
+            return Err(xml_error(e, "missing pool source name element"));
+        };
+        match name.contains('/') {
+            true => Err(xml_error(e, format!("name {name} cannot contain '/'"))),
+            false => Ok(()),
+        }
+    }
+
     fn check(&mut self, e: El<'_>) -> Result<()> {
         let source = e.child("source").unwrap_or(e);
         self.source.settle(self.kind, source)?;
@@ -109,13 +135,6 @@ impl Pool {
         let filled = |text: &Option<String>| text.as_ref().is_some_and(|t| !t.is_empty());
         if !filled(&self.name) && parts.name {
             self.name = self.source.name.clone();
-        }
-        if !filled(&self.name) {
-            return Err(xml_error(e, "missing pool source name element"));
-        }
-        if self.name().contains('/') {
-            let text = format!("name {} cannot contain '/'", self.name());
-            return Err(xml_error(e, text));
         }
         if parts.host && self.source.hosts.is_empty() {
             return Err(xml_error(source, "missing storage pool source host name"));
@@ -144,9 +163,6 @@ impl Pool {
             return Ok(());
         }
         let name = self.source.name.as_deref().unwrap_or_default();
-        if name.contains('/') && self.kind == PoolType::Logical {
-            return Err(xml_error(e, format!("invalid volume group name '{name}'")));
-        }
         self.target.path = match (self.kind.fixed_target(name), self.target.path.take()) {
             (Some(fixed), _) => Some(fixed),
             (None, Some(path)) if !path.is_empty() => Some(sanitize(&path)),

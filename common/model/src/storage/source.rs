@@ -79,12 +79,12 @@ pub struct Initiator {
 
 /// How a server lets us in.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
-#[xml(before = PoolAuth::before)]
+#[xml(before = PoolAuth::before, check = PoolAuth::check)]
 pub struct PoolAuth {
     /// `chap` or `ceph`.
-    #[xml(attr = "type")]
+    #[xml(attr = "type", loose)]
     pub kind: AuthKind,
-    #[xml(attr, need(XmlError, "missing username for auth", Storage))]
+    #[xml(attr)]
     pub username: String,
     #[xml(child, need(XmlError, "Missing <secret> element in auth", Storage))]
     pub secret: PoolSecret,
@@ -97,12 +97,21 @@ names! {
 
 impl PoolAuth {
     fn before(e: El<'_>) -> Result<()> {
-        let Some(kind) = e.attr("type") else {
-            return Err(xml_error(e, "missing auth type"));
-        };
-        match AuthKind::from_name(kind) {
-            Some(AuthKind::Chap | AuthKind::Ceph) => Ok(()),
-            _ => Err(unsupported(e, format!("unknown auth type '{kind}'"))),
+        if e.attr("username").is_none_or(str::is_empty) {
+            return Err(xml_error(e, "missing username for auth"));
+        }
+        match e.attr("type").filter(|kind| !kind.is_empty()) {
+            Some(kind) if AuthKind::from_name(kind).is_none() => {
+                Err(unsupported(e, format!("unknown auth type '{kind}'")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        match self.kind {
+            AuthKind::None => Err(unsupported(e, "storage pool missing auth type")),
+            AuthKind::Chap | AuthKind::Ceph => Ok(()),
         }
     }
 }
@@ -111,6 +120,8 @@ impl PoolAuth {
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 #[xml(check = PoolSecret::check)]
 pub struct PoolSecret {
+    #[xml(attr = "type")]
+    pub kind: Option<String>,
     #[xml(attr, with = UuidText, say(XmlError, "invalid secret uuid '{}'"))]
     pub uuid: Option<Uuid>,
     #[xml(attr)]
@@ -171,36 +182,65 @@ impl Xml for Adapter {
                     let text = "'wwnn' and 'wwpn' must be specified for adapter type 'fchost'";
                     return Err(xml_error(e, text));
                 }
-                for wwn in [&host.wwnn, &host.wwpn] {
+                let (node, port) = (host.parent_wwnn.as_deref(), host.parent_wwpn.as_deref());
+                let alone = |is: &str, value: &str, other: &str| {
+                    let text = format!("when providing {is}='{value}', the {other} must also be provided");
+                    Err(xml_error(e, text))
+                };
+                match (node, port) {
+                    (Some(node), None) => return alone("parent_wwnn", node, "parent_wwpn"),
+                    (None, Some(port)) => return alone("parent_wwpn", port, "parent_wwnn"),
+                    _ => {}
+                }
+                let named = [
+                    Some(host.wwnn.as_str()),
+                    Some(&host.wwpn),
+                    node,
+                    port,
+                    host.parent_fabric_wwn.as_deref(),
+                ];
+                for wwn in named.into_iter().flatten() {
                     if wwn.len() != 16 || !wwn.bytes().all(|b| b.is_ascii_hexdigit()) {
-                        return Err(xml_error(e, format!("malformed wwn: {wwn}")));
+                        return Err(e.error(
+                            Code::InternalError,
+                            Domain::Storage,
+                            format!("Malformed wwn: {wwn}"),
+                        ));
                     }
                 }
                 Ok(Self::FcHost(host))
             }
-            None | Some("scsi_host") => {
-                let parent = e.child("parentaddr");
-                match (e.attr("name").filter(|n| !n.is_empty()), parent) {
-                    (Some(_), Some(_)) => Err(xml_error(
-                        e,
-                        "'parent' and 'parentaddr' cannot both be specified for 'scsi_host' adapter",
-                    )),
-                    (Some(name), None) => Ok(Self::ScsiHost { name: name.to_string() }),
-                    (None, Some(parent)) => {
-                        let Some(address) = parent.child("address") else {
-                            return Err(xml_error(parent, "Missing scsi_host PCI address element"));
-                        };
-                        let unique_id =
-                            virt_xml::rt::attr::<virt_xml::Plain, u32>(Some(parent), "unique_id", None)?;
-                        let missing = "Missing or invalid scsi adapter 'unique_id' value";
-                        Ok(Self::Parent {
-                            unique_id: unique_id.ok_or_else(|| xml_error(parent, missing))?,
-                            address: PciAddress::read(address)?,
-                        })
-                    }
-                    (None, None) => Err(xml_error(e, "missing storage pool source adapter")),
-                }
+            None if e.child("parentaddr").is_some() => {
+                Err(xml_error(e, "Use of 'parentaddr' element requires use of the adapter 'type'"))
             }
+            None => match e.attr("name") {
+                Some(name) => Ok(Self::ScsiHost { name: name.to_string() }),
+                None => Err(xml_error(e, "missing storage pool source adapter")),
+            },
+            Some("scsi_host") => match (e.attr("name"), e.child("parentaddr")) {
+                (Some(name), None) => Ok(Self::ScsiHost { name: name.to_string() }),
+                (name, Some(parent)) => {
+                    let Some(address) = parent.child("address") else {
+                        return Err(xml_error(parent, "Missing scsi_host PCI address element"));
+                    };
+                    let address = PciAddress::read(address)?;
+                    let unique_id = parent.attr("unique_id").and_then(|n| virt_xml::parse_int(n, 10));
+                    let missing = "Missing or invalid scsi adapter 'unique_id' value";
+                    let unique_id = unique_id.and_then(|n| u32::try_from(n).ok());
+                    let unique_id = unique_id.ok_or_else(|| xml_error(parent, missing))?;
+                    match name {
+                        None => Ok(Self::Parent { unique_id, address }),
+                        Some(_) => Err(xml_error(
+                            e,
+                            "Both 'name' and 'parent' cannot be specified for the 'scsi_host' adapter",
+                        )),
+                    }
+                }
+                (None, None) => Err(xml_error(
+                    e,
+                    "Either 'name' or 'parent' must be specified for the 'scsi_host' adapter",
+                )),
+            },
             Some(other) => Err(e.bad_attr("type", other, virt_xml::Bad::Unknown)),
         }
     }
@@ -252,7 +292,8 @@ impl PoolSource {
     /// Drops what this kind of pool has not, fills in its default format.
     pub(super) fn settle(&mut self, kind: PoolType, e: El<'_>) -> Result<()> {
         let parts = kind.source();
-        self.format = match (kind.source_formats(), self.format.take()) {
+        let said = self.format.take().filter(|f| !f.is_empty());
+        self.format = match (kind.source_formats(), said) {
             (None, _) => None,
             (Some(formats), None) => Some(formats.default.to_string()),
             (Some(formats), Some(name)) if formats.names.contains(&name.as_str()) => Some(name),
@@ -284,8 +325,9 @@ impl PoolSource {
         if kind == PoolType::Gluster {
             self.dir.get_or_insert_with(|| "/".to_string());
         }
-        if !matches!(kind, PoolType::Netfs) {
-            self.protocol = None;
+        if let Some(version) = self.protocol.as_deref().filter(|v| v.contains(',')) {
+            let text = format!("storage pool protocol ver '{version}' must not contain ','");
+            return Err(e.error(Code::XmlDetail, Domain::Storage, text));
         }
         Ok(())
     }

@@ -24,8 +24,8 @@ pub struct Volume {
     pub name: Option<String>,
     #[xml(leaf)]
     pub key: Option<String>,
-    /// Where on which devices it lies.
-    #[xml(child, keep_if = has_devices)]
+    /// Where on which devices it lies. Told, never asked for.
+    #[xml(child, live, keep_if = has_devices)]
     pub source: Option<VolumeSource>,
     #[xml(child)]
     pub capacity: Option<Bytes>,
@@ -67,7 +67,8 @@ pub struct Bytes(pub u64);
 impl Xml for Bytes {
     fn read(e: El<'_>) -> Result<Self> {
         let Some(n) = virt_xml::parse_int(&e.text(), 10).and_then(|n| u64::try_from(n).ok()) else {
-            return Err(xml_error(e, format!("malformed {} element", e.name())));
+            // The reference says so of the allocation, too.
+            return Err(xml_error(e, "malformed capacity element"));
         };
         times_unit(e, n, 1).map(Self)
     }
@@ -88,7 +89,12 @@ pub struct ClusterSize(pub u64);
 
 impl Xml for ClusterSize {
     fn read(e: El<'_>) -> Result<Self> {
-        Bytes::read(e).map(|b| Self(b.0))
+        let text = e.text();
+        let Some(n) = virt_xml::parse_int(&text, 10).and_then(|n| u64::try_from(n).ok()) else {
+            let text = format!("Invalid value '{text}' for element or attribute './target/clusterSize'");
+            return Err(xml_error(e, text));
+        };
+        times_unit(e, n, 1).map(Self)
     }
     fn write_attrs(&self, w: &mut Writer) {
         w.attr("unit", "B");
@@ -134,16 +140,23 @@ impl VolumeTarget {
     }
 
     fn check(&mut self, e: El<'_>) -> Result<()> {
-        if self.features.is_some() || self.cluster_size.is_some_and(|c| c.0 > 0) {
+        self.cluster_size.take_if(|c| c.0 == 0);
+        if self.features.is_some() || self.cluster_size.is_some() {
             self.compat.get_or_insert_with(|| "1.1".to_string());
         }
         if let Some(compat) = self.compat.as_deref()
-            && compat.split('.').count() != 2
+            && !is_version(compat)
         {
             return Err(xml_error(e, "forbidden characters in 'compat' attribute"));
         }
         Ok(())
     }
+}
+
+/// Two numbers with a dot: it becomes part of a list of options.
+fn is_version(text: &str) -> bool {
+    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    text.split_once('.').is_some_and(|(major, minor)| digits(major) && digits(minor))
 }
 
 /// When a volume was used; seconds since 1970 with nanoseconds. Told, never asked for.
@@ -207,11 +220,14 @@ impl Volume {
             let text = format!("expecting root element of 'volume', not '{}'", e.name());
             return Err(e.error(Code::XmlError, Domain::Xml, text));
         }
-        let mut volume = Self::read(e)?;
-        volume.settle(pool, e)?;
-        if volume.capacity.is_none() && !may_lack_capacity && volume.backing_path().is_none() {
+        let filled = |e: Option<El<'_>>| e.is_some_and(|e| !e.text().is_empty());
+        let based = filled(e.child("backingStore").and_then(|b| b.child("path")));
+        let named = filled(e.child("name"));
+        if named && !filled(e.child("capacity")) && !may_lack_capacity && !based {
             return Err(xml_error(e, "missing capacity element"));
         }
+        let mut volume = Self::read(e)?;
+        volume.settle(pool, e)?;
         Ok(volume)
     }
 
@@ -235,14 +251,21 @@ impl Volume {
             return Err(xml_error(e, "missing volume name element"));
         }
         self.physical = None;
+        // Without a path there is no base.
+        self.backing.take_if(|b| b.path.as_deref().is_none_or(str::is_empty));
         Ok(())
     }
 
     /// Formats depend on the pool's kind.
     fn settle(&mut self, pool: PoolType, e: El<'_>) -> Result<()> {
         let check = |given: Option<String>| -> Result<Option<String>> {
-            match (pool.volume_formats(), given) {
+            // No image is of no format; of a partition it means something.
+            let refused = |name: &str| name == "none" && pool != PoolType::Disk;
+            match (pool.volume_formats(), given.filter(|name| !name.is_empty())) {
                 (None, _) => Ok(None),
+                (Some(_), Some(name)) if refused(&name) => {
+                    Err(unsupported(e, format!("unknown volume format type {name}")))
+                }
                 (Some(formats), None) => Ok(Some(formats.default.to_string())),
                 (Some(formats), Some(name)) if formats.names.contains(&name.as_str()) => Ok(Some(name)),
                 (Some(_), Some(name)) => Err(unsupported(e, format!("unknown volume format type {name}"))),
@@ -250,8 +273,12 @@ impl Volume {
         };
         self.target.format = check(self.target.format.take())?;
         // A base without a format is probed by nobody: it stays unsaid.
-        if let Some(backing) = self.backing.as_mut().filter(|b| b.format.is_some()) {
+        if let Some(backing) =
+            self.backing.as_mut().filter(|b| b.format.as_deref().is_some_and(|f| !f.is_empty()))
+        {
             backing.format = check(backing.format.take())?;
+        } else if let Some(backing) = self.backing.as_mut() {
+            backing.format = None;
         }
         Ok(())
     }

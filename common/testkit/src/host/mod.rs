@@ -52,12 +52,20 @@ pub struct Options {
     pub timeout: u64,
     /// An ordinary user's own daemons; a test run by root plays the user nobody.
     pub session: bool,
+    /// Programs that daemons find before the host's own: names and shell scripts.
+    pub programs: &'static [(&'static str, &'static str)],
 }
 
 impl Host {
     /// Our own daemons, or the server that `VIRT_TEST_URI` names.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_with(Options::default())
+    }
+
+    /// The same; the options are for our own.
+    #[must_use]
+    pub fn start_with(options: Options) -> Self {
         match std::env::var(URI_VARIABLE) {
             Ok(uri) if !uri.is_empty() => Self {
                 readonly_uri: readonly(&uri),
@@ -66,7 +74,7 @@ impl Host {
                 files: folder("virt-t."),
                 names: Mutex::default(),
             },
-            _ => Self::own(Options::default()),
+            _ => Self::own(options),
         }
     }
 
@@ -94,6 +102,9 @@ impl Host {
         }
         if std::env::var_os(VERBOSE_VARIABLE).is_some() {
             command.arg("--verbose");
+        }
+        if !options.programs.is_empty() {
+            command.env("PATH", programs(&files.path().join("bin"), options.programs));
         }
         let mut activator =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("virt-up does not start");
@@ -167,6 +178,20 @@ impl Drop for Host {
             panic!("processes outlived their host: {left:?}");
         }
     }
+}
+
+/// A folder with these programs; the value of PATH that has it first.
+fn programs(dir: &Path, scripts: &[(&str, &str)]) -> std::ffi::OsString {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::create_dir(dir).expect("a folder for programs");
+    for (name, script) in scripts {
+        let path = dir.join(name);
+        std::fs::write(&path, script).expect("a program");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("its mode");
+    }
+    let mut paths = vec![dir.to_path_buf()];
+    paths.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+    std::env::join_paths(paths).expect("PATH")
 }
 
 /// A temporary folder that other users can enter.

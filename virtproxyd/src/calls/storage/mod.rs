@@ -2,8 +2,11 @@
 
 mod change;
 mod data;
+mod listed;
 mod lookup;
 mod volume;
+
+pub(crate) use listed::Listed;
 
 use bytes::Bytes;
 use virt_api::storage::v1alpha1 as api;

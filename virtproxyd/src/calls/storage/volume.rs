@@ -5,7 +5,7 @@ use virt_api::storage::v1alpha1::*;
 use virt_error::Result;
 use virt_wire::remote::{procs, *};
 
-use super::super::{Call, Ctx, calls, rpc};
+use super::super::{Call, Ctx, calls, malformed, rpc};
 use super::{Volumes, to_ref, vol_ref, vol_to_wire};
 
 pub(super) const CALLS: &[Call] = calls! {
@@ -25,26 +25,60 @@ pub(super) const CALLS: &[Call] = calls! {
     ask procs::StorageVolGetPath => get_path;
 };
 
-async fn list(c: Ctx, pool: NonnullStoragePool, count_only: bool, flags: u32) -> Result<ListVolumesResponse> {
-    let request = ListVolumesRequest { pool: to_ref(pool), count_only, flags };
+async fn list(
+    c: Ctx,
+    pool: NonnullStoragePool,
+    fields: VolumeFields,
+    flags: u32,
+) -> Result<ListVolumesResponse> {
+    let request = ListVolumesRequest { pool: to_ref(pool), count_only: false, flags, fields: fields.into() };
     rpc!(c, Storage: Volumes.list(request)).await
 }
 
+async fn count(c: Ctx, pool: NonnullStoragePool, flags: u32) -> Result<u32> {
+    let request = ListVolumesRequest { pool: to_ref(pool), count_only: true, flags, ..Default::default() };
+    Ok(rpc!(c, Storage: Volumes.list(request)).await?.count)
+}
+
 async fn count_of(c: Ctx, a: StoragePoolNumOfVolumesArgs) -> Result<StoragePoolNumOfVolumesRet> {
-    let count = list(c, a.pool, true, 0).await?.count;
+    let count = count(c, a.pool, 0).await?;
     Ok(StoragePoolNumOfVolumesRet { num: i32::try_from(count).unwrap_or(i32::MAX) })
 }
 
 async fn names(c: Ctx, a: StoragePoolListVolumesArgs) -> Result<StoragePoolListVolumesRet> {
-    let volumes = list(c, a.pool, false, 0).await?.volumes;
-    let names = volumes.into_iter().filter_map(|v| Some(v.volume?.name));
-    Ok(StoragePoolListVolumesRet { names: names.take(usize::try_from(a.maxnames).unwrap_or(0)).collect() })
+    let all = list(c, a.pool, VolumeFields::Names, 0).await?.names;
+    let most = usize::try_from(a.maxnames).unwrap_or(0);
+    Ok(StoragePoolListVolumesRet { names: texts(&all).take(most).collect::<Result<_>>()? })
 }
 
 async fn list_all(c: Ctx, a: StoragePoolListAllVolumesArgs) -> Result<StoragePoolListAllVolumesRet> {
-    let all = list(c, a.pool, a.need_results == 0, a.flags).await?;
-    let vols = all.volumes.into_iter().map(|v| vol_to_wire(v.volume)).collect::<Result<_>>()?;
-    Ok(StoragePoolListAllVolumesRet { vols, ret: all.count })
+    if a.need_results == 0 {
+        return Ok(StoragePoolListAllVolumesRet { vols: Vec::new(), ret: count(c, a.pool, a.flags).await? });
+    }
+    let before = c.link.listed.before(&c).await;
+    let all = list(c.clone(), a.pool, VolumeFields::Keys, a.flags).await?;
+    c.link.listed.keep(before, &all);
+    let mut keys = texts(&all.keys);
+    let prefixed = all.keys.is_empty();
+    let mut vol = |name: String| {
+        let key = match prefixed {
+            true => [all.key_prefix.as_str(), &name].concat(),
+            false => keys.next().ok_or_else(|| malformed("list of storage volumes"))??,
+        };
+        Ok(NonnullStorageVol { pool: all.pool.clone(), name, key })
+    };
+    let vols = texts(&all.names).map(|name| vol(name?)).collect::<Result<Vec<_>>>()?;
+    // Clients trust this number to be that of the volumes.
+    let ret = u32::try_from(vols.len()).unwrap_or(u32::MAX);
+    Ok(StoragePoolListAllVolumesRet { vols, ret })
+}
+
+/// The texts of a field that has a zero byte after each.
+fn texts(list: &[u8]) -> impl Iterator<Item = Result<String>> {
+    let texts = list.strip_suffix(b"\0").map(|list| list.split(|byte| *byte == 0));
+    texts.into_iter().flatten().map(|text| {
+        str::from_utf8(text).map(str::to_string).map_err(|_| malformed("list of storage volumes"))
+    })
 }
 
 async fn get(c: Ctx, by: By) -> Result<Volume> {
@@ -65,6 +99,9 @@ async fn by_path(c: Ctx, a: StorageVolLookupByPathArgs) -> Result<StorageVolLook
 }
 
 async fn get_path(c: Ctx, a: StorageVolGetPathArgs) -> Result<StorageVolGetPathRet> {
+    if let Some(name) = c.link.listed.path(&a.vol) {
+        return Ok(StorageVolGetPathRet { name });
+    }
     let pool = Some(PoolRef { name: a.vol.pool, ..Default::default() });
     let by = By::Name(NameInPool { pool, name: a.vol.name });
     Ok(StorageVolGetPathRet { name: get(c, by).await?.path })

@@ -16,7 +16,7 @@ use virt_model::storage::{Told, Volume as Document, VolumeType};
 use crate::backend::failed;
 use crate::image::mark;
 use crate::image::probe::{self, Probe};
-use crate::volume::{Busy, Seen, Volume};
+use crate::volume::{Busy, Seen, Volume, missing};
 
 /// A change within this time before a look may be followed by one that leaves the same times: clocks of file systems are coarse.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -83,10 +83,10 @@ fn whole(folder: &Path, name: &str, (path, meta): (PathBuf, Metadata)) -> Result
     Ok(Some(document))
 }
 
-/// Sizes, owner and times anew; format, base and switches as they were.
+/// Sizes, owner and times anew; format, base and switches as they were: of a base only a refresh tells more.
 pub fn again(folder: &Path, old: &Volume) -> Result<Volume> {
     let path = folder.join(old.name());
-    let gone = || failed("cannot open volume", &path)(std::io::ErrorKind::NotFound.into());
+    let gone = || missing(format!("no storage vol with matching path '{}'", path.display()));
     stat(&path)?.ok_or_else(gone)?;
     let (file, meta) = open(&path)?.ok_or_else(gone)?;
     let mut document = old.document.clone();
@@ -106,9 +106,6 @@ pub fn again(folder: &Path, old: &Volume) -> Result<Volume> {
         size(&mut document, &trusted, &file, &meta);
         if lost {
             document.capacity = old.document.capacity;
-        }
-        if let Some(backing) = document.backing.as_mut() {
-            *backing = base_now(std::mem::take(backing));
         }
     }
     Ok(Volume { document, busy: old.busy, seen: None })
@@ -154,7 +151,7 @@ fn plain(path: &Path, name: &str, meta: &Metadata) -> Document {
         key: Some(text.clone()),
         capacity: Some(Bytes(if dir { 0 } else { meta.len() })),
         allocation: Some(Bytes(taken)),
-        physical: (!dir).then_some(Told { bytes: meta.len() }),
+        physical: (!dir && meta.len() > 0).then_some(Told { bytes: meta.len() }),
         target: VolumeTarget {
             path: Some(text),
             format: Some(if dir { "dir" } else { "raw" }.to_string()),
@@ -219,7 +216,11 @@ fn size(document: &mut Document, found: &Probe, file: &File, meta: &Metadata) {
     let payload = (found.encryption.is_some() && found.format.is_none())
         .then(|| file.read_exact_at(&mut head, 0).ok().and_then(|()| probe::luks_payload(&head)))
         .flatten();
-    let capacity = found.capacity.unwrap_or_else(|| physical.saturating_sub(payload.unwrap_or(0)));
+    // A header that tells no size is as good as none.
+    let capacity = found
+        .capacity
+        .filter(|size| *size > 0)
+        .unwrap_or_else(|| physical.saturating_sub(payload.unwrap_or(0)));
     document.capacity = Some(Bytes(capacity));
 }
 

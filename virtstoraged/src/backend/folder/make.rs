@@ -5,9 +5,10 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 use virt_error::{Domain, Error, Result};
+use virt_model::storage::volume::VolumeTarget;
 use virt_model::storage::{Volume as Document, VolumeType};
 
-use super::{base, check_base, look, own};
+use super::{look, own};
 use crate::backend::{Create, Cx, Source, failed, no_support, unsupported};
 use crate::image::{mark, qemu_img, raw};
 use crate::paths::Workshop;
@@ -19,9 +20,6 @@ const FILE_MODE: u32 = 0o600;
 pub(super) fn create(folder: &Path, cx: &Cx<'_>, create: &Create<'_>) -> Result<Volume> {
     let wanted = create.wanted;
     let name = wanted.name();
-    if let Some(base) = base(wanted)? {
-        check_base(&base)?;
-    }
     let workshop = Workshop::open(folder)?;
     let path = workshop.path(name);
     fill(cx, create, &path).map_err(|e| workshop.hide(e))?;
@@ -50,9 +48,15 @@ fn settled(wanted: &Document) -> Document {
 
 fn fill(cx: &Cx<'_>, create: &Create<'_>, path: &Path) -> Result<()> {
     let wanted = create.wanted;
-    let format = wanted.target.format.as_deref().unwrap_or("raw");
-    let plain = wanted.target.encryption.is_none();
-    if format == "dir" {
+    let plain = is_raw(&wanted.target) && wanted.target.encryption.is_none();
+    if wanted.target.format.as_deref() == Some("dir") {
+        let flags = create.how.flags();
+        if flags != 0 {
+            return Err(Error::unsupported_flags(Domain::Storage, "createFileDir", flags));
+        }
+        if wanted.backing_path().is_some() {
+            return Err(no_support("backing storage not supported for directories volumes"));
+        }
         if create.from.is_some() {
             return Err(no_support("cannot copy from volume to a directory volume"));
         }
@@ -62,9 +66,21 @@ fn fill(cx: &Cx<'_>, create: &Create<'_>, path: &Path) -> Result<()> {
         return Err(no_support("ploop volumes"));
     }
     match create.from {
-        None if format == "raw" && plain => empty(wanted, create, path),
+        None if plain => empty(wanted, create, path),
         None => qemu_img::create(cx, wanted, path, create.how.preallocate),
         Some(source) => copy(cx, create, source, path),
+    }
+}
+
+/// Whether a volume holds plain bytes: as the content of an ISO image are.
+fn is_raw(target: &VolumeTarget) -> bool {
+    target.format.as_deref().is_none_or(|format| matches!(format, "raw" | "iso"))
+}
+
+/// Notes a volume as raw; what is to become an ISO image shall be found as one.
+fn note(wanted: &Document, path: &Path) {
+    if wanted.target.format.as_deref() != Some("iso") {
+        mark::set(path, "raw");
     }
 }
 
@@ -78,7 +94,7 @@ fn empty(wanted: &Document, create: &Create<'_>, path: &Path) -> Result<()> {
     let capacity = wanted.capacity.map_or(0, |b| b.0);
     let allocation = wanted.allocation.map_or(capacity, |b| b.0);
     raw::size(&file, path, capacity.max(allocation), allocation)?;
-    mark::set(path, "raw");
+    note(wanted, path);
     Ok(())
 }
 
@@ -104,18 +120,19 @@ fn copy(cx: &Cx<'_>, create: &Create<'_>, source: &Source, path: &Path) -> Resul
     let from_path = source.content()?;
     let from_path = from_path.as_path();
     // What the pool knows of the source, not what its header says.
-    let from_format = if from.kind() == VolumeType::Block { "raw" } else { from.format() };
-    let format = wanted.target.format.as_deref().unwrap_or("raw");
+    let from_raw = from.kind() == VolumeType::Block || is_raw(&from.document.target);
     let encrypted = [wanted, &from.document].iter().any(|v| v.target.encryption.is_some());
-    if from_format != "raw" || format != "raw" || encrypted {
+    if !from_raw || !is_raw(&wanted.target) || encrypted {
         if create.how.reflink {
             return Err(Error::unsupported_flags(Domain::Storage, "storageBackendCreateQemuImg", 2));
         }
         let mut given = from.document.clone();
-        given.target.format = Some(from_format.to_string());
+        if from_raw {
+            given.target.format = Some("raw".to_string());
+        }
         qemu_img::convert(cx, (from_path, &given), wanted, path, create.how.preallocate)?;
-        if format == "raw" && wanted.target.encryption.is_none() {
-            mark::set(path, "raw");
+        if is_raw(&wanted.target) && wanted.target.encryption.is_none() {
+            note(wanted, path);
         }
         return Ok(());
     }
@@ -137,7 +154,7 @@ fn copy(cx: &Cx<'_>, create: &Create<'_>, source: &Source, path: &Path) -> Resul
             raw::allocate(&file, path, 0, capacity.max(length))?;
         }
     }
-    mark::set(path, "raw");
+    note(wanted, path);
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use rustix::fs::statvfs;
 use virt_consts::VIR_STORAGE_VOL_DELETE_WITH_SNAPSHOTS;
-use virt_error::{Code, Domain, Error, Result};
+use virt_error::{Domain, Error, Result};
 use virt_model::storage::target::Permissions;
 use virt_model::storage::{Pool, Volume as Document, VolumeType};
 
@@ -187,7 +187,14 @@ impl<'a> Folder<'a> {
         if volume.kind() == VolumeType::Dir {
             return Err(super::no_support("storage pool does not support changing of volume capacity"));
         }
-        let path = paths::inside(self.path, volume.name())?;
+        let gone = |e: Error| match e.errno() {
+            0 => e,
+            errno => {
+                let cause = std::io::Error::from_raw_os_error(errno);
+                failed("Unable to open", &self.path.join(volume.name()))(cause)
+            }
+        };
+        let path = paths::inside(self.path, volume.name()).map_err(gone)?;
         if volume.format() != "raw" || volume.document.target.encryption.is_some() {
             let how = (wanted.shrink, wanted.allocate);
             return qemu_img::resize(cx, &path, &volume.document, wanted.capacity, how);
@@ -224,25 +231,4 @@ fn own(path: &Path, asked: &Permissions) -> Result<()> {
         let text = format!("cannot chown '{}' to ({uid}, {gid})", path.display());
         Error::system(Domain::Storage, text, e)
     })
-}
-
-/// "inaccessible backing store volume ...".
-fn check_base(base: &Path) -> Result<()> {
-    match fs::File::open(base) {
-        Ok(_) => Ok(()),
-        Err(e) => {
-            let text = format!("inaccessible backing store volume {}", base.display());
-            Err(Error::system(Domain::Storage, text, e))
-        }
-    }
-}
-
-/// A base must be named by its whole path: a relative one would mean another file while the volume is made.
-fn base(document: &Document) -> Result<Option<PathBuf>> {
-    let Some(path) = document.backing_path() else { return Ok(None) };
-    if !path.starts_with('/') {
-        let text = format!("backing store path '{path}' must be absolute");
-        return Err(Error::new(Code::InvalidArg, Domain::Storage, text));
-    }
-    Ok(Some(PathBuf::from(path)))
 }
