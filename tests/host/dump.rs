@@ -14,8 +14,10 @@ fn memory_is_written_as_asked() {
     host.virsh(&["create", &host.document(&name, &bare_xml(&name))]);
     let file = host.files().join("dump");
     let to = file.to_string_lossy().into_owned();
-    let cases: [(&[&str], &[u8]); 5] = [
+    let cases: [(&[&str], &[u8]); 7] = [
         (&[], b"QEVM"),
+        (&["--bypass-cache"], b"QEVM"),
+        (&["--bypass-cache", "--memory-only"], b"\x7fELF"),
         (&["--live"], b"QEVM"),
         (&["--memory-only"], b"\x7fELF"),
         (&["--memory-only", "--format", "kdump-zlib"], b"makedumpfile"),

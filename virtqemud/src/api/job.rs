@@ -102,10 +102,6 @@ pub async fn core_dump(driver: &Driver, r: CoreDumpRequest) -> Result<Empty> {
             return Err(Error::invalid_arg(From::Domain, "virDomainCoreDumpWithFormat", "ctl", text));
         }
     }
-    if given(VIR_DUMP_BYPASS_CACHE) {
-        // It needs writes of whole blocks around the page cache, which nothing here makes yet.
-        return Err(Error::no_support(From::Qemu, "virDomainCoreDumpWithFormat").with("flag", "bypass-cache"));
-    }
     if !r.to.starts_with('/') {
         let text = format!("could not build absolute core file path from '{}'", r.to);
         return Err(Error::new(Code::InvalidArg, From::Qemu, text));
@@ -120,6 +116,7 @@ pub async fn core_dump(driver: &Driver, r: CoreDumpRequest) -> Result<Empty> {
         live: given(VIR_DUMP_LIVE),
         crash: given(VIR_DUMP_CRASH),
         reset: given(VIR_DUMP_RESET),
+        bypass_cache: given(VIR_DUMP_BYPASS_CACHE),
     };
     let spec = Spec::new("dump", Class::Modify);
     guest.work(spec, move |work| Box::pin(async move { Box::pin(work.core_dump(&how)).await })).await?;

@@ -22,7 +22,7 @@ use virt_object::blocking;
 
 use super::job::{Progress, Running as RunningJob};
 use super::state::{Kind, Paused, Running, Shutoff, State};
-use super::transfer;
+use super::transfer::{self, Cache};
 use super::work::Work;
 use crate::api::parameters::to_message;
 use crate::process::ended::blocking as off;
@@ -45,6 +45,8 @@ pub struct Dump {
     pub crash: bool,
     /// It is reset afterwards.
     pub reset: bool,
+    /// What is written does not stay in the host's cache.
+    pub bypass_cache: bool,
 }
 
 fn failed(text: impl Into<String>) -> Error {
@@ -88,14 +90,17 @@ impl Work {
             }
             None => {
                 let job = shared.job().begin(Progress::new(VIR_DOMAIN_JOB_OPERATION_DUMP, true));
-                transfer::machine(monitor, &file, &job, "domain core dump job").await?;
+                let cache = if how.bypass_cache { Cache::Bypassed } else { Cache::Used };
+                transfer::machine_with(monitor, &file, &job, "domain core dump job", cache).await?;
                 let params = job.complete().into_iter().map(to_message).collect();
                 self.emit(Event::JobCompleted(JobCompletedEvent { params }));
             }
         }
-        let to = how.to.display().to_string();
+        let (to, bypass_cache) = (how.to.display().to_string(), how.bypass_cache);
         blocking::run(move || {
-            file.sync_all().map_err(|e| Error::system(From::Qemu, format!("unable to write '{to}'"), e))
+            let done = file.sync_all();
+            let done = done.and_then(|()| if bypass_cache { transfer::let_go(&file) } else { Ok(()) });
+            done.map_err(|e| Error::system(From::Qemu, format!("unable to write '{to}'"), e))
         })
         .await
     }
@@ -136,7 +141,14 @@ impl Work {
         };
         let name = self.published().value.name.clone();
         let to = folder.join(dump_name(id, &name, SystemTime::now()));
-        let how = Dump { to: to.clone(), format: Some("elf"), live: true, crash: false, reset: false };
+        let how = Dump {
+            to: to.clone(),
+            format: Some("elf"),
+            live: true,
+            crash: false,
+            reset: false,
+            bypass_cache: false,
+        };
         let made = off(move || private_folder(&folder)).await;
         let written = async {
             made??;

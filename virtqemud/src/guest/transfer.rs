@@ -4,6 +4,7 @@
 //! a pipe, which is copied into the file; it reads the file itself.
 
 use std::fs::File;
+use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -30,15 +31,57 @@ fn failed(text: impl Into<String>) -> Error {
     Error::new(Code::OperationFailed, From::Qemu, text)
 }
 
+/// Bytes that may be in the host's cache of a file that should not be there.
+const CACHED: u64 = 8 << 20;
+
+/// What is written into a file stays in the host's cache, or does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cache {
+    /// As the kernel likes.
+    Used,
+    /// Written through and let go, a piece at a time: the cache keeps what others need.
+    Bypassed,
+}
+
+/// Copies all there is.
+fn pump(from: &mut File, to: &mut File, cache: Cache) -> io::Result<()> {
+    while io::copy(&mut from.take(CACHED), to)? > 0 {
+        if cache == Cache::Bypassed {
+            let_go(to)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes what was written to a file out of the host's cache. A device has its own ways.
+pub(super) fn let_go(file: &File) -> io::Result<()> {
+    if file.metadata()?.is_file() {
+        file.sync_data()?;
+        rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)?;
+    }
+    Ok(())
+}
+
 /// Writes the machine's whole state into a file, from where it stands. `what` begins the errors' texts.
 pub(super) async fn machine(monitor: &Client, file: &File, job: &RunningJob<'_>, what: &str) -> Result<()> {
+    machine_with(monitor, file, job, what, Cache::Used).await
+}
+
+/// The same, with or without the host's cache.
+pub(super) async fn machine_with(
+    monitor: &Client,
+    file: &File,
+    job: &RunningJob<'_>,
+    what: &str,
+    cache: Cache,
+) -> Result<()> {
     let no_pipe = |e: rustix::io::Errno| Error::system(From::Qemu, "unable to create pipe", e.into());
     let (from_qemu, to_pump) = pipe_with(PipeFlags::CLOEXEC).map_err(no_pipe)?;
     let out = file.try_clone().map_err(|e| Error::system(From::Qemu, "unable to write the file", e))?;
     // Ends when QEMU has closed its end, or is gone.
-    let pump = tokio::task::spawn_blocking(move || {
+    let pumped = tokio::task::spawn_blocking(move || {
         let (mut from, mut to) = (File::from(from_qemu), out);
-        std::io::copy(&mut from, &mut to)
+        pump(&mut from, &mut to, cache)
     });
     let before = monitor.run_untyped("query-migrate-parameters", &Value::Null).await?["max-bandwidth"].take();
     monitor.run_untyped("migrate-set-parameters", &json!({"max-bandwidth": SPEED})).await?;
@@ -47,10 +90,10 @@ pub(super) async fn machine(monitor: &Client, file: &File, job: &RunningJob<'_>,
         monitor.run_untyped("migrate-set-parameters", &json!({"max-bandwidth": before})).await?;
     }
     done?;
-    let copied = pump
+    let copied = pumped
         .await
         .map_err(|e| Error::fault(From::Qemu, "copying a guest's state ended unexpectedly").with_source(e))?;
-    copied.map(drop).map_err(|e| Error::system(From::Qemu, "unable to write the file", e))
+    copied.map_err(|e| Error::system(From::Qemu, "unable to write the file", e))
 }
 
 async fn migrate(monitor: &Client, to: OwnedFd, job: &RunningJob<'_>, what: &str) -> Result<()> {
@@ -151,5 +194,26 @@ pub(super) async fn read_machine(monitor: &Client, from: OwnedFd) -> Result<()> 
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_copy_beside_the_cache_is_whole() {
+        let (from, to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        let bytes: Vec<u8> = (0..CACHED + 4321).map(|n| (n % 251) as u8).collect();
+        let (mut from, mut to) = (from, to);
+        from.write_all(&bytes).unwrap();
+        io::Seek::rewind(&mut from).unwrap();
+        pump(&mut from, &mut to, Cache::Bypassed).unwrap();
+        io::Seek::rewind(&mut to).unwrap();
+        let mut copy = Vec::new();
+        to.read_to_end(&mut copy).unwrap();
+        assert!(copy == bytes);
     }
 }
