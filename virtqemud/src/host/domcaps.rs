@@ -262,14 +262,19 @@ fn devices(w: &mut Writer, s: &Subject<'_>) {
     ];
     listed(w, "filesystem", &[("driverType", offered(s, rows))]);
     let mut tpm = offered(s, &[("passthrough", &["tpm-passthrough"])]);
-    tpm.extend((s.swtpm && s.emulator.has_type("tpm-emulator")).then_some("emulator"));
+    let software = s.swtpm && s.emulator.has_type("tpm-emulator");
+    if software {
+        tpm.extend(["emulator", "external"]);
+    }
     let rows: &[(&str, &[&str])] = &[
         ("tpm-tis", &["tpm-tis", "tpm-tis-device"]),
         ("tpm-crb", &["tpm-crb"]),
         ("tpm-spapr", &["tpm-spapr"]),
         ("spapr-tpm-proxy", &["spapr-tpm-proxy"]),
     ];
-    listed(w, "tpm", &[("model", offered(s, rows)), ("backendModel", tpm)]);
+    let mut lists = vec![("model", offered(s, rows)), ("backendModel", tpm)];
+    lists.extend(software.then(|| ("backendVersion", vec!["1.2", "2.0"])));
+    listed(w, "tpm", &lists);
     listed(w, "redirdev", &[("bus", offered(s, &[("usb", &["usb-redir"])]))]);
     let mut channels = vec!["pty", "unix"];
     channels.extend(s.emulator.has_type("chardev-spicevmc").then_some("spicevmc"));
