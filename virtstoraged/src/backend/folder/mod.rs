@@ -188,7 +188,7 @@ impl<'a> Folder<'a> {
             return Err(super::no_support("storage pool does not support changing of volume capacity"));
         }
         let gone = |e: Error| match e.errno() {
-            0 => e,
+            errno if errno <= 0 => e,
             errno => {
                 let cause = std::io::Error::from_raw_os_error(errno);
                 failed("Unable to open", &self.path.join(volume.name()))(cause)
