@@ -130,8 +130,8 @@ fn a_port_comes_back_equal() {
   </owner>
   <group>web1</group>
   <mac address='52:54:00:7b:35:93'/>
-  <rxfilters trustGuest='yes'/>
   <port isolated='yes'/>
+  <rxfilters trustGuest='yes'/>
   <plug type='bridge' bridge='br0' macTableManager='libvirt'/>
 </networkport>
 ";
