@@ -259,7 +259,9 @@ pub struct Smm {
 
 impl Smm {
     fn check(&mut self, _: El<'_>) -> Result<()> {
-        self.state.get_or_insert(true);
+        if !*self.state.get_or_insert(true) {
+            self.tseg = None;
+        }
         Ok(())
     }
 }

@@ -386,6 +386,11 @@ pub struct GuestNames {
     pub actual: Option<String>,
 }
 
+/// One queue is what every card has.
+fn several(queues: &u32, _: Mode) -> bool {
+    *queues > 1
+}
+
 /// How the card's packets are moved.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct NetDriver {
@@ -400,7 +405,7 @@ pub struct NetDriver {
     pub ioeventfd: Option<bool>,
     #[xml(attr, with = OnOff)]
     pub event_idx: Option<bool>,
-    #[xml(attr)]
+    #[xml(attr, keep_if = several)]
     pub queues: Option<u32>,
     #[xml(attr)]
     pub rx_queue_size: Option<u32>,

@@ -112,7 +112,7 @@ pub struct TpmSocket {
     #[xml(attr = "type")]
     pub kind: Option<String>,
     #[xml(attr)]
-    pub path: Option<String>,
-    #[xml(attr)]
     pub mode: Option<String>,
+    #[xml(attr)]
+    pub path: Option<String>,
 }

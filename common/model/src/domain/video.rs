@@ -69,9 +69,9 @@ pub struct VideoModel {
 #[xml(check = Acceleration::check)]
 pub struct Acceleration {
     #[xml(attr, with = YesNo)]
-    pub accel2d: Option<bool>,
-    #[xml(attr, with = YesNo)]
     pub accel3d: Option<bool>,
+    #[xml(attr, with = YesNo)]
+    pub accel2d: Option<bool>,
     #[xml(attr)]
     pub rendernode: Option<String>,
 }

@@ -52,7 +52,7 @@ impl Checker<'_> {
             if bus == DiskBus::Ide && a.controller > 0 && machine::has_builtin_ide(self.machine) {
                 return Err(Error::internal(From::Qemu, "Only 1 IDE controller is supported"));
             }
-            if bus == DiskBus::Scsi && a.target != 0 && self.scsi_is_lsi(a.controller) {
+            if bus == DiskBus::Scsi && a.bus == 0 && a.target != 0 && self.scsi_is_lsi(a.controller) {
                 return Err(unsupported("target must be 0 for controller model 'lsilogic'"));
             }
         }
@@ -109,6 +109,9 @@ impl Checker<'_> {
         if d.metadata_cache.max_size.is_some() && d.format != Some(ImageFormat::Qcow2) {
             return Err(unsupported("metadata cache max size control is supported only with qcow2 images"));
         }
+        if d.copy_on_read == Some(true) && disk.device == DiskDevice::Floppy {
+            return Err(unsupported(format!("copy_on_read is not supported with removable disk '{name}'")));
+        }
         if d.copy_on_read == Some(true) && disk.readonly {
             return Err(unsupported(format!("copy_on_read is not compatible with read-only disk '{name}'")));
         }
@@ -146,22 +149,17 @@ impl Checker<'_> {
 
     /// The old parallel controller has one bus of single-unit targets.
     pub(super) fn scsi_place(&self, a: &crate::document::types::DriveAddress) -> Result<()> {
+        if a.bus != 0 {
+            return Err(Error::internal(From::Qemu, "SCSI controller only supports 1 bus"));
+        }
         let controllers = &self.def.devices.controllers;
         let model = controllers
             .iter()
             .find(|c| c.kind == ControllerKind::Scsi && c.index == Some(a.controller))
             .and_then(|c| c.model.as_deref())
             .unwrap_or_default();
-        if model == "lsilogic" {
-            if a.target != 0 {
-                return Err(unsupported("target must be 0 for controller model 'lsilogic'"));
-            }
-            if a.unit > 7 {
-                return Err(unsupported("This QEMU doesn't support more than 8 units on 'lsilogic'"));
-            }
-        }
-        if a.bus != 0 {
-            return Err(unsupported("bus must be 0 for scsi controller"));
+        if model == "lsilogic" && a.target != 0 {
+            return Err(unsupported("target must be 0 for controller model 'lsilogic'"));
         }
         Ok(())
     }

@@ -8,9 +8,9 @@ use virt_xml::At;
 
 use super::{displays, ports, unsupported};
 use crate::document::types::{
-    Address, BalloonModel, ChannelTarget, CharBackend, ControllerKind, DeviceInfo, DiskBus, DiskSource,
-    Domain, HostTransport, HostdevSource, NetSource, NetworkImage, NetworkProtocol, Placement, SerialTarget,
-    SmbiosMode, Sysinfo,
+    Address, BalloonModel, ChannelTarget, CharBackend, Controller, ControllerKind, DeviceInfo, Devices,
+    DiskBus, DiskSource, Domain, HostTransport, HostdevSource, NetSource, NetworkImage, NetworkProtocol,
+    Placement, SerialTarget, SmbiosMode, Sysinfo,
 };
 use crate::document::{machine, xml_error};
 use crate::emulator::Emulator;
@@ -94,6 +94,12 @@ fn devices(def: &Domain, emulator: &Emulator) -> Result<()> {
             let text = format!("unsupported disk bus '{bus}' with device setup");
             return Err(Error::internal(From::Qemu, text));
         }
+        if let (Some(DiskBus::Scsi), Some(Address::Drive(at))) = (disk.target.bus, &disk.info.address)
+            && at.unit > 7
+            && is_lsilogic(d, at.controller)
+        {
+            return Err(unsupported("This QEMU doesn't support more than 8 units on 'lsilogic'"));
+        }
         let DiskSource::Network(s) = &disk.source else { return Ok(()) };
         match s.protocol {
             NetworkProtocol::Vxhs => Err(unsupported("VxHS protocol is not supported with this QEMU binary")),
@@ -161,3 +167,10 @@ fn hosts(s: &NetworkImage) -> Result<()> {
 
 /// The kernel's side of vhost-scsi.
 const VHOST_SCSI: &str = "/dev/vhost-scsi";
+
+fn is_lsilogic(devices: &Devices, index: u32) -> bool {
+    let is = |c: &Controller| {
+        c.kind == ControllerKind::Scsi && c.index == Some(index) && c.model.as_deref() == Some("lsilogic")
+    };
+    devices.controllers.iter().any(is)
+}

@@ -64,9 +64,6 @@ impl Checker<'_> {
             let kind = net.source.tag();
             return Err(unsupported(format!("setting MTU on interface type {kind} is not supported yet")));
         }
-        if net.isolated == Some(true) && !matches!(net.source, NetSource::Network(_) | NetSource::Bridge(_)) {
-            return Err(unsupported("interface type does not support the isolated option"));
-        }
         Ok(())
     }
 
@@ -100,7 +97,6 @@ impl Checker<'_> {
     }
 
     fn user(&self, net: &Interface) -> Result<()> {
-        let passt = net.backend.kind == Some(NetBackendKind::Passt);
         let six = |a: &crate::document::types::IpAddress| {
             a.family.as_deref() == Some("ipv6") || a.address.as_deref().is_some_and(|a| a.contains(':'))
         };
@@ -112,11 +108,6 @@ impl Checker<'_> {
         if !net.routes.is_empty() {
             return Err(unsupported(
                 "Invalid attempt to set network interface guest-side IP route, not supported by QEMU",
-            ));
-        }
-        if !net.port_forwards.is_empty() && !passt {
-            return Err(unsupported(
-                "The <portForward> element can only be used with <interface type='user'> and its 'passt' backend",
             ));
         }
         Ok(())

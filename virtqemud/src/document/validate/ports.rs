@@ -60,6 +60,19 @@ impl Checker<'_> {
             }
             _ => {}
         }
+        let home = match model {
+            SerialModel::None => kind,
+            SerialModel::IsaSerial => SerialTarget::Isa,
+            SerialModel::UsbSerial => SerialTarget::Usb,
+            SerialModel::PciSerial => SerialTarget::Pci,
+            SerialModel::SpaprVty => SerialTarget::SpaprVio,
+            SerialModel::Pl011 | SerialModel::Uart16550a => SerialTarget::System,
+            SerialModel::SclpConsole | SerialModel::SclpLmConsole => SerialTarget::Sclp,
+            SerialModel::IsaDebugcon => SerialTarget::IsaDebug,
+        };
+        if kind != home && kind != SerialTarget::None {
+            return Err(unsupported(format!("Target model '{model}' requires target type '{home}'")));
+        }
         let fits = match model {
             SerialModel::IsaSerial | SerialModel::IsaDebugcon => machine::is_x86(arch),
             SerialModel::SpaprVty => machine::is_pseries(self.machine),
@@ -68,19 +81,10 @@ impl Checker<'_> {
             SerialModel::SclpConsole | SerialModel::SclpLmConsole => arch == "s390x",
             SerialModel::None | SerialModel::UsbSerial | SerialModel::PciSerial => true,
         };
-        let pair = match kind {
-            SerialTarget::Isa => model == SerialModel::IsaSerial,
-            SerialTarget::Usb => model == SerialModel::UsbSerial,
-            SerialTarget::Pci => model == SerialModel::PciSerial,
-            SerialTarget::SpaprVio => model == SerialModel::SpaprVty,
-            SerialTarget::System => matches!(model, SerialModel::Pl011 | SerialModel::Uart16550a),
-            SerialTarget::Sclp => matches!(model, SerialModel::SclpConsole | SerialModel::SclpLmConsole),
-            SerialTarget::IsaDebug => model == SerialModel::IsaDebugcon,
-            SerialTarget::None => true,
-        };
+        let named = model != SerialModel::None || kind == SerialTarget::None;
         // A port on the board of no named model is left to the board.
         let open = kind == SerialTarget::System && machine::is_x86(arch) && model == SerialModel::None;
-        if open || fits && pair {
+        if open || fits && named {
             return Ok(());
         }
         Err(unsupported(format!(

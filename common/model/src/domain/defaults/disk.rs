@@ -83,6 +83,10 @@ pub(super) fn complete(d: &mut Domain) -> Result<(), Error> {
         if disk.device == DiskDevice::Cdrom {
             disk.readonly = true;
         }
+        if disk.readonly && disk.snapshot == Some(SnapshotLocation::No) {
+            // As if nothing was said.
+            disk.snapshot = None;
+        }
         if matches!(disk.device, DiskDevice::Cdrom | DiskDevice::Floppy)
             && disk.source.is_empty()
             && matches!(disk.source, DiskSource::Network(_))

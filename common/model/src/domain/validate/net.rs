@@ -65,10 +65,17 @@ fn one(card: &Interface) -> Result<()> {
             return xml("interface host IP: Missing required gateway attribute in route definition");
         }
     }
+    if card.isolated == Some(true) && !matches!(card.source, NetSource::Network(_) | NetSource::Bridge(_)) {
+        let mac = card.mac.as_ref().and_then(|m| m.address).map(|a| a.to_string()).unwrap_or_default();
+        let kind = card.source.tag();
+        return unsupported(format!(
+            "interface {mac} - <port isolated='yes'/> is not supported for network interfaces with type='{kind}'"
+        ));
+    }
     let passt = card.backend.kind == Some(NetBackendKind::Passt);
     if !card.port_forwards.is_empty() && !passt {
         return unsupported(
-            "The <portForward> element can only be used with <interface type='user'> or type='vhostuser' and its <backend type='passt'>",
+            "The <portForward> element can only be used with the 'passt' backend of interface type='user' or type='vhostuser'",
         );
     }
     for forward in &card.port_forwards {
