@@ -21,11 +21,8 @@ use virt_testkit::vary::{self as varying, Random, Seen, tree, vary};
 
 /// Share of documents both sides must agree on.
 const AGREE: f64 = 0.9;
-/// The name of every guest that is defined meanwhile.
-const NAME: &str = "virt-differential";
-
 /// What the reference makes of a document: its own writing, or its refusal.
-fn ask(socket: &str, file: &Path) -> Result<String, String> {
+fn ask(socket: &str, name: &str, file: &Path) -> Result<String, String> {
     let uri = format!("qemu+unix:///system?socket={socket}");
     let virsh = |args: &[&str]| {
         let out = Command::new("virsh").args(["-q", "-c", &uri]).args(args).output();
@@ -36,9 +33,9 @@ fn ask(socket: &str, file: &Path) -> Result<String, String> {
         }
     };
     virsh(&["define", &file.display().to_string()])?;
-    let shown = virsh(&["dumpxml", "--inactive", "--security-info", NAME]);
+    let shown = virsh(&["dumpxml", "--inactive", "--security-info", name]);
     // Whatever happens, nothing stays behind.
-    let _ = virsh(&["undefine", "--nvram", NAME]);
+    let _ = virsh(&["undefine", "--nvram", name]);
     shown
 }
 
@@ -86,6 +83,8 @@ fn bases() -> Vec<Element> {
 /// Asks both sides and counts.
 struct Judge {
     socket: String,
+    /// The name of every guest that is defined meanwhile: tests may run at once.
+    name: String,
     emulators: Emulators,
     folder: tempfile::TempDir,
     good: u64,
@@ -94,9 +93,10 @@ struct Judge {
 }
 
 impl Judge {
-    fn new(socket: String) -> Self {
+    fn new(socket: String, what: &str) -> Self {
+        let name = format!("virt-differential-{what}-{}", std::process::id());
         let folder = tempfile::tempdir().unwrap();
-        Self { socket, emulators: Emulators::new(None), folder, good: 0, total: 0, shown: Vec::new() }
+        Self { socket, name, emulators: Emulators::new(None), folder, good: 0, total: 0, shown: Vec::new() }
     }
 
     fn judge(&mut self, mut document: Element) {
@@ -104,7 +104,7 @@ impl Judge {
             if let Node::Element(e) = node
                 && e.name == "name"
             {
-                e.children = vec![Node::Text(NAME.into())];
+                e.children = vec![Node::Text(self.name.clone())];
             }
         }
         document.children.retain(|n| !matches!(n, Node::Element(e) if e.name == "uuid"));
@@ -112,7 +112,7 @@ impl Judge {
         document.dump(&mut text, 0, true);
         let file = self.folder.path().join("guest.xml");
         std::fs::write(&file, &text).unwrap();
-        let (want, got) = (ask(&self.socket, &file), ours(&text, &self.emulators));
+        let (want, got) = (ask(&self.socket, &self.name, &file), ours(&text, &self.emulators));
         // Of an emulator's parts that are not installed, ours speaks at the start.
         if matches!(&want, Err(e) if MODULES.iter().any(|m| e.contains(m))) {
             return;
@@ -177,7 +177,7 @@ fn variations_are_judged_alike() {
     let bases = bases();
     let mut seen = Seen::default();
     bases.iter().for_each(|b| seen.learn(b));
-    let mut judge = Judge::new(socket);
+    let mut judge = Judge::new(socket, "varied");
     for _ in 0..rounds {
         let mut document = bases[random.below(bases.len())].clone();
         for _ in 0..=random.below(2) {
@@ -197,7 +197,7 @@ fn elements_that_are_there_twice_are_judged_alike() {
     bases.iter().for_each(|b| seen.learn(b));
     let mut random = Random(0x2f_6e_2b_1d);
     let mut done = BTreeSet::new();
-    let mut judge = Judge::new(socket);
+    let mut judge = Judge::new(socket, "twins");
     for base in &bases {
         for n in 1..varying::count(base) {
             let mut document = base.clone();
