@@ -1,9 +1,10 @@
-//! Rules of the reference's that no recorded case shows, each by one short document: what is written back, or refused.
+//! Rules of the reference's that no recorded case shows, each by one short document: what is written back, refused, or
+//! told to QEMU.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test's helpers may fail loudly.
 
 use virt_model::Mode;
-use virtqemud::document;
 use virtqemud::emulator::Emulators;
+use virtqemud::{command, document};
 
 /// A guest on the PC of today with these devices and these further elements.
 fn guest(top: &str, devices: &str) -> String {
@@ -85,6 +86,36 @@ const WRITTEN: &[(&str, &str, &str)] = &[
         "<graphics type='vnc' passwdValidTo='2030-01-01T00:00:00'/>",
         "<graphics type='vnc' port='-1' autoport='yes'>",
     ),
+    // Logs stand after the host side, whatever the device; one without a file is none.
+    (
+        "",
+        "<smartcard mode='passthrough' type='tcp'><log file='/l' append='on'/>\
+         <source mode='bind' host='h' service='1'/><protocol type='raw'/></smartcard>",
+        "<protocol type='raw'/><log file='/l' append='on'/><address type='ccid'",
+    ),
+    (
+        "",
+        "<rng model='virtio'><backend model='egd' type='tcp'><log file='/l'/>\
+         <source mode='connect' host='h' service='1'/><protocol type='raw'/></backend></rng>",
+        "<protocol type='raw'/><log file='/l'/></backend>",
+    ),
+    ("", "<serial type='null'><log append='on'/></serial>", "<serial type='null'><target type='isa-serial'"),
+];
+
+/// Top, devices, what the command line then has in it (`virsh domxml-to-native qemu-argv` shows the reference's).
+const TOLD: &[(&str, &str, &str)] = &[
+    (
+        "",
+        "<smartcard mode='passthrough' type='tcp'><source mode='connect' host='h' service='1'/>\
+         <log file='/l' append='on'/></smartcard>",
+        "id=charsmartcard0,host=h,port=1,logfile=/l,logappend=on",
+    ),
+    (
+        "",
+        "<rng model='virtio'><backend model='egd' type='tcp'><source mode='connect' host='h' service='1'/>\
+         <log file='/l'/></backend></rng>",
+        "id=charrng0,host=h,port=1,logfile=/l",
+    ),
 ];
 
 /// Top, devices, the refusal.
@@ -127,6 +158,16 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "",
         "vcpu '1' is both offline and not hotpluggable",
     ),
+    (
+        "",
+        "<rng model='virtio'><backend model='egd' type='null'><log file='/l'/><log file='/m'/></backend></rng>",
+        "only one log element is allowed for character device",
+    ),
+    (
+        "",
+        "<smartcard mode='passthrough' type='null'><log file='/l' append='maybe'/></smartcard>",
+        "Invalid value for attribute 'append' in element 'log': 'maybe'.",
+    ),
     ("<launchSecurity type='sev'/>", "", "failed to get launch security policy"),
     (
         "<launchSecurity type='tdx'/>",
@@ -142,6 +183,18 @@ fn documents_are_written_as_the_reference_writes_them() {
         let xml = read(top, devices, &emulators).unwrap_or_else(|e| panic!("{top}{devices}: {e}"));
         let xml: String = xml.lines().map(str::trim).collect();
         assert!(xml.contains(want), "{top}{devices}: no {want} in {xml}");
+    }
+}
+
+#[test]
+fn qemu_is_told_what_the_reference_tells_it() {
+    let Some(emulators) = emulators() else { return };
+    for (top, devices, want) in TOLD {
+        let line = document::read(&guest(top, devices), &emulators).and_then(|(def, emulator)| {
+            command::native(def, &emulator, emulators.cpus(), command::Settings::default())
+        });
+        let line = line.unwrap_or_else(|e| panic!("{top}{devices}: {e}")).to_shell();
+        assert!(line.contains(want), "{top}{devices}: no {want} in {line}");
     }
 }
 

@@ -132,8 +132,8 @@ impl Builder<'_> {
                     }
                     props.with("db", c.database.as_deref().unwrap_or("/etc/pki/nssdb"))
                 }
-                SmartcardMode::Passthrough(backend) => {
-                    let chardev = self.chardev(backend, &Default::default(), &alias, Purpose::Smartcard);
+                SmartcardMode::Passthrough(side) => {
+                    let chardev = self.chardev(&side.backend, &side.log, &alias, Purpose::Smartcard);
                     Props::driver("ccid-card-passthru").with("chardev", chardev)
                 }
             };
@@ -181,8 +181,8 @@ impl Builder<'_> {
             let object = match &rng.backend {
                 Some(RngBackend::Random(p)) => Props::object("rng-random", &id)
                     .with("filename", p.path.clone().unwrap_or_else(|| "/dev/random".into())),
-                Some(RngBackend::Egd(backend)) => {
-                    let chardev = self.chardev(backend, &Default::default(), &alias, Purpose::Port);
+                Some(RngBackend::Egd(side)) => {
+                    let chardev = self.chardev(&side.backend, &side.log, &alias, Purpose::Port);
                     Props::object("rng-egd", &id).with("chardev", chardev)
                 }
                 Some(RngBackend::Builtin) | None => Props::object("rng-builtin", &id),

@@ -8,7 +8,9 @@ pub const SEEDS: &[&str] = &[
      <disk type='file' device='disk'><driver name='qemu' type='qcow2' cache='none'/><source file='/a'/><target dev='vda' bus='virtio'/></disk>\
      <disk type='network' device='disk'><driver name='qemu' type='raw'/><source protocol='nbd' name='x'><host name='h' port='9'/></source>\
      <target dev='sda' bus='scsi'/></disk><controller type='scsi' index='0' model='virtio-scsi'/><interface type='user'>\
-     <mac address='52:54:00:00:00:01'/><model type='virtio'/></interface><serial type='pty'/><channel type='unix'><target type='virtio' name='a.b'/>\
+     <mac address='52:54:00:00:00:01'/><model type='virtio'/></interface><serial type='pty'/>\
+     <smartcard mode='passthrough' type='tcp'><source mode='bind' host='127.0.0.1' service='9'/><log file='/l' append='on'/></smartcard>\
+     <channel type='unix'><target type='virtio' name='a.b'/>\
      </channel><input type='tablet' bus='usb'/><graphics type='vnc' port='-1' autoport='yes'/><video><model type='virtio' heads='1'/></video>\
      <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng><watchdog model='i6300esb' action='reset'/></devices></domain>",
     "<domain type='qemu'><name>b</name><maxMemory slots='4' unit='GiB'>4</maxMemory><memory>1310720</memory><vcpu>2</vcpu><os>\

@@ -225,11 +225,31 @@ pub struct VdagentSource {
 
 /// A copy of everything the guest sends.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = CharLog::check)]
 pub struct CharLog {
     #[xml(attr)]
     pub file: Option<String>,
     #[xml(attr, with = OnOff)]
     pub append: Option<bool>,
+}
+
+impl CharLog {
+    /// A log without a file is none.
+    fn check(&mut self, _: El<'_>) -> Result<()> {
+        if self.file.is_none() {
+            *self = Self::default();
+        }
+        Ok(())
+    }
+}
+
+/// A host side and its log, of a device that has further kinds of host sides.
+#[derive(Debug, Clone, Default, PartialEq, Xml)]
+pub struct LoggedBackend {
+    #[xml(flatten)]
+    pub backend: CharBackend,
+    #[xml(child, once(XmlError, "only one log element is allowed for character device"))]
+    pub log: CharLog,
 }
 
 impl CharBackend {

@@ -3,7 +3,7 @@
 use virt_xml::rt_error::{Code, Domain, Result};
 use virt_xml::{Bad, Codec, El, HexUpper, OnOff, Say, Xml, YesNo, names};
 
-use super::chardev::{CharBackend, CharLog};
+use super::chardev::{CharBackend, CharLog, LoggedBackend};
 use super::disk::VirtioModel;
 use super::info::{DeviceInfo, VirtioOptions};
 use crate::{ShmemSize, Size};
@@ -108,7 +108,7 @@ impl RngRate {
 #[xml(tag = "model")]
 pub enum RngBackend {
     Random(RngPath),
-    Egd(CharBackend),
+    Egd(LoggedBackend),
     Builtin,
 }
 
@@ -404,12 +404,12 @@ pub struct Smartcard {
 
 impl Smartcard {
     fn check(&mut self, e: El<'_>) -> Result<()> {
-        let SmartcardMode::Passthrough(backend) = &self.mode else { return Ok(()) };
+        let SmartcardMode::Passthrough(side) = &self.mode else { return Ok(()) };
         if e.attr("type").is_none() {
             let text = "passthrough mode requires a character device type attribute";
             return Err(e.error(Code::XmlError, Domain::Domain, text));
         }
-        backend.check(e)
+        side.backend.check(e)
     }
 }
 
@@ -421,7 +421,7 @@ pub enum SmartcardMode {
     Host,
     #[xml("host-certificates")]
     HostCertificates(Certificates),
-    Passthrough(CharBackend),
+    Passthrough(LoggedBackend),
 }
 
 /// Certificates that make up a card.

@@ -131,11 +131,11 @@ impl Checker<'_> {
 pub(super) fn backends(def: &Domain) -> impl Iterator<Item = (Place, &CharBackend)> {
     let d = &def.devices;
     let cards = d.smartcards.iter().filter_map(|s| match &s.mode {
-        SmartcardMode::Passthrough(backend) => Some((s.info.place, backend)),
+        SmartcardMode::Passthrough(side) => Some((s.info.place, &side.backend)),
         _ => None,
     });
     let rngs = d.rngs.iter().filter_map(|r| match &r.backend {
-        Some(RngBackend::Egd(backend)) => Some((r.info.place, backend)),
+        Some(RngBackend::Egd(side)) => Some((r.info.place, &side.backend)),
         _ => None,
     });
     let ports = d.serials.iter().map(|x| (x.info.place, &x.backend));

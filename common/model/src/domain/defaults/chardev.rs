@@ -17,13 +17,13 @@ pub(super) fn complete(d: &mut Domain) -> Result<(), Error> {
     let backends = backends.chain(dev.channels.iter_mut().map(|x| &mut x.backend));
     let backends = backends.chain(dev.redirdevs.iter_mut().map(|x| &mut x.backend));
     let backends = backends.chain(dev.smartcards.iter_mut().filter_map(|x| match &mut x.mode {
-        SmartcardMode::Passthrough(b) => Some(b),
+        SmartcardMode::Passthrough(b) => Some(&mut b.backend),
         _ => None,
     }));
     backends.for_each(backend);
     for rng in &mut dev.rngs {
         if let Some(RngBackend::Egd(b)) = &mut rng.backend {
-            backend(b);
+            backend(&mut b.backend);
         }
     }
     // Ports that are said to be a PC's own are counted among themselves, the others among all.

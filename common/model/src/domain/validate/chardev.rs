@@ -39,7 +39,7 @@ pub(super) fn check(d: &Domain) -> Result<()> {
     })?;
     each(&dev.smartcards, |x| {
         match &x.mode {
-            SmartcardMode::Passthrough(b) => backend(b, false)?,
+            SmartcardMode::Passthrough(b) => backend(&b.backend, false)?,
             SmartcardMode::HostCertificates(c) => {
                 if let Some(db) = c.database.as_deref().filter(|db| !db.starts_with('/')) {
                     return xml(format!("expecting absolute path: {db}"));
@@ -51,7 +51,7 @@ pub(super) fn check(d: &Domain) -> Result<()> {
     })?;
     each(&dev.rngs, |x| {
         if let Some(RngBackend::Egd(b)) = &x.backend {
-            backend(b, false)?;
+            backend(&b.backend, false)?;
         }
         Ok(())
     })?;
