@@ -119,24 +119,7 @@ pub fn detach_alias(domain: &mut Domain, alias: &str) -> Result<()> {
             }
         )*};
     }
-    try_lists!(
-        disks,
-        controllers,
-        filesystems,
-        interfaces,
-        serials,
-        parallels,
-        consoles,
-        channels,
-        inputs,
-        sounds,
-        hostdevs,
-        redirdevs,
-        watchdogs,
-        rngs,
-        shmems,
-        memories
-    );
+    each_list!(try_lists);
     if d.vsock.take_if(|v| is(&v.info)).is_some() {
         return Ok(());
     }

@@ -2,6 +2,30 @@
 //!
 //! After a change the driver completes the document (addresses, controllers, defaults) and checks it as a whole.
 
+/// Hands the lists of devices that can come and go one by one to another macro.
+macro_rules! each_list {
+    ($what:ident) => {
+        $what!(
+            disks,
+            controllers,
+            filesystems,
+            interfaces,
+            serials,
+            parallels,
+            consoles,
+            channels,
+            inputs,
+            sounds,
+            hostdevs,
+            redirdevs,
+            watchdogs,
+            rngs,
+            shmems,
+            memories
+        )
+    };
+}
+
 mod attach;
 mod detach;
 mod disk_order;
@@ -182,25 +206,7 @@ pub fn infos(d: &Devices) -> impl Iterator<Item = &DeviceInfo> {
             d.$first.iter().map(|x| &x.info)$(.chain(d.$list.iter().map(|x| &x.info)))*
         };
     }
-    chained!(
-        disks,
-        controllers,
-        filesystems,
-        interfaces,
-        serials,
-        parallels,
-        consoles,
-        channels,
-        inputs,
-        sounds,
-        hostdevs,
-        redirdevs,
-        watchdogs,
-        rngs,
-        shmems,
-        memories,
-        vsock
-    )
+    each_list!(chained).chain(d.vsock.iter().map(|x| &x.info))
 }
 
 #[cfg(test)]
