@@ -2,7 +2,10 @@
 //!
 //! The new image is opened before the tray is: a file that QEMU does not take leaves the old medium where it is.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use virt_error::{Domain as From, Error, Result};
 use virt_model::domain::disk::{Disk, DiskDevice};
 use virt_model::domain::source::ImageFormat;
@@ -82,30 +85,71 @@ pub(super) async fn change(work: &mut Work, mut wanted: Disk) -> Result<()> {
     work.publish_live()
 }
 
+/// How long a guest may hold its tray: it is asked to let go when it is to open.
+const TRAY: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// Opens the tray, takes the old medium out, puts the new one in, closes the tray. What fails is taken back.
 async fn exchange(work: &Work, alias: &str, old: Option<Value>, new: Option<Value>) -> Result<()> {
-    ask(work, "blockdev-open-tray", json!({"id": alias, "force": false})).await?;
+    let empty = |work, alias| async move {
+        ask(work, "blockdev-open-tray", json!({ "id": alias, "force": false })).await?;
+        ask(work, "blockdev-remove-medium", json!({ "id": alias })).await
+    };
     if old.is_some() {
-        ask(work, "blockdev-remove-medium", json!({ "id": alias })).await?;
+        at_the_tray(work, alias, || empty(work, alias)).await?;
     }
     let Some(node) = new else {
-        ask(work, "blockdev-close-tray", json!({ "id": alias })).await?;
-        return Ok(());
+        return close(work, alias).await;
     };
-    let inserted = insert(work, alias, &node).await;
+    let inserted = at_the_tray(work, alias, || insert(work, alias, &node)).await;
     if inserted.is_err()
         && let Some(old) = old
-        && let Err(error) = insert(work, alias, &old).await
+        && let Err(error) = at_the_tray(work, alias, || insert(work, alias, &old)).await
     {
         tracing::error!(%error, alias, "a medium cannot be put back");
     }
-    inserted
+    inserted?;
+    close(work, alias).await
 }
 
 async fn insert(work: &Work, alias: &str, node: &Value) -> Result<()> {
+    ask(work, "blockdev-open-tray", json!({"id": alias, "force": false})).await?;
     ask(work, "blockdev-insert-medium", json!({"id": alias, "node-name": node})).await?;
-    ask(work, "blockdev-close-tray", json!({ "id": alias })).await?;
     Ok(())
+}
+
+async fn close(work: &Work, alias: &str) -> Result<()> {
+    ask(work, "blockdev-close-tray", json!({ "id": alias })).await.map(drop)
+}
+
+/// Does what needs an open tray, again when the guest holds it or has closed it meanwhile: firmware that looks for drives does.
+async fn at_the_tray<T, F: Future<Output = Result<T>>>(
+    work: &Work,
+    alias: &str,
+    act: impl Fn() -> F,
+) -> Result<T> {
+    let deadline = Instant::now() + TRAY;
+    loop {
+        let error = match act().await {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        if Instant::now() >= deadline || tray_is_open(work, alias).await? {
+            return Err(error);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Of a drive that QEMU does not name: yes.
+async fn tray_is_open(work: &Work, alias: &str) -> Result<bool> {
+    let drives = ask(work, "query-block", json!({})).await?;
+    let mut drives = drives.as_array().into_iter().flatten();
+    let of = |drive: &&Value| {
+        let device = drive["qdev"].as_str().unwrap_or_default();
+        device == alias || device.split('/').any(|part| part == alias)
+    };
+    Ok(drives.find(of).and_then(|drive| drive["tray_open"].as_bool()).unwrap_or(true))
 }
 
 fn owned(paths: Vec<&str>) -> Vec<String> {
