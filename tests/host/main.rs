@@ -22,6 +22,7 @@ mod firmware;
 mod grpc;
 mod hostile;
 mod jobs;
+mod kept;
 mod kill;
 mod lifecycle;
 mod luks;

@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use virt_rpc::client;
 
+use crate::kept::Room;
 use crate::limits::Limits;
 use crate::link::Link;
 use crate::route::Daemon;
@@ -18,6 +19,7 @@ pub struct House {
     limits: Limits,
     /// Oldest first.
     anonymous: Mutex<VecDeque<Weak<Link>>>,
+    room: Arc<Room>,
 }
 
 impl House {
@@ -27,7 +29,8 @@ impl House {
         let dir = dir.into();
         let daemon = |d: Daemon| (d, client::Daemon::new(dir.clone(), d.name()));
         let daemons = Daemon::ALL.map(daemon).into();
-        Self { daemons, privileged, limits, anonymous: Mutex::default() }
+        let (anonymous, room) = Default::default();
+        Self { daemons, privileged, limits, anonymous, room }
     }
 
     /// Whether it serves the host's guests.
@@ -43,6 +46,11 @@ impl House {
     /// Whether the daemon's socket is there: it runs or would be started by a call.
     pub fn installed(&self, daemon: Daemon) -> bool {
         self.daemon(daemon).is_some_and(client::Daemon::installed)
+    }
+
+    /// What all connections together may keep of answers.
+    pub(crate) fn room(&self) -> Arc<Room> {
+        self.room.clone()
     }
 
     pub(crate) fn daemon(&self, daemon: Daemon) -> Option<&client::Daemon> {

@@ -25,6 +25,7 @@ mod events;
 mod gate;
 pub mod house;
 mod keepalive;
+mod kept;
 pub mod limits;
 pub mod link;
 mod params;

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use virt_consts::VIR_CONNECT_CLOSE_REASON_ERROR;
@@ -26,6 +27,7 @@ use crate::api::watch::Feed;
 use crate::calls::Listed;
 use crate::events::{self, Events, Interest};
 use crate::house::House;
+use crate::kept::{Asked, Before, Kept};
 use crate::refusal;
 use crate::route::{Daemon, Object, Route};
 use crate::streams::Streams;
@@ -71,6 +73,7 @@ struct Opened {
     route: Route,
     sessions: Sessions,
     events: Arc<Events>,
+    kept: Kept,
 }
 
 impl Link {
@@ -105,7 +108,8 @@ impl Link {
     }
 
     pub fn set_opened(&self, route: Route, read_only: bool) {
-        let opened = Opened { route, sessions: Sessions::default(), events: Arc::default() };
+        let kept = Kept::new(self.house.room());
+        let opened = Opened { route, sessions: Sessions::default(), events: Arc::default(), kept };
         // The flag can only take rights away.
         self.read_only.store(self.entry.read_only || read_only, Ordering::Relaxed);
         self.state.lock().opened = Some(Arc::new(opened));
@@ -195,6 +199,27 @@ impl Link {
             label: format!("virtproxyd {}", self.entry.name),
         };
         opened.sessions.get(daemon, self.house.daemon(daemon), client, info).await
+    }
+
+    // --- kept answers
+
+    /// An answer that was given before and still holds.
+    pub fn kept(&self, object: Object, asked: &Asked<'_>) -> Option<Bytes> {
+        let opened = self.opened().ok()?;
+        let session = opened.sessions.live(opened.route.daemon(object)?)?;
+        opened.kept.find(&session, asked)
+    }
+
+    /// The count of an object's daemon before it is asked; nothing of a daemon that has none.
+    pub async fn count(&self, info: &'static ProcInfo, object: Object) -> Option<Before> {
+        Before::now(self.session(info, object).await.ok()?).await
+    }
+
+    /// Keeps an answer; `before` is from before it was asked for.
+    pub fn keep(&self, before: Before, asked: &Asked<'_>, answer: &[u8]) {
+        if let Ok(opened) = self.opened() {
+            opened.kept.add(before, asked, answer);
+        }
     }
 
     /// Forgets a session that its daemon does not know any more.

@@ -8,7 +8,6 @@ use uuid::Uuid;
 use virt_api::storage::v1alpha1::watch_response::Event;
 use virt_api::storage::v1alpha1::{PoolRef, WatchResponse};
 use virt_error::{Code, Domain, Error, Result};
-use virt_host::changes::Changes;
 use virt_host::tool::Tools;
 use virt_object::events::Journal;
 use virt_object::owner::Kind;
@@ -48,8 +47,6 @@ pub struct Driver {
     pub backends: Backends,
     /// Work on volumes that lasts.
     pub tasks: Arc<Tasks>,
-    /// How many changes of pools and volumes there were.
-    pub changes: Changes,
     /// Held while a source is checked against other pools and taken.
     pub sources: tokio::sync::Mutex<()>,
 }
@@ -80,8 +77,6 @@ impl Driver {
             calls,
             backends: Backends::new(tools, keys, folders.run.clone()),
             tasks: Arc::default(),
-            changes: Changes::new()
-                .map_err(|e| Error::system(Domain::Storage, "cannot make a memory file", e))?,
             sources: tokio::sync::Mutex::default(),
             folders,
         }))

@@ -119,9 +119,6 @@ impl managed::Driver for Driver {
     fn gone(&self, uuid: &Uuid, name: &str) -> Error {
         missing(format!("no storage pool with matching uuid '{uuid}' ({name})"))
     }
-    fn changed(&self) {
-        self.changes.note();
-    }
 }
 
 /// What callers ask of a pool besides.

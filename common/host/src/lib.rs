@@ -1,7 +1,6 @@
 //! Narrow traits over the kernel and tools, each with a real implementation and one for tests.
 
 pub mod cgroup;
-pub mod changes;
 pub mod content;
 pub mod files;
 pub mod link;

@@ -9,6 +9,7 @@
 //! - [`events`] is the bounded journal of what happened, numbered so that a client can resume.
 //! - [`owner`] runs the changes of one object, one after another.
 //! - [`autostart`] starts what starts with the host, once per boot.
+//! - [`changes`] counts what clients may see changed, for readers that keep answers.
 //! - [`undo`] takes back the finished steps of work that failed half-way.
 //! - [`blocking`] keeps file and other blocking work off the runtime's threads.
 //! - [`busy`] counts the reasons for a daemon not to exit when idle.
@@ -18,6 +19,7 @@
 pub mod autostart;
 pub mod blocking;
 pub mod busy;
+pub mod changes;
 pub mod events;
 pub mod managed;
 pub mod names;

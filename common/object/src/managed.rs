@@ -23,8 +23,6 @@ pub trait Driver: Send + Sync + Sized + 'static {
     fn name(state: &Self::State) -> &str;
     /// The answer about an object that is gone.
     fn gone(&self, uuid: &Uuid, name: &str) -> Error;
-    /// Told after each published change and removal, before it is answered.
-    fn changed(&self) {}
 }
 
 /// One object's handle. Reads take the snapshot; changes go through the owner.
@@ -95,13 +93,11 @@ impl<D: Driver> Work<D> {
             change(&mut new);
             new
         });
-        self.driver.changed();
     }
 
     /// Takes the object out of the daemon.
     pub fn remove(&self) {
         self.driver.objects().remove(&self.uuid);
-        self.driver.changed();
     }
 
     /// Whether the object was removed, or another one took its place.

@@ -3,10 +3,12 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use prost::Message;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
@@ -16,10 +18,11 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Request, Status};
 use virt_api::session::v1alpha1::session_service_client::SessionServiceClient;
 use virt_api::session::v1alpha1::{
-    Claim, DescriptorRequest, DescriptorResponse, Identify, Offer, OpenRequest, descriptor_request,
-    descriptor_response,
+    Claim, CountChangesRequest, DescriptorRequest, DescriptorResponse, Identify, Offer, OpenRequest,
+    descriptor_request, descriptor_response,
 };
 use virt_error::{Code, Domain, Error, Result, os_text};
+use virt_object::changes;
 use virt_socket::Stream;
 
 use crate::broken;
@@ -96,6 +99,8 @@ impl Unreachable {
 pub struct Daemon {
     paths: SocketPaths,
     channel: Channel,
+    /// The count of its changes, once somebody has asked for it.
+    changes: Arc<Mutex<Option<Arc<changes::Reader>>>>,
 }
 
 impl Daemon {
@@ -115,7 +120,7 @@ impl Daemon {
             .max_frame_size(MAX_FRAME)
             .http2_max_header_list_size(MAX_HEADERS)
             .connect_with_connector_lazy(tower::service_fn(move |_: Uri| reach(path.clone(), patience)));
-        Self { paths, channel }
+        Self { paths, channel, changes: Arc::default() }
     }
 
     /// For generated clients; see [`crate::client!`].
@@ -240,6 +245,7 @@ pub struct ClientSession {
     daemon: Daemon,
     id: MetadataValue<Ascii>,
     epoch: u64,
+    instance: u64,
     read_only: bool,
     closed: watch::Receiver<bool>,
     _keep: tokio::task::JoinHandle<()>,
@@ -290,6 +296,7 @@ impl ClientSession {
             daemon: daemon.clone(),
             id,
             epoch: first.epoch,
+            instance: first.instance,
             read_only: first.read_only,
             closed,
             _keep: keep,
@@ -311,6 +318,37 @@ impl ClientSession {
     /// The daemon's event epoch when the session was opened.
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// The daemon's count of changes, if somebody has fetched it already.
+    pub fn known_changes(&self) -> Option<Arc<changes::Reader>> {
+        let known = self.daemon.changes.lock();
+        known.clone().filter(|reader| reader.instance() == self.instance)
+    }
+
+    /// The daemon's count of changes, fetched once for all sessions with it.
+    ///
+    /// # Errors
+    /// Code 3 of a daemon without one; those of the call and of [`Daemon::claim`].
+    pub async fn changes(&self) -> Result<Arc<changes::Reader>> {
+        if let Some(known) = self.known_changes() {
+            return Ok(known);
+        }
+        let none = || Error::no_support(Domain::Rpc, "SessionService.CountChanges");
+        if self.instance == 0 {
+            return Err(none());
+        }
+        let mut service = SessionServiceClient::new(self.daemon.channel());
+        let asked = service.count_changes(self.request(CountChangesRequest {})).await;
+        let ticket = asked.map_err(|s| from_status(&s))?.into_inner();
+        let failed = |e| Error::system(Domain::Rpc, "cannot read a count of changes", e);
+        let reader = Arc::new(changes::Reader::new(self.claim(&ticket.token).await?).map_err(failed)?);
+        if reader.instance() != self.instance {
+            // Another daemon has taken its place meanwhile; this session is about to end.
+            return Err(none());
+        }
+        *self.daemon.changes.lock() = Some(reader.clone());
+        Ok(reader)
     }
 
     /// Whether the daemon lets the client only look.

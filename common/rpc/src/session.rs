@@ -21,10 +21,12 @@ use futures_util::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
+use virt_api::common::v1alpha1::Ticket;
 use virt_api::session::v1alpha1::session_service_server::{SessionService, SessionServiceServer};
-use virt_api::session::v1alpha1::{OpenRequest, OpenResponse};
+use virt_api::session::v1alpha1::{CountChangesRequest, OpenRequest, OpenResponse};
 use virt_error::{Code, Domain, Error, Result};
 use virt_object::busy::{self, Busy};
+use virt_object::changes;
 
 use crate::caller::{Caller, Identity};
 use crate::descriptor::Descriptors;
@@ -252,10 +254,23 @@ impl SessionService for Service {
         let read_only = identity.read_only;
         let open = self.sessions.open(Arc::new(identity), opened_by).status()?;
         tracing::info!(client = %asked.client.escape_debug(), ?open.session, "session opened");
-        let first = OpenResponse { session: open.id().to_string(), epoch: self.epoch, read_only };
+        let first = OpenResponse {
+            session: open.id().to_string(),
+            epoch: self.epoch,
+            read_only,
+            instance: changes::instance(),
+        };
         let mut draining = self.sessions.0.draining.subscribe();
         let drained = Box::pin(async move { drop(draining.wait_for(|d| *d).await) });
         Ok(Response::new(Opened { first: Some(first), drained, _open: open }))
+    }
+
+    async fn count_changes(&self, request: Request<CountChangesRequest>) -> Result<Response<Ticket>, Status> {
+        let caller = Caller::of(&request)?;
+        let failed = |e| Error::system(Domain::Rpc, "cannot make a memory file", e);
+        let reader = changes::reader().map_err(failed).status()?;
+        let token = self.descriptors.park(vec![reader], &caller).status()?;
+        Ok(Response::new(Ticket { token }))
     }
 }
 

@@ -47,7 +47,8 @@ impl Sessions {
         Ok(session)
     }
 
-    fn live(&self, daemon: Daemon) -> Option<Arc<ClientSession>> {
+    /// The session with `daemon` that is open now.
+    pub fn live(&self, daemon: Daemon) -> Option<Arc<ClientSession>> {
         self.open.lock().get(&daemon).filter(|s| !s.is_closed()).cloned()
     }
 

@@ -32,11 +32,12 @@ use std::sync::{Arc, LazyLock};
 
 use futures_util::future::BoxFuture;
 use virt_error::{Error, Result};
-use virt_wire::frame::{Header, OutFrame};
+use virt_wire::frame::{Header, OutFrame, Status};
 use virt_wire::program::{ProcInfo, Program};
 use virt_wire::xdr::{Reader, XdrDecode, XdrEncode};
 use virt_wire::{Procedure, lxc, qemu, remote};
 
+use crate::kept::Asked;
 use crate::link::Link;
 use crate::refusal;
 use crate::route::Object;
@@ -94,12 +95,19 @@ impl Call {
     }
 }
 
-/// Rows of a table: `now` for what the proxy answers itself, `ask` for what a daemon answers, `stream` for calls that
-/// open a stream.
+/// Rows of a table: `now` for what the proxy answers itself, `ask` for what a daemon answers, `keep` for what it answers
+/// from its published objects alone, so that the answer holds until it counts a change ([`crate::kept`]), `stream` for
+/// calls that open a stream.
 macro_rules! calls {
-    ($($kind:ident $proc:path => $handler:path;)*) => {
+    ($($kind:ident $(($object:ident))? $proc:path => $handler:path;)*) => {
         &[$(crate::calls::Call::new::<$proc>(|ctx, header, payload| {
-            crate::calls::$kind::<$proc, _, _>(ctx, header, payload, $handler)
+            crate::calls::$kind::<$proc, _, _>(
+                ctx,
+                header,
+                payload,
+                $handler,
+                $(crate::route::Object::$object)?
+            )
         })),*]
     };
 }
@@ -142,6 +150,34 @@ where
     let work = handler(ctx, args);
     Ok(Answer::Later(Box::pin(async move {
         Outcome { reply: OutFrame::reply(header, work.await), stream: None }
+    })))
+}
+
+fn keep<P, F, W>(ctx: Ctx, header: Header, payload: &[u8], handler: F, object: Object) -> Result<Answer>
+where
+    P: Procedure,
+    F: Fn(Ctx, P::Args) -> W,
+    W: Future<Output = Result<P::Ret>> + Send + 'static,
+{
+    let asked = Asked::new(header, payload);
+    if let Some(answer) = ctx.link.kept(object, &asked)
+        && let Ok(reply) = OutFrame::raw(header.reply(Status::OK), answer)
+    {
+        return Ok(Answer::Now(reply));
+    }
+    let args = args::<P>(&ctx, payload)?;
+    let asked = asked.to_owned();
+    let (link, info) = (ctx.link.clone(), ctx.info);
+    let work = handler(ctx, args);
+    Ok(Answer::Later(Box::pin(async move {
+        let before = link.count(info, object).await;
+        let answer = work.await;
+        let good = answer.is_ok();
+        let reply = OutFrame::reply(header, answer);
+        if let Some(before) = before.filter(|_| good) {
+            link.keep(before, &asked, reply.payload());
+        }
+        Outcome { reply, stream: None }
     })))
 }
 

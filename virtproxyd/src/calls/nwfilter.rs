@@ -9,11 +9,11 @@ use virt_wire::remote::{procs, *};
 use super::{Call, Ctx, calls, malformed, rpc};
 
 pub(super) const CALLS: &[Call] = calls! {
-    ask procs::ConnectNumOfNwfilters => count;
-    ask procs::ConnectListNwfilters => names;
-    ask procs::ConnectListAllNwfilters => list_all;
-    ask procs::NwfilterLookupByName => by_name;
-    ask procs::NwfilterLookupByUuid => by_uuid;
+    keep(Nwfilter) procs::ConnectNumOfNwfilters => count;
+    keep(Nwfilter) procs::ConnectListNwfilters => names;
+    keep(Nwfilter) procs::ConnectListAllNwfilters => list_all;
+    keep(Nwfilter) procs::NwfilterLookupByName => by_name;
+    keep(Nwfilter) procs::NwfilterLookupByUuid => by_uuid;
     ask procs::NwfilterGetXmlDesc => get_xml;
     ask procs::NwfilterDefineXml => define;
     ask procs::NwfilterDefineXmlFlags => define_flags;

@@ -15,11 +15,11 @@ use super::{Call, Ctx, calls, count, malformed, rpc};
 use crate::route::Object;
 
 pub(super) const CALLS: &[Call] = calls! {
-    ask procs::ConnectListAllSecrets => list_all;
-    ask procs::ConnectNumOfSecrets => number;
-    ask procs::ConnectListSecrets => uuids;
-    ask procs::SecretLookupByUuid => by_uuid;
-    ask procs::SecretLookupByUsage => by_usage;
+    keep(Secret) procs::ConnectListAllSecrets => list_all;
+    keep(Secret) procs::ConnectNumOfSecrets => number;
+    keep(Secret) procs::ConnectListSecrets => uuids;
+    keep(Secret) procs::SecretLookupByUuid => by_uuid;
+    keep(Secret) procs::SecretLookupByUsage => by_usage;
     ask procs::SecretDefineXml => define;
     ask procs::SecretGetXmlDesc => get_xml;
     ask procs::SecretSetValue => set_value;

@@ -13,6 +13,7 @@ mod clients;
 mod events;
 mod fake;
 mod hostile;
+mod kept;
 mod protocol;
 mod restart;
 mod speed;

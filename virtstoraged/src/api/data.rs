@@ -5,7 +5,7 @@ use virt_api::common::v1alpha1::Ticket;
 use virt_api::storage::v1alpha1::storage_data_service_server::StorageDataService;
 use virt_api::storage::v1alpha1::*;
 use virt_consts::*;
-use virt_error::{Domain, Error, Result};
+use virt_error::Result;
 use virt_host::content::Part;
 use virt_rpc::descriptor::Descriptors;
 use virt_rpc::{Caller, answer};
@@ -80,16 +80,6 @@ impl StorageDataService for DataApi {
             flags(request.flags, VIR_STORAGE_VOL_DOWNLOAD_SPARSE_STREAM, "storageVolDownload")?;
             let sparse = request.flags & VIR_STORAGE_VOL_DOWNLOAD_SPARSE_STREAM != 0;
             self.transfer(&caller, Direction::Download, request, sparse).await
-        })
-        .await
-    }
-
-    async fn count_changes(&self, request: Request<CountChangesRequest>) -> Answer<Ticket> {
-        let caller = Caller::of(&request)?;
-        answer(async {
-            let failed = |e| Error::system(Domain::Storage, "cannot open a memory file", e);
-            let reader = self.api.driver.changes.reader().map_err(failed)?;
-            Ok(Ticket { token: self.descriptors.park(vec![reader], &caller)? })
         })
         .await
     }

@@ -70,6 +70,8 @@ pub struct Failure {
     #[prost(string, optional, tag = "3")]
     pub info: ::core::option::Option<::prost::alloc::string::String>,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CountChangesRequest {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OpenRequest {
     /// From Identify on the descriptor channel; empty for the connection's own identity.
@@ -92,6 +94,9 @@ pub struct OpenResponse {
     pub epoch: u64,
     #[prost(bool, tag = "3")]
     pub read_only: bool,
+    /// Another one with each start of the daemon; the first number behind CountChanges.
+    #[prost(fixed64, tag = "4")]
+    pub instance: u64,
 }
 /// Generated client implementations.
 pub mod session_service_client {
@@ -213,6 +218,37 @@ pub mod session_service_client {
                 .insert(GrpcMethod::new("virt.session.v1alpha1.SessionService", "Open"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// A memory file with the daemon's instance and a count of changes, eight bytes each, little endian: while the count
+        /// stays the same, what was told of the daemon's objects before still holds. Read it before what is to be kept.
+        pub async fn count_changes(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CountChangesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1alpha1::Ticket>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.session.v1alpha1.SessionService/CountChanges",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.session.v1alpha1.SessionService",
+                        "CountChanges",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -241,6 +277,15 @@ pub mod session_service_server {
             &self,
             request: tonic::Request<super::OpenRequest>,
         ) -> std::result::Result<tonic::Response<Self::OpenStream>, tonic::Status>;
+        /// A memory file with the daemon's instance and a count of changes, eight bytes each, little endian: while the count
+        /// stays the same, what was told of the daemon's objects before still holds. Read it before what is to be kept.
+        async fn count_changes(
+            &self,
+            request: tonic::Request<super::CountChangesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1alpha1::Ticket>,
+            tonic::Status,
+        >;
     }
     /// A session bundles what must end with its client: guests to be destroyed with it, open consoles, descriptor groups.
     /// A call belongs to a session when its metadata carries `virt-session`.
@@ -362,6 +407,51 @@ pub mod session_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.session.v1alpha1.SessionService/CountChanges" => {
+                    #[allow(non_camel_case_types)]
+                    struct CountChangesSvc<T: SessionService>(pub Arc<T>);
+                    impl<
+                        T: SessionService,
+                    > tonic::server::UnaryService<super::CountChangesRequest>
+                    for CountChangesSvc<T> {
+                        type Response = super::super::super::common::v1alpha1::Ticket;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CountChangesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SessionService>::count_changes(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CountChangesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

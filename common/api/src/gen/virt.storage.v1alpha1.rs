@@ -2839,8 +2839,6 @@ pub struct TransferRequest {
     #[prost(bool, tag = "5")]
     pub direct: bool,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct CountChangesRequest {}
 /// Work on a volume that lasts.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Job {
@@ -3045,37 +3043,6 @@ pub mod storage_data_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// A memory file with a count, eight bytes, little endian: while it stays the same, what was told of pools and volumes
-        /// before holds. Read it before what is to be kept.
-        pub async fn count_changes(
-            &mut self,
-            request: impl tonic::IntoRequest<super::CountChangesRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::super::super::common::v1alpha1::Ticket>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/virt.storage.v1alpha1.StorageDataService/CountChanges",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(
-                    GrpcMethod::new(
-                        "virt.storage.v1alpha1.StorageDataService",
-                        "CountChanges",
-                    ),
-                );
-            self.inner.unary(req, path, codec).await
-        }
         /// The jobs that run now, with how far they are.
         pub async fn list_jobs(
             &mut self,
@@ -3184,15 +3151,6 @@ pub mod storage_data_service_server {
         async fn download(
             &self,
             request: tonic::Request<super::TransferRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::super::super::common::v1alpha1::Ticket>,
-            tonic::Status,
-        >;
-        /// A memory file with a count, eight bytes, little endian: while it stays the same, what was told of pools and volumes
-        /// before holds. Read it before what is to be kept.
-        async fn count_changes(
-            &self,
-            request: tonic::Request<super::CountChangesRequest>,
         ) -> std::result::Result<
             tonic::Response<super::super::super::common::v1alpha1::Ticket>,
             tonic::Status,
@@ -3368,52 +3326,6 @@ pub mod storage_data_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DownloadSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/virt.storage.v1alpha1.StorageDataService/CountChanges" => {
-                    #[allow(non_camel_case_types)]
-                    struct CountChangesSvc<T: StorageDataService>(pub Arc<T>);
-                    impl<
-                        T: StorageDataService,
-                    > tonic::server::UnaryService<super::CountChangesRequest>
-                    for CountChangesSvc<T> {
-                        type Response = super::super::super::common::v1alpha1::Ticket;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::CountChangesRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as StorageDataService>::count_changes(&inner, request)
-                                    .await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = CountChangesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -6,6 +6,8 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::changes;
+
 /// One state of an object. It never changes; readers keep it as long as they like.
 #[derive(Debug)]
 pub struct Snapshot<S> {
@@ -47,6 +49,7 @@ impl<S> Entry<S> {
         let generation = old.generation + 1;
         self.current.store(Arc::new(Snapshot { generation, value: change(&old.value) }));
         drop(order);
+        changes::note();
         self.changed.notify_waiters();
         generation
     }

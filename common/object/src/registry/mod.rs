@@ -23,6 +23,8 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 use virt_error::{Code, Domain, Error, Result};
 
+use crate::changes;
+
 pub use entry::{Entry, Snapshot};
 pub use ids::IdCounter;
 
@@ -204,7 +206,10 @@ impl<T> Registry<T> {
     pub fn remove(&self, uuid: &Uuid) -> Option<Arc<T>> {
         let mut maps = self.maps.write();
         maps.by_uuid.get(uuid)?.object.as_ref()?;
-        maps.take(uuid)?.object
+        let object = maps.take(uuid)?.object;
+        drop(maps);
+        changes::note();
+        object
     }
 
     /// Says that an object runs under `id`, or no longer runs.
@@ -218,6 +223,8 @@ impl<T> Registry<T> {
         if let Some(id) = id {
             maps.by_id.insert(id, *uuid);
         }
+        drop(maps);
+        changes::note();
     }
 
     /// Holds `new_name` for an object while its files move.
@@ -260,13 +267,15 @@ impl<T> Reservation<T> {
     pub fn commit(mut self, object: T) -> Arc<T> {
         self.done = true;
         let object = Arc::new(object);
-        let mut maps = self.registry.maps.write();
-        let maps = &mut *maps;
+        let mut guard = self.registry.maps.write();
+        let maps = &mut *guard;
         if let Some(slot) = maps.by_uuid.get_mut(&self.uuid) {
             slot.object = Some(object.clone());
             maps.order.insert(slot.seq, self.uuid);
             maps.list = None;
         }
+        drop(guard);
+        changes::note();
         object
     }
 }
@@ -284,8 +293,8 @@ impl<T> Rename<T> {
     /// The object is found by its new name from now on, and no longer by the old one.
     pub fn commit(mut self) {
         self.done = true;
-        let mut maps = self.registry.maps.write();
-        let maps = &mut *maps;
+        let mut guard = self.registry.maps.write();
+        let maps = &mut *guard;
         match maps.by_uuid.get_mut(&self.uuid) {
             Some(slot) => {
                 let old = std::mem::replace(&mut slot.name, self.new_name.clone());
@@ -294,6 +303,8 @@ impl<T> Rename<T> {
             // The object went away meanwhile.
             None => drop(maps.by_name.remove(&self.new_name)),
         }
+        drop(guard);
+        changes::note();
     }
 }
 

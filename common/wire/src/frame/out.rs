@@ -95,6 +95,11 @@ impl OutFrame {
         }
     }
 
+    /// The encoded payload, of a frame without bytes beside it.
+    pub fn payload(&self) -> &[u8] {
+        self.head.get(FRAME_MIN..).unwrap_or_default()
+    }
+
     /// An answer with descriptors; without any it is a plain reply, as the reference sends it.
     pub fn reply_with_fds<T: XdrEncode>(
         call: Header,

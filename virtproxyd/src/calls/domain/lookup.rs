@@ -11,14 +11,14 @@ use super::{Domains, to_wire};
 use crate::refusal;
 
 pub(super) const CALLS: &[Call] = calls! {
-    ask procs::ConnectListAllDomains => list_all;
-    ask procs::ConnectListDomains => list_ids;
-    ask procs::ConnectListDefinedDomains => list_defined;
-    ask procs::ConnectNumOfDomains => num_active;
-    ask procs::ConnectNumOfDefinedDomains => num_defined;
-    ask procs::DomainLookupByName => by_name;
-    ask procs::DomainLookupByUuid => by_uuid;
-    ask procs::DomainLookupById => by_id;
+    keep(Domain) procs::ConnectListAllDomains => list_all;
+    keep(Domain) procs::ConnectListDomains => list_ids;
+    keep(Domain) procs::ConnectListDefinedDomains => list_defined;
+    keep(Domain) procs::ConnectNumOfDomains => num_active;
+    keep(Domain) procs::ConnectNumOfDefinedDomains => num_defined;
+    keep(Domain) procs::DomainLookupByName => by_name;
+    keep(Domain) procs::DomainLookupByUuid => by_uuid;
+    keep(Domain) procs::DomainLookupById => by_id;
 };
 
 /// The protocol carries names, UUIDs and ids only.

@@ -11,13 +11,13 @@ use crate::refusal;
 
 pub(super) const CALLS: &[Call] = calls! {
     ask procs::DomainGetInfo => info;
-    ask procs::DomainGetState => state;
+    keep(Domain) procs::DomainGetState => state;
     ask procs::DomainGetControlInfo => control_info;
-    ask procs::DomainGetOsType => os_type;
-    ask procs::DomainIsActive => is_active;
-    ask procs::DomainIsPersistent => is_persistent;
-    ask procs::DomainIsUpdated => is_updated;
-    ask procs::DomainGetAutostart => autostart;
+    keep(Domain) procs::DomainGetOsType => os_type;
+    keep(Domain) procs::DomainIsActive => is_active;
+    keep(Domain) procs::DomainIsPersistent => is_persistent;
+    keep(Domain) procs::DomainIsUpdated => is_updated;
+    keep(Domain) procs::DomainGetAutostart => autostart;
     ask procs::DomainGetAutostartOnce => autostart_once;
     ask procs::DomainHasManagedSaveImage => has_managed_save;
     ask procs::DomainGetSecurityLabel => security_label;

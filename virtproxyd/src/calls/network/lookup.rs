@@ -9,18 +9,18 @@ use super::super::{Call, Ctx, calls, count, rpc};
 use super::{Networks, only, to_ref, to_wire};
 
 pub(super) const CALLS: &[Call] = calls! {
-    ask procs::ConnectListAllNetworks => list_all;
-    ask procs::ConnectNumOfNetworks => num_active;
-    ask procs::ConnectNumOfDefinedNetworks => num_defined;
-    ask procs::ConnectListNetworks => list_active;
-    ask procs::ConnectListDefinedNetworks => list_defined;
-    ask procs::NetworkLookupByName => by_name;
-    ask procs::NetworkLookupByUuid => by_uuid;
+    keep(Network) procs::ConnectListAllNetworks => list_all;
+    keep(Network) procs::ConnectNumOfNetworks => num_active;
+    keep(Network) procs::ConnectNumOfDefinedNetworks => num_defined;
+    keep(Network) procs::ConnectListNetworks => list_active;
+    keep(Network) procs::ConnectListDefinedNetworks => list_defined;
+    keep(Network) procs::NetworkLookupByName => by_name;
+    keep(Network) procs::NetworkLookupByUuid => by_uuid;
     ask procs::NetworkGetXmlDesc => get_xml;
     ask procs::NetworkGetBridgeName => bridge_name;
-    ask procs::NetworkGetAutostart => get_autostart;
-    ask procs::NetworkIsActive => is_active;
-    ask procs::NetworkIsPersistent => is_persistent;
+    keep(Network) procs::NetworkGetAutostart => get_autostart;
+    keep(Network) procs::NetworkIsActive => is_active;
+    keep(Network) procs::NetworkIsPersistent => is_persistent;
     ask procs::NetworkGetDhcpLeases => dhcp_leases;
 };
 

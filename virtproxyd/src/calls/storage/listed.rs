@@ -4,37 +4,17 @@
 //! the path, and the daemon counts its changes in memory that can be read here: while that count stands still, a volume
 //! of the last list is still there, and its path is told at once.
 
-use std::sync::{Arc, Weak};
-
 use bytes::Bytes;
 use parking_lot::Mutex;
-use virt_api::storage::v1alpha1::storage_data_service_client::StorageDataServiceClient as Data;
-use virt_api::storage::v1alpha1::{CountChangesRequest, ListVolumesResponse};
-use virt_host::changes::Reader;
-use virt_rpc::client::ClientSession;
+use virt_api::storage::v1alpha1::ListVolumesResponse;
 use virt_wire::remote::NonnullStorageVol;
 
-use super::super::{Ctx, rpc};
-use crate::route::Object;
+use crate::kept::Before;
 
 /// What a connection knows of its last list.
 #[derive(Default)]
 pub(crate) struct Listed {
-    changes: Mutex<Option<Changes>>,
     last: Mutex<Option<List>>,
-}
-
-/// The count of one session's daemon.
-#[derive(Clone)]
-struct Changes {
-    session: Weak<ClientSession>,
-    reader: Arc<Reader>,
-}
-
-/// The count before a list was asked for.
-pub(super) struct Before {
-    changes: Changes,
-    count: u64,
 }
 
 struct List {
@@ -48,25 +28,6 @@ struct List {
 }
 
 impl Listed {
-    /// The daemon's count now; nothing of a daemon that has none.
-    pub(super) async fn before(&self, c: &Ctx) -> Option<Before> {
-        let session = c.link.session(c.info, Object::Storage).await.ok()?;
-        let known =
-            self.changes.lock().clone().filter(|known| known.session.as_ptr() == Arc::as_ptr(&session));
-        let changes = match known {
-            Some(changes) => changes,
-            None => {
-                let ticket = rpc!(c, Storage: Data.count_changes(CountChangesRequest {})).await.ok()?;
-                let reader = Arc::new(Reader::new(c.claim(Object::Storage, &ticket.token).await.ok()?));
-                let changes = Changes { session: Arc::downgrade(&session), reader };
-                *self.changes.lock() = Some(changes.clone());
-                changes
-            }
-        };
-        let count = changes.reader.count().ok()?;
-        Some(Before { changes, count })
-    }
-
     /// Keeps a list whose keys are paths; `before` is from before it was asked for.
     pub(super) fn keep(&self, before: Option<Before>, list: &ListVolumesResponse) {
         let useful = list.keys_are_paths && list.keys.is_empty() && !list.names.is_empty();
@@ -85,10 +46,7 @@ impl Listed {
         let there = list.pool == vol.pool
             && vol.key.strip_prefix(list.prefix.as_str()) == Some(vol.name.as_str())
             && list.has(&vol.name);
-        let Before { changes, count } = &list.before;
-        let holds = there
-            && changes.session.upgrade().is_some_and(|session| !session.is_closed())
-            && changes.reader.count().is_ok_and(|now| now == *count);
+        let holds = there && list.before.holds();
         holds.then(|| vol.key.clone())
     }
 }

@@ -9,22 +9,22 @@ use super::super::{Call, Ctx, calls, rpc};
 use super::{Pools, only, to_ref, to_wire};
 
 pub(super) const CALLS: &[Call] = calls! {
-    ask procs::ConnectListAllStoragePools => list_all;
-    ask procs::ConnectNumOfStoragePools => num_active;
-    ask procs::ConnectNumOfDefinedStoragePools => num_defined;
-    ask procs::ConnectListStoragePools => list_active;
-    ask procs::ConnectListDefinedStoragePools => list_defined;
+    keep(Storage) procs::ConnectListAllStoragePools => list_all;
+    keep(Storage) procs::ConnectNumOfStoragePools => num_active;
+    keep(Storage) procs::ConnectNumOfDefinedStoragePools => num_defined;
+    keep(Storage) procs::ConnectListStoragePools => list_active;
+    keep(Storage) procs::ConnectListDefinedStoragePools => list_defined;
     ask procs::ConnectFindStoragePoolSources => find_sources;
     ask procs::ConnectGetStoragePoolCapabilities => capabilities;
-    ask procs::StoragePoolLookupByName => by_name;
-    ask procs::StoragePoolLookupByUuid => by_uuid;
+    keep(Storage) procs::StoragePoolLookupByName => by_name;
+    keep(Storage) procs::StoragePoolLookupByUuid => by_uuid;
     ask procs::StoragePoolLookupByVolume => by_volume;
     ask procs::StoragePoolLookupByTargetPath => by_target_path;
     ask procs::StoragePoolGetXmlDesc => get_xml;
     ask procs::StoragePoolGetInfo => get_info;
-    ask procs::StoragePoolGetAutostart => get_autostart;
-    ask procs::StoragePoolIsActive => is_active;
-    ask procs::StoragePoolIsPersistent => is_persistent;
+    keep(Storage) procs::StoragePoolGetAutostart => get_autostart;
+    keep(Storage) procs::StoragePoolIsActive => is_active;
+    keep(Storage) procs::StoragePoolIsPersistent => is_persistent;
 };
 
 async fn list_all(c: Ctx, a: ConnectListAllStoragePoolsArgs) -> Result<ConnectListAllStoragePoolsRet> {

@@ -55,7 +55,7 @@ async fn list_all(c: Ctx, a: StoragePoolListAllVolumesArgs) -> Result<StoragePoo
     if a.need_results == 0 {
         return Ok(StoragePoolListAllVolumesRet { vols: Vec::new(), ret: count(c, a.pool, a.flags).await? });
     }
-    let before = c.link.listed.before(&c).await;
+    let before = c.link.count(c.info, crate::route::Object::Storage).await;
     let all = list(c.clone(), a.pool, VolumeFields::Keys, a.flags).await?;
     c.link.listed.keep(before, &all);
     let mut keys = texts(&all.keys);

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use virt_api::domain::v1alpha1::{self as domain, watch_response::Event};
 use virt_api::host::v1alpha1::host_service_server::HostServiceServer;
 use virt_error::{Code, Domain, Error};
 use virt_object::busy::Busy;
+use virt_object::changes;
 use virt_rpc::descriptor::{Descriptors, KnownSocket, SocketPaths, Trust};
 use virt_rpc::listen::{Inherited, Kind, Spec};
 use virt_rpc::server::{Server, Services};
@@ -39,6 +41,8 @@ pub struct State {
     /// While set, GetXml waits: a call that hangs.
     pub hold: watch::Sender<bool>,
     pub release: Notify,
+    /// How often Get was asked.
+    pub gets: AtomicUsize,
 }
 
 pub struct Journal {
@@ -58,6 +62,7 @@ impl Default for State {
             console: Mutex::default(),
             hold: watch::Sender::new(false),
             release: Notify::new(),
+            gets: AtomicUsize::new(0),
         }
     }
 }
@@ -81,6 +86,7 @@ impl State {
             ..Default::default()
         };
         self.domains.lock().insert(name.to_string(), row);
+        changes::note();
     }
 
     pub fn event(&self, name: &str, event: Event) {
@@ -115,6 +121,8 @@ impl State {
         row.domain.as_mut().expect("a row has its domain").id = id;
         let state = if id.is_some() { domain::State::Running } else { domain::State::Shutoff };
         row.state = Some(domain::DomainState { state: state.into(), reason: 1 });
+        drop(domains);
+        changes::note();
     }
 }
 

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 
 use futures_util::Stream;
 use tonic::{Request, Response, Status, async_trait};
@@ -40,6 +41,7 @@ impl DomainService for Handlers {
     }
 
     async fn get(&self, request: Request<domain::GetRequest>) -> Answer<domain::Domain> {
+        self.state.gets.fetch_add(1, Ordering::Relaxed);
         if let Some(session) = Caller::of(&request)?.session() {
             let mut sessions = self.state.sessions.lock();
             if !sessions.contains(session) {
