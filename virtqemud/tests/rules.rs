@@ -100,6 +100,32 @@ const WRITTEN: &[(&str, &str, &str)] = &[
         "<protocol type='raw'/><log file='/l'/></backend>",
     ),
     ("", "<serial type='null'><log append='on'/></serial>", "<serial type='null'><target type='isa-serial'"),
+    // An empty word is none, and so is a 0 where something is counted.
+    (
+        "",
+        "<interface type='user'><mac address='52:54:00:00:00:01'/><model type=''/><mtu size=''/></interface>",
+        "<interface type='user'><mac address='52:54:00:00:00:01'/><model type='rtl8139'/>",
+    ),
+    (
+        "",
+        "<disk type='file'><driver queues='0'/><source file='/x'/><target dev='vda'/>\
+         <blockio logical_block_size='0' physical_block_size='512'/></disk>",
+        "<blockio physical_block_size='512'/>",
+    ),
+    ("", "<graphics type='vnc' passwd=''/>", "<graphics type='vnc' port='-1' autoport='yes' passwd=''>"),
+    // An address says itself of which family it is.
+    (
+        "",
+        "<interface type='user'><mac address='52:54:00:00:00:01'/><ip address='10' family='ipv6' prefix='0'/></interface>",
+        "<ip address='0.0.0.10' family='ipv4'/>",
+    ),
+    // Parallel ports are numbered after those before them.
+    (
+        "",
+        "<parallel type='null'/><parallel type='null'><target port='2'/></parallel><parallel type='null'/>",
+        "<parallel type='null'><target port='0'/></parallel><parallel type='null'><target port='2'/></parallel>\
+         <parallel type='null'><target port='3'/></parallel>",
+    ),
 ];
 
 /// Top, devices, what the command line then has in it (`virsh domxml-to-native qemu-argv` shows the reference's).
@@ -120,6 +146,63 @@ const TOLD: &[(&str, &str, &str)] = &[
 
 /// Top, devices, the refusal.
 const REFUSED: &[(&str, &str, &str)] = &[
+    (
+        "",
+        "<controller type='scsi' index='-1'/>",
+        "'index' in element 'controller': '-1'. Expected non-negative value",
+    ),
+    (
+        "",
+        "<controller type='scsi' index='x'/>",
+        "'index' in element 'controller': 'x'. Expected integer value",
+    ),
+    ("<seclabel/><seclabel/>", "", "seclabel for model (null) is already provided"),
+    ("<features><kvm><new state='on'/></kvm></features>", "", "unsupported KVM feature: new"),
+    ("<idmap><uid start='0' count='1'/></idmap>", "", "invalid idmap start/target/count settings"),
+    ("<cputune><cachetune/></cputune>", "", "Missing cachetune attribute 'vcpus'"),
+    ("", "<channel type='null'><target type='guestfwd'/></channel>", "does not define a target address"),
+    ("", "<rng model='virtio'><backend model='egd'/></rng>", "missing EGD backend type"),
+    ("", "<redirdev type='x'/>", "unknown redirdev character device type 'x'"),
+    (
+        "",
+        "<interface type='vdpa'><source/></interface>",
+        "Missing required attribute 'dev' in element 'source'",
+    ),
+    (
+        "",
+        "<interface type='bridge'><source bridge='b'/><virtualport/></interface>",
+        "missing required virtualport type",
+    ),
+    (
+        "<iothreads>2</iothreads>",
+        "<disk type='file'><driver><iothreads><iothread id='1'/><iothread id='1'/></iothreads></driver>\
+         <source file='/x'/><target dev='vda'/></disk>",
+        "duplicate mapping for iothread '1'",
+    ),
+    (
+        "<memoryBacking><hugepages><page size='1' unit='G'/><page size='2' unit='M'/></hugepages></memoryBacking>",
+        "",
+        "two master hugepages detected: 2048 and 1048576",
+    ),
+    // Of two mistakes the reference tells that first which it reads first, whatever comes first in the text; all that
+    // is read, before what is only found in the whole.
+    ("<clock offset='x'/>", "<video><model type='x'/></video>", "unknown clock offset 'x'"),
+    (
+        "<cputune><iothreadpin iothread='7' cpuset='0'/></cputune>",
+        "<disk type='x'/>",
+        "Cannot find 'iothread' : 7",
+    ),
+    ("<sysinfo type='x'/>", "<video><model type='x'/></video>", "'type' in element 'model': 'x'"),
+    (
+        "<on_reboot>preserve</on_reboot>",
+        "<controller type='scsi' index='3'/><controller type='scsi' index='3'/>",
+        "Multiple 'scsi' controllers with index '3'",
+    ),
+    (
+        "",
+        "<graphics type='rdp'/><disk type='file'><source file='/x'/></disk>",
+        "missing target information for device /x",
+    ),
     ("", "<shmem name='s'/>", "ivshmem device is no longer supported"),
     (
         "",

@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Attribute, Field, Ident, LitStr, Path, Result, Type};
+use syn::{Attribute, Field, Ident, LitInt, LitStr, Path, Result, Type};
 
 /// What a field is in the element.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,12 @@ pub struct FieldSpec {
     pub live_read: bool,
     /// In a document's root: twins of this child count as one element.
     pub joined: bool,
+    /// Written although it is empty.
+    pub even_empty: bool,
+    /// `fn(&Field, El) -> Result<()>`: called on what was read, before any other field is.
+    pub after: Option<Path>,
+    /// The field's turn when reading, where it is not that of writing: lower numbers first, then all without.
+    pub turn: Option<u32>,
     /// `fn(&Self) -> bool`: whether the field is written.
     pub write_when: Option<Path>,
     /// `fn(&T, Mode) -> bool`: whether a read value is kept.
@@ -125,6 +131,9 @@ impl FieldSpec {
             when: None,
             live_read: false,
             joined: false,
+            even_empty: false,
+            after: None,
+            turn: None,
             write_when: None,
             read_if: None,
             keep_if: None,
@@ -174,6 +183,9 @@ impl FieldSpec {
                     "once" => spec.once = Some(parse_say(&meta)?),
                     "when" => spec.when = Some(meta.value()?.parse::<LitStr>()?.value()),
                     "joined" => spec.joined = true,
+                    "even_empty" => spec.even_empty = true,
+                    "after" => spec.after = Some(meta.value()?.parse()?),
+                    "turn" => spec.turn = Some(meta.value()?.parse::<LitInt>()?.base10_parse()?),
                     "live_read" => spec.live_read = true,
                     "write_when" => spec.write_when = Some(meta.value()?.parse()?),
                     "read_if" => spec.read_if = Some(meta.value()?.parse()?),

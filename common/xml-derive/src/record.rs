@@ -10,7 +10,10 @@ pub fn derive(input: &DeriveInput, data: &DataStruct) -> Result<TokenStream> {
     let spec = TypeSpec::parse(&input.attrs)?;
     let fields = data.fields.iter().map(FieldSpec::parse).collect::<Result<Vec<_>>>()?;
     let name = &input.ident;
-    let reads = fields.iter().map(|f| read(f, spec.last));
+    // A struct's fields are read in the order in which they are named here: of two mistakes the first is told.
+    let mut in_turn: Vec<_> = fields.iter().collect();
+    in_turn.sort_by_key(|f| f.turn.unwrap_or(u32::MAX));
+    let reads = in_turn.into_iter().map(|f| read(f, spec.last));
     let own: Vec<_> = fields.iter().filter(|f| f.within.is_none()).collect();
     let attrs = own.iter().filter_map(|f| match f.kind {
         Kind::Attr => Some(put_attr(f)),
@@ -130,6 +133,10 @@ fn read(f: &FieldSpec, last: bool) -> TokenStream {
         (None, None) => value,
         _ => quote!({ #need #once #value }),
     };
+    let value = match &f.after {
+        Some(check) => quote!({ let value = #value; #check(&value, e)?; value }),
+        None => value,
+    };
     if f.live || f.live_read {
         quote!(#id: if e.mode().inactive { ::std::default::Default::default() } else { #value },)
     } else if f.status {
@@ -164,7 +171,8 @@ fn gated(f: &FieldSpec, put: TokenStream) -> TokenStream {
 
 fn put_attr(f: &FieldSpec) -> TokenStream {
     let (name, codec, ty, value) = (&f.name, &f.codec, &f.inner, value_of(f));
-    gated(f, quote!(::virt_xml::rt::put_attr::<#codec, #ty>(w, #name, #value);))
+    let even_empty = f.even_empty;
+    gated(f, quote!(::virt_xml::rt::put_attr::<#codec, #ty>(w, #name, #value, #even_empty);))
 }
 
 fn put_content(f: &FieldSpec) -> TokenStream {

@@ -25,8 +25,8 @@ pub use mode::Mode;
 pub use place::{At, Place, locate, unlocated};
 pub use shape::Shape;
 pub use value::{
-    Bad, Base0, Codec, Hex, HexPlain, HexUpper, Lenient, NonZero, OnOff, Plain, Value, Wrapping, YesElse,
-    YesNo, parse_int, parse_ip,
+    Bad, Base0, Codec, Hex, HexPlain, HexUpper, Lenient, NO_ADDRESS, Natural, NonZero, OnOff, Plain, Value,
+    Wrapping, YesElse, YesNo, not_zero, parse_int, parse_ip,
 };
 pub use virt_xml_derive::Xml;
 pub use write::Writer;

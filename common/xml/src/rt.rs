@@ -183,10 +183,10 @@ pub fn variant_child<T: Xml + Default>(e: El<'_>, name: &str) -> Result<T> {
     e.child(name).map_or_else(|| Ok(T::default()), T::read)
 }
 
-/// Writes an attribute if there is a value.
-pub fn put_attr<C: Codec<T>, T>(w: &mut Writer, name: &str, value: Option<&T>) {
+/// Writes an attribute if there is a value; like the reference none that is empty, unless `even_empty`.
+pub fn put_attr<C: Codec<T>, T>(w: &mut Writer, name: &str, value: Option<&T>, even_empty: bool) {
     if let Some(v) = value {
-        w.attr_with(name, |out| C::put(v, out));
+        w.attr_with(name, even_empty, |out| C::put(v, out));
     }
 }
 

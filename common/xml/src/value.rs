@@ -128,7 +128,7 @@ fn loose_ipv4(text: &str) -> Option<std::net::Ipv4Addr> {
 }
 
 /// What the reference's address parser says of a text that is none.
-static NO_ADDRESS: Say = Say {
+pub static NO_ADDRESS: Say = Say {
     code: virt_error::Code::SystemError,
     domain: virt_error::Domain::None,
     text: "Cannot parse socket address '{}': Name or service not known",
@@ -245,6 +245,40 @@ pub struct NonZero;
 pub struct Wrapping;
 /// A decimal that counts as missing when it is no number: the caller looks again where it matters.
 pub struct Lenient;
+
+/// An integer that may not be negative; the reference tells two kinds of mistakes here.
+pub struct Natural;
+
+const NATURAL: Bad = Bad::Expected("Expected non-negative value");
+
+fn natural<T: TryFrom<i128>>(text: &str) -> Result<T, Bad> {
+    let n = parse_int(text, 10).filter(|n| i32::try_from(*n).is_ok()).ok_or(SIGNED)?;
+    T::try_from(n).ok().filter(|_| n >= 0).ok_or(NATURAL)
+}
+
+impl Codec<u32> for Natural {
+    fn parse(text: &str) -> Result<u32, Bad> {
+        natural(text)
+    }
+    fn put(value: &u32, out: &mut String) {
+        let _ = write!(out, "{value}");
+    }
+}
+
+impl Codec<i32> for Natural {
+    fn parse(text: &str) -> Result<i32, Bad> {
+        natural(text)
+    }
+    fn put(value: &i32, out: &mut String) {
+        let _ = write!(out, "{value}");
+    }
+}
+
+/// For `read_if`: a number that stands for none when it is 0.
+#[must_use]
+pub fn not_zero<T: Default + PartialEq>(value: &T, _: crate::Mode) -> bool {
+    *value != T::default()
+}
 
 integers!(u8: UNSIGNED, u16: UNSIGNED, u32: UNSIGNED, u64: UNSIGNED, i32: SIGNED, i64: SIGNED);
 

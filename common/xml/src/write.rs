@@ -116,20 +116,25 @@ impl Writer {
 
     /// An attribute of the element just opened. Ignored when content was already written.
     pub fn attr(&mut self, name: &str, value: &str) {
-        self.attr_with(name, |out| escape(value, out));
+        self.attr_with(name, true, |out| escape(value, out));
     }
 
     /// An attribute whose value `put` appends, already safe (numbers, names of a closed set).
-    pub fn attr_with(&mut self, name: &str, put: impl FnOnce(&mut String)) {
+    pub fn attr_with(&mut self, name: &str, even_empty: bool, put: impl FnOnce(&mut String)) {
         debug_assert!(self.state == State::Tag, "attribute {name} after content");
         if self.state != State::Tag {
             return;
         }
+        let before = self.out.len();
         self.out.push(' ');
         self.out.push_str(name);
         self.out.push_str("='");
+        let empty = self.out.len();
         put(&mut self.out);
-        self.out.push('\'');
+        match self.out.len() == empty && !even_empty {
+            true => self.out.truncate(before),
+            false => self.out.push('\''),
+        }
     }
 
     /// Text of the element just opened.

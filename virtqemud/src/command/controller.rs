@@ -115,7 +115,6 @@ impl Builder<'_> {
             ControllerKind::Ide,
             ControllerKind::Sata,
             ControllerKind::VirtioSerial,
-            ControllerKind::Nvme,
         ];
         for kind in ORDER {
             self.controllers_of(*kind);
@@ -156,9 +155,6 @@ impl Builder<'_> {
             ControllerKind::Sata if index == 0 && machine::is_q35(self.machine()) => return None,
             ControllerKind::Sata => Props::driver("ahci").with("id", alias),
             ControllerKind::Ccid => Props::driver("usb-ccid").with("id", alias),
-            ControllerKind::Nvme => {
-                Props::driver("nvme").with("id", alias).opt("serial", c.serial.as_deref())
-            }
             ControllerKind::Ide | ControllerKind::Fdc | ControllerKind::Xenbus | ControllerKind::Isa => {
                 return None;
             }

@@ -172,9 +172,6 @@ impl Builder<'_> {
             DiskBus::Scsi => self.scsi_disk(disk, at),
             DiskBus::Fdc => Props::driver("floppy").with("unit", at.unit),
             DiskBus::Usb => self.place(Props::driver("usb-storage"), &disk.info),
-            DiskBus::Nvme => Props::driver("nvme-ns")
-                .with("bus", self.buses.controller(ControllerKind::Nvme, at.controller))
-                .with("nsid", at.unit + 1),
             _ => self.virtio_disk(disk),
         };
         Ok(self.disk_common(props, disk, drive))
@@ -239,6 +236,9 @@ impl Builder<'_> {
             Drive::Chardev(id) => props.with("chardev", id.as_str()),
             Drive::Empty => props,
         };
+        // SCSI has a product, ATA a model.
+        let scsi = disk.target.bus == Some(DiskBus::Scsi);
+        let product_key = if scsi { "product" } else { "model" };
         props
             .with("id", alias(disk))
             .opt("bootindex", boot)
@@ -249,7 +249,7 @@ impl Builder<'_> {
             .opt("wwn", wwn)
             .opt("rotation_rate", disk.target.rotation_rate)
             .opt("vendor", disk.vendor.as_deref())
-            .opt("product", disk.product.as_deref())
+            .opt(product_key, disk.product.as_deref())
             .opt("removable", removable)
             .opt("write-cache", write_cache)
             .when(sized, "cyls", geometry.cyls)

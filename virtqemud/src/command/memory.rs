@@ -113,7 +113,11 @@ impl Builder<'_> {
                         },
                     )
                 })?,
-                None => format!("{}/{}", self.launch.memory_dir, b.id),
+                // A module's file has the device's name, not the backend's.
+                None => {
+                    let name = b.device.and_then(|d| d.info.alias.as_deref()).unwrap_or(b.id);
+                    format!("{}/{name}", self.launch.memory_dir)
+                }
             };
             Props::object("memory-backend-file", b.id).with("mem-path", folder)
         } else {
@@ -122,7 +126,7 @@ impl Builder<'_> {
         let plain = !device_file && !memfd && !file && !shared;
         if !plain {
             let discard = b.discard.or(b.device.and_then(|d| d.discard)).or(backing.discard.then_some(true));
-            props = props.opt("discard-data", discard.filter(|_| !memfd));
+            props = props.opt("discard-data", discard.filter(|_| !memfd && !device_file));
         }
         match access {
             Some(MemoryAccess::Shared) => props.put("share", true),

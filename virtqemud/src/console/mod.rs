@@ -173,7 +173,7 @@ mod tests {
     use virt_model::Mode;
 
     fn live() -> Domain {
-        let xml = "<domain type='qemu'><name>a</name><devices>\
+        let xml = "<domain type='qemu'><name>a</name><os><type>hvm</type></os><devices>\
             <serial type='pty'><source path='/dev/pts/3'/><alias name='serial0'/></serial>\
             <serial type='null'><alias name='serial1'/></serial>\
             <channel type='unix'><source mode='bind' path='/run/c'/><target type='virtio' name='org.x.0'/><alias name='channel0'/></channel>\

@@ -265,7 +265,7 @@ mod tests {
 
     fn spice(attributes: &str, inside: &str) -> Spice {
         let text = format!(
-            "<domain type='qemu'><name>a</name><memory>1024</memory><devices>\
+            "<domain type='qemu'><name>a</name><memory>1024</memory><os><type>hvm</type></os><devices>\
              <graphics type='spice' {attributes}>{inside}</graphics></devices></domain>"
         );
         let mut domain = Domain::parse(&text, Mode::CONFIG).expect("a document");

@@ -365,7 +365,10 @@ pub fn default_audio(def: &Domain) -> Option<AudioKind> {
     }
     let spice = def.devices.graphics.iter().any(|g| matches!(g, Graphics::Spice(_)));
     let vnc = def.devices.graphics.iter().any(|g| matches!(g, Graphics::Vnc(_)));
+    // QEMU's own window plays sound by itself.
+    let window = def.devices.graphics.iter().any(|g| matches!(g, Graphics::Sdl(_)));
     match (spice, vnc) {
+        _ if window => None,
         (true, _) => Some(AudioKind::Spice),
         (_, true) => Some(AudioKind::None),
         _ => None,

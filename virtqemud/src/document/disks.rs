@@ -33,7 +33,6 @@ pub fn complete_disk(disk: &mut Disk) {
     }
     if disk.driver.format.is_none() {
         disk.driver.format = match &disk.source {
-            DiskSource::Dir(_) => Some(ImageFormat::Fat),
             // A volume's format is its pool's to tell.
             DiskSource::Volume(_) => None,
             _ => Some(ImageFormat::Raw),

@@ -46,8 +46,6 @@ pub use planner::DocumentPlanner;
 /// in `text`, what stands there and, of a closed set, what may.
 pub fn read(text: &str, emulators: &Emulators) -> Result<(Domain, Arc<Emulator>)> {
     let mut def = Domain::parse(text, Mode::CONFIG)?;
-    let name = def.name.as_deref().unwrap_or_default();
-    virt_object::names::DOMAIN.check(name).within("/domain/name").map_err(|e| locate(e, text))?;
     match made_whole(&mut def, emulators) {
         Ok(emulator) => Ok((def, emulator)),
         Err(error) => Err(locate(error, text)),
@@ -108,7 +106,11 @@ pub fn complete_with(def: &mut Domain, emulator: &Emulator, nvram: &Path) -> Res
     ports::twin_address(def);
     match unfit {
         Some(reason) => Err(reason).within(TYPE),
-        None => validate::check(def, emulator),
+        None => {
+            let name = def.name.as_deref().unwrap_or_default();
+            virt_object::names::DOMAIN.check(name).within("/domain/name")?;
+            validate::check(def, emulator)
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 /// The number behind a target's prefix: `a` is 0, `z` is 25, `aa` is 26.
 pub fn index(name: &str) -> Option<u32> {
-    const PREFIXES: &[&str] = &["fd", "hd", "vd", "sd", "xvd", "ubd", "nvme"];
+    const PREFIXES: &[&str] = &["fd", "hd", "vd", "sd", "xvd", "ubd"];
     let rest = PREFIXES.iter().find_map(|p| name.strip_prefix(p))?;
     let letters = rest.trim_end_matches(|c: char| c.is_ascii_digit());
     if letters.is_empty() || !letters.bytes().all(|b| b.is_ascii_lowercase()) {
@@ -17,7 +17,7 @@ pub fn index(name: &str) -> Option<u32> {
 
 /// Whether the name ends in a partition number.
 pub fn has_partition(name: &str) -> bool {
-    name.bytes().last().is_some_and(|b| b.is_ascii_digit()) && !name.starts_with("nvme")
+    name.bytes().last().is_some_and(|b| b.is_ascii_digit())
 }
 
 /// The target for a number on a bus with this prefix.

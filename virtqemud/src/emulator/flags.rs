@@ -151,7 +151,7 @@ mod tests {
     fn emulator(path: PathBuf) -> Emulator {
         Emulator {
             path,
-            identity: Identity { mtime_ns: 0, size: 0, kvm_device: false },
+            identity: Identity { mtime_ns: 0, size: 0, kvm_device: false, modules_ns: 0 },
             version: (10, 0, 0),
             package: String::new(),
             arch: "x86_64".into(),

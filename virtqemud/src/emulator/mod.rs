@@ -1,6 +1,6 @@
 //! What an emulator binary can do.
 //!
-//! A binary is probed over QMP once per identity (path, mtime, size), when a call first needs it, and the facts are
+//! A binary is probed over QMP once per identity (path, mtime, size, modules), when a call first needs it, and the facts are
 //! kept in a file under the cache folder. Nothing here is guessed from version numbers when QEMU can be asked.
 
 mod cache;
@@ -25,6 +25,9 @@ pub struct Identity {
     pub size: u64,
     /// Whether /dev/kvm could be opened: it changes what the binary reports.
     pub kvm_device: bool,
+    /// When the folder of QEMU's modules last changed: displays and sound come as packages of their own. 0 without one.
+    #[serde(default)]
+    pub modules_ns: i128,
 }
 
 /// A machine type of an emulator.

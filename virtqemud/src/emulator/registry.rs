@@ -142,10 +142,24 @@ fn identify(binary: &Path) -> Result<Identity> {
         Error::system(Domain::Qemu, format!("Cannot check QEMU binary {}", binary.display()), e)
     })?;
     Ok(Identity {
-        mtime_ns: i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()),
+        mtime_ns: changed(&meta),
         size: meta.len(),
         kvm_device: std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok(),
+        modules_ns: modules_changed(binary),
     })
+}
+
+fn changed(meta: &std::fs::Metadata) -> i128 {
+    i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec())
+}
+
+/// When a module was last added or removed, in nanoseconds since the epoch.
+fn modules_changed(binary: &Path) -> i128 {
+    let Some(prefix) = binary.parent().and_then(Path::parent) else { return 0 };
+    let own = format!("lib/{}-linux-gnu/qemu", std::env::consts::ARCH);
+    let folders = [own.as_str(), "lib64/qemu", "lib/qemu"];
+    let times = folders.iter().filter_map(|f| std::fs::metadata(prefix.join(f)).ok());
+    times.map(|m| changed(&m)).max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -157,6 +171,20 @@ mod tests {
         let error = Emulators::new(None).get(Path::new("/nonexistent/qemu")).unwrap_err();
         assert_eq!(error.code() as i32, 38);
         assert!(error.message().contains("No such file"), "{error}");
+    }
+
+    #[test]
+    fn a_new_module_makes_another_emulator() {
+        let dir = std::env::temp_dir().join(format!("virt-modules-{}", std::process::id()));
+        let (binary, modules) = (dir.join("bin/qemu"), dir.join("lib/qemu"));
+        std::fs::create_dir_all(dir.join("bin")).unwrap();
+        std::fs::write(&binary, "").unwrap();
+        let before = identify(&binary).unwrap();
+        std::fs::create_dir_all(&modules).unwrap();
+        let after = identify(&binary).unwrap();
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(before.modules_ns, 0);
+        assert_ne!(before, after);
     }
 
     #[test]

@@ -184,9 +184,9 @@ impl CcwAddress {
 /// An ISA port and interrupt.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct IsaAddress {
-    #[xml(attr, with = Hex<1>)]
+    #[xml(attr, with = Hex<1>, read_if = virt_xml::not_zero)]
     pub iobase: Option<u32>,
-    #[xml(attr, with = Hex<1>)]
+    #[xml(attr, with = Hex<1>, read_if = virt_xml::not_zero)]
     pub irq: Option<u32>,
 }
 
@@ -195,6 +195,6 @@ pub struct IsaAddress {
 pub struct DimmAddress {
     #[xml(attr, with = Base0, required)]
     pub slot: u32,
-    #[xml(attr, with = Hex<1>)]
+    #[xml(attr, with = Hex<1>, read_if = virt_xml::not_zero)]
     pub base: Option<u64>,
 }

@@ -2,7 +2,7 @@
 //! redirected USB devices.
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{El, OnOff, Xml, YesNo, names};
+use virt_xml::{El, Mode, OnOff, Xml, YesNo, names};
 
 use super::info::DeviceInfo;
 use super::seclabel::DeviceSeclabel;
@@ -111,6 +111,11 @@ pub struct Reconnect {
 }
 
 impl Reconnect {
+    /// One that says nothing is none.
+    pub(super) fn says(&self, _: Mode) -> bool {
+        self.enabled.is_some()
+    }
+
     fn check(&mut self, e: El<'_>) -> Result<()> {
         match (self.enabled, self.timeout) {
             (Some(true), None) => return Err(e.missing_attr("timeout")),
@@ -130,7 +135,7 @@ pub struct UnixSource {
     pub path: Option<String>,
     #[xml(child = "seclabel", keep_if = DeviceSeclabel::shown)]
     pub seclabels: Vec<DeviceSeclabel>,
-    #[xml(child)]
+    #[xml(child, keep_if = Reconnect::says)]
     pub reconnect: Option<Reconnect>,
 }
 
@@ -162,7 +167,7 @@ pub struct TcpSource {
     pub tls_from_config: Option<u32>,
     #[xml(child = "seclabel", keep_if = DeviceSeclabel::shown)]
     pub seclabels: Vec<DeviceSeclabel>,
-    #[xml(child)]
+    #[xml(child, keep_if = Reconnect::says)]
     pub reconnect: Option<Reconnect>,
 }
 
@@ -178,6 +183,8 @@ impl UdpBackend {
     /// The reference writes the receiving end first.
     fn check(&mut self, _: El<'_>) -> Result<()> {
         self.sources.sort_by_key(|s| s.mode != Some(SocketMode::Bind));
+        // Of two for one direction the first counts.
+        self.sources.dedup_by_key(|s| s.mode.unwrap_or_default());
         Ok(())
     }
 
@@ -312,6 +319,7 @@ pub struct SerialTargetSpec {
     pub port: Option<u32>,
     #[xml(
         attr = "model@name",
+        loose,
         say(ConfigUnsupported, "unknown target model '{}' specified for character device")
     )]
     pub model: Option<SerialModel>,
@@ -398,10 +406,23 @@ pub enum ChannelTarget {
     Xen(VirtioTarget),
 }
 
+/// An address in numbers.
+pub struct NumericIp;
+
+impl virt_xml::Codec<String> for NumericIp {
+    fn parse(text: &str) -> std::result::Result<String, virt_xml::Bad> {
+        let address = virt_xml::parse_ip(text).ok_or(virt_xml::Bad::Own(&virt_xml::NO_ADDRESS))?;
+        Ok(address.to_string())
+    }
+    fn put(value: &String, out: &mut String) {
+        out.push_str(value);
+    }
+}
+
 /// An address in the guest's user network.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct GuestfwdTarget {
-    #[xml(attr)]
+    #[xml(attr, with = NumericIp, need(XmlError, "guestfwd channel does not define a target address"))]
     pub address: Option<String>,
     #[xml(attr, required)]
     pub port: Option<u16>,

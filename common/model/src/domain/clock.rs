@@ -84,10 +84,8 @@ impl Clock {
         }
         if offset != ClockOffset::Absolute {
             self.start = None;
-        } else if let Some(start) = e.attr("start").filter(|_| self.start.is_none()) {
-            return Err(e.bad_attr("start", start, Bad::Expected("Expected non-negative integer value")));
         }
-        if offset != ClockOffset::Timezone {
+        if offset != ClockOffset::Timezone || self.timezone.as_deref() == Some("") {
             self.timezone = None;
         }
         if matches!(offset, ClockOffset::Timezone | ClockOffset::Absolute) {
@@ -120,10 +118,10 @@ pub struct Timer {
 /// How missed ticks are made up.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct Catchup {
-    #[xml(attr)]
+    #[xml(attr, read_if = virt_xml::not_zero)]
     pub threshold: Option<u32>,
-    #[xml(attr)]
+    #[xml(attr, read_if = virt_xml::not_zero)]
     pub slew: Option<u32>,
-    #[xml(attr)]
+    #[xml(attr, read_if = virt_xml::not_zero)]
     pub limit: Option<u32>,
 }

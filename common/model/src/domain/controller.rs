@@ -1,7 +1,7 @@
 //! Controllers: buses that other devices sit on.
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{Bad, Base0, El, Hex, Lenient, OnOff, Xml, names};
+use virt_xml::{Bad, Base0, El, Hex, Lenient, Natural, NonZero, OnOff, Xml, names, not_zero};
 
 use super::info::{DeviceInfo, VirtioOptions};
 use crate::Size;
@@ -10,7 +10,7 @@ names! {
     /// What a controller is for.
     pub enum ControllerKind {
         Ide = "ide", Fdc = "fdc", Scsi = "scsi", Sata = "sata", VirtioSerial = "virtio-serial", Ccid = "ccid", Usb = "usb",
-        Pci = "pci", Xenbus = "xenbus", Isa = "isa", Nvme = "nvme"
+        Pci = "pci", Xenbus = "xenbus", Isa = "isa"
     }
     /// The device behind a PCI controller's model.
     pub enum PciModelName {
@@ -74,8 +74,6 @@ pub mod models {
     pub const VIRTIO_SERIAL: &[&str] = &["virtio", "virtio-transitional", "virtio-non-transitional"];
     /// ISA.
     pub const ISA: &[&str] = &[];
-    /// NVMe.
-    pub const NVME: &[&str] = &[];
 }
 
 /// `<controller>`.
@@ -85,7 +83,7 @@ pub struct Controller {
     #[xml(attr = "type")]
     pub kind: ControllerKind,
     /// Missing until one is chosen; written always.
-    #[xml(attr)]
+    #[xml(attr, with = Natural)]
     pub index: Option<u32>,
     #[xml(attr)]
     pub model: Option<String>,
@@ -100,7 +98,7 @@ pub struct Controller {
     pub max_event_channels: Option<u32>,
     #[xml(attr)]
     pub serial: Option<String>,
-    #[xml(attr = "model@name", say(XmlError, "Unknown PCI controller model name '{}'"))]
+    #[xml(attr = "model@name")]
     pub pci_model: Option<PciModelName>,
     #[xml(child)]
     pub target: ControllerTarget,
@@ -109,7 +107,7 @@ pub struct Controller {
     #[xml(flatten)]
     pub info: DeviceInfo,
     /// Size of the hole for 64-bit PCI addresses.
-    #[xml(child)]
+    #[xml(child, read_if = not_zero)]
     pub pcihole64: Option<Size>,
 }
 
@@ -129,7 +127,7 @@ pub struct ControllerTarget {
     #[xml(attr, with = OnOff)]
     pub hotplug: Option<bool>,
     /// KiB kept for devices plugged in later.
-    #[xml(attr = "memReserve")]
+    #[xml(attr = "memReserve", with = NonZero)]
     pub mem_reserve: Option<u64>,
     /// NUMA node of the devices behind it.
     #[xml(leaf)]
@@ -139,7 +137,7 @@ pub struct ControllerTarget {
 /// How a virtio-scsi controller works.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct ControllerDriver {
-    #[xml(attr)]
+    #[xml(attr, read_if = not_zero)]
     pub queues: Option<u32>,
     #[xml(attr)]
     pub cmd_per_lun: Option<u32>,
@@ -147,7 +145,7 @@ pub struct ControllerDriver {
     pub max_sectors: Option<u32>,
     #[xml(attr, with = OnOff)]
     pub ioeventfd: Option<bool>,
-    #[xml(attr)]
+    #[xml(attr, read_if = not_zero)]
     pub iothread: Option<u32>,
     #[xml(flatten)]
     pub virtio: VirtioOptions,
@@ -185,9 +183,6 @@ impl Controller {
                 let text = format!("Multiple <{name}> elements in controller definition not allowed");
                 return Err(second.error(Code::XmlError, Domain::Domain, text));
             }
-        }
-        if let Some(index) = e.attr("index").filter(|i| i.trim_ascii_start().starts_with('-')) {
-            return Err(e.bad_attr("index", index, virt_xml::Bad::Expected("Expected non-negative value")));
         }
         if let Some(model) = self.model.as_deref() {
             let known: &[&str] = match self.kind {
@@ -238,9 +233,8 @@ impl Controller {
         if !serial && kind != ControllerKind::Usb {
             self.ports = None;
         }
-        if kind != ControllerKind::Nvme {
-            self.serial = None;
-        }
+        // The schema has this for controllers that the reference does not know.
+        self.serial = None;
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! The guest's CPU and its NUMA nodes.
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{El, NonZero, OnOff, Xml, YesNo, names};
+use virt_xml::{El, Natural, NonZero, OnOff, Xml, YesNo, names, not_zero};
 
 use crate::Bitmap;
 
@@ -36,9 +36,9 @@ names! {
 pub struct Cpu {
     #[xml(attr, say(ConfigUnsupported, "Invalid mode attribute '{}'", Cpu))]
     pub mode: Option<CpuMode>,
-    #[xml(attr = "match", say(XmlError, "Invalid match attribute for CPU specification", Cpu))]
+    #[xml(attr = "match")]
     pub matching: Option<CpuMatch>,
-    #[xml(attr, say(XmlError, "Invalid check attribute for CPU specification", Cpu))]
+    #[xml(attr)]
     pub check: Option<CpuCheck>,
     #[xml(attr, with = OnOff)]
     pub migratable: Option<bool>,
@@ -108,11 +108,24 @@ pub struct Topology {
 
 /// The CPU's cache.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = CpuCache::check)]
 pub struct CpuCache {
-    #[xml(attr)]
+    #[xml(attr, with = Natural)]
     pub level: Option<i32>,
     #[xml(attr, required)]
     pub mode: CacheMode,
+}
+
+impl CpuCache {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        match self.level.is_some_and(|l| !(1..=3).contains(&l)) {
+            true => {
+                let text = "invalid CPU cache level, must be in range [1,3]";
+                Err(e.error(Code::XmlError, Domain::Cpu, text))
+            }
+            false => Ok(()),
+        }
+    }
 }
 
 /// Bits of a physical address.
@@ -122,17 +135,27 @@ pub struct MaxPhysAddr {
     pub mode: MaxPhysAddrMode,
     #[xml(attr)]
     pub bits: Option<u32>,
-    #[xml(attr)]
+    #[xml(attr, with = NonZero)]
     pub limit: Option<u32>,
 }
 
 /// A CPU feature.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = CpuFeature::check)]
 pub struct CpuFeature {
     #[xml(attr, say(ConfigUnsupported, "Invalid CPU feature policy", Cpu))]
     pub policy: Option<FeaturePolicy>,
     #[xml(attr, need(XmlError, "Invalid CPU feature name", Cpu))]
     pub name: Option<String>,
+}
+
+impl CpuFeature {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        match self.name.as_deref() {
+            Some("") => Err(e.error(Code::XmlError, Domain::Cpu, "Invalid CPU feature name")),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The guest's NUMA nodes.
@@ -181,8 +204,9 @@ pub struct Sibling {
 
 /// A memory side cache.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = NumaCache::check)]
 pub struct NumaCache {
-    #[xml(attr)]
+    #[xml(attr, required, with = NonZero)]
     pub level: u32,
     #[xml(attr, required)]
     pub associativity: CacheAssociativity,
@@ -192,6 +216,15 @@ pub struct NumaCache {
     pub size: ScaledValue,
     #[xml(child, need(XmlError, "missing element or attribute './line/@value'", Xml))]
     pub line: ScaledValue,
+}
+
+impl NumaCache {
+    /// The reference passes over units here: sizes are KiB, lines bytes.
+    fn check(&mut self, _: El<'_>) -> Result<()> {
+        self.size.unit = Some("KiB".into());
+        self.line.unit = Some("B".into());
+        Ok(())
+    }
 }
 
 /// A number and its unit, kept as given.
@@ -214,12 +247,13 @@ pub struct Interconnects {
 
 /// One latency (nanoseconds) or bandwidth (with a unit).
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Interconnect::check)]
 pub struct Interconnect {
     #[xml(attr, required)]
     pub initiator: u32,
     #[xml(attr, required)]
     pub target: u32,
-    #[xml(attr)]
+    #[xml(attr, read_if = not_zero)]
     pub cache: Option<u32>,
     #[xml(attr = "type", required)]
     pub kind: InterconnectKind,
@@ -227,6 +261,25 @@ pub struct Interconnect {
     pub value: u64,
     #[xml(attr)]
     pub unit: Option<String>,
+}
+
+impl Interconnect {
+    /// A latency is a plain number, a bandwidth is kept in KiB a second.
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        let latency = e.name() == "latency";
+        if e.attr("value").is_none() && latency {
+            return Err(e.missing_attr("value"));
+        }
+        if e.attr("value").is_none() {
+            let text = "missing element or attribute './@value'";
+            return Err(e.error(Code::XmlError, Domain::Xml, text));
+        }
+        if !latency {
+            self.value = crate::size::times_unit(e, self.value, 1024)?.div_ceil(1024);
+            self.unit = Some("KiB".into());
+        }
+        Ok(())
+    }
 }
 
 pub use super::memory::CellMemory;

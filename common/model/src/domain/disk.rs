@@ -1,7 +1,7 @@
 //! Disks.
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{El, Mode, NonZero, OnOff, Xml, YesNo, names};
+use virt_xml::{El, Mode, NonZero, OnOff, Xml, YesNo, names, not_zero};
 
 use super::controller::QueueMapping;
 use super::info::{DeviceInfo, VirtioOptions};
@@ -13,7 +13,7 @@ names! {
     /// What the disk sits on.
     pub enum DiskBus {
         None = "none", Ide = "ide", Fdc = "fdc", Scsi = "scsi", Virtio = "virtio", Xen = "xen", Usb = "usb", Uml = "uml",
-        Sata = "sata", Sd = "sd", Nvme = "nvme"
+        Sata = "sata", Sd = "sd"
     }
     /// Variants of virtio devices.
     pub enum VirtioModel { Default = "default", Virtio = "virtio", Transitional = "virtio-transitional", NonTransitional = "virtio-non-transitional" }
@@ -123,6 +123,10 @@ impl Disk {
     /// A drive without a medium is just that, wherever the medium was to come from.
     fn check(&mut self, e: El<'_>) -> Result<()> {
         self.driver.cache = self.driver.cache.filter(|c| *c != DiskCache::Default);
+        let g = &self.geometry;
+        if [g.cyls, g.heads, g.secs].iter().any(|n| n.is_none_or(|n| n == 0)) {
+            self.geometry = Geometry::default();
+        }
         let medium = matches!(self.device, DiskDevice::Cdrom | DiskDevice::Floppy);
         if medium && e.child("source").is_none() {
             self.source = DiskSource::default();
@@ -162,9 +166,9 @@ pub struct DiskDriver {
     pub detect_zeroes: Option<DetectZeroes>,
     #[xml(attr, with = OnOff)]
     pub discard_no_unref: Option<bool>,
-    #[xml(attr)]
+    #[xml(attr, read_if = not_zero)]
     pub queues: Option<u32>,
-    #[xml(attr)]
+    #[xml(attr, read_if = not_zero)]
     pub queue_size: Option<u32>,
     #[xml(flatten)]
     pub virtio: VirtioOptions,
@@ -276,11 +280,11 @@ pub struct Geometry {
 /// Block sizes in bytes.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct BlockIo {
-    #[xml(attr)]
+    #[xml(attr, read_if = not_zero)]
     pub logical_block_size: Option<u32>,
-    #[xml(attr)]
+    #[xml(attr, read_if = not_zero)]
     pub physical_block_size: Option<u32>,
-    #[xml(attr)]
+    #[xml(attr, read_if = not_zero)]
     pub discard_granularity: Option<u32>,
 }
 

@@ -61,7 +61,7 @@ pub struct Features {
     pub smm: Option<Smm>,
     #[xml(attr = "ioapic@driver")]
     pub ioapic: Option<IoapicDriver>,
-    #[xml(child)]
+    #[xml(child, read_if = Hpt::says)]
     pub hpt: Option<Hpt>,
     #[xml(child)]
     pub vmcoreinfo: Option<Switch>,
@@ -174,7 +174,7 @@ pub struct Apic {
 
 /// `<kvm>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
-#[xml(last)]
+#[xml(last, before = KvmFeatures::known)]
 pub struct KvmFeatures {
     #[xml(child)]
     pub hidden: Option<Switch>,
@@ -186,6 +186,29 @@ pub struct KvmFeatures {
     pub pv_ipi: Option<Switch>,
     #[xml(child = "dirty-ring")]
     pub dirty_ring: Option<DirtyRing>,
+}
+
+impl KvmFeatures {
+    fn known(e: El<'_>) -> Result<()> {
+        only(e, "KVM", &["hidden", "hint-dedicated", "poll-control", "pv-ipi", "dirty-ring"])
+    }
+}
+
+impl XenFeatures {
+    fn known(e: El<'_>) -> Result<()> {
+        only(e, "Xen", &["e820_host", "passthrough"])
+    }
+}
+
+/// A hypervisor's features are all known.
+fn only(e: El<'_>, hypervisor: &str, known: &[&str]) -> Result<()> {
+    match e.children().find(|c| !known.contains(&c.name())) {
+        Some(other) => {
+            let text = format!("unsupported {hypervisor} feature: {}", other.name());
+            Err(other.error(Code::ConfigUnsupported, Domain::Domain, text))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Size of KVM's dirty ring, in entries.
@@ -216,7 +239,7 @@ impl DirtyRing {
 
 /// `<xen>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
-#[xml(last)]
+#[xml(last, before = XenFeatures::known)]
 pub struct XenFeatures {
     #[xml(child)]
     pub e820_host: Option<Switch>,
@@ -236,14 +259,14 @@ pub struct XenPassthrough {
 /// `<tcg>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct TcgFeatures {
-    #[xml(child = "tb-cache")]
+    #[xml(child = "tb-cache", read_if = virt_xml::not_zero)]
     pub tb_cache: Option<Size>,
 }
 
 /// `<gic>`: a missing version leaves the choice to the host.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct Gic {
-    #[xml(attr, say(XmlError, "malformed gic version: {}"))]
+    #[xml(attr)]
     pub version: Option<GicVersion>,
 }
 
@@ -273,6 +296,13 @@ pub struct Hpt {
     pub resizing: Option<HptResizing>,
     #[xml(child)]
     pub maxpagesize: Option<Size>,
+}
+
+impl Hpt {
+    /// Without the word for resizing it says nothing.
+    fn says(&self, _: virt_xml::Mode) -> bool {
+        self.resizing.is_some()
+    }
 }
 
 /// Capabilities of a container.

@@ -1,7 +1,7 @@
 //! Folders shared with the guest.
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{El, OnOff, Xml, names};
+use virt_xml::{El, Lenient, Mode, OnOff, Xml, names, not_zero};
 
 use super::disk::VirtioModel;
 use super::info::{DeviceInfo, VirtioOptions};
@@ -48,7 +48,7 @@ pub struct Filesystem {
     pub driver: FsDriver,
     #[xml(child)]
     pub binary: FsBinary,
-    #[xml(child)]
+    #[xml(child, write_when = Filesystem::maps_both)]
     pub idmap: IdMap,
     /// Writes the `type` attribute too.
     #[xml(flatten)]
@@ -75,6 +75,13 @@ pub struct Filesystem {
     pub space_hard_limit: Option<Size>,
     #[xml(child)]
     pub space_soft_limit: Option<Size>,
+}
+
+impl Filesystem {
+    /// Users and groups are mapped together.
+    fn maps_both(&self) -> bool {
+        !self.idmap.uids.is_empty() && !self.idmap.gids.is_empty()
+    }
 }
 
 /// What is shared.
@@ -162,7 +169,7 @@ pub struct FsDriver {
     pub name: Option<String>,
     #[xml(attr)]
     pub wrpolicy: Option<WritePolicy>,
-    #[xml(attr, loose)]
+    #[xml(attr, loose, read_if = not_zero)]
     pub queue: Option<u64>,
     #[xml(flatten)]
     pub virtio: VirtioOptions,
@@ -179,9 +186,9 @@ pub struct FsBinary {
     pub cache: Option<FsCacheMode>,
     #[xml(attr = "sandbox@mode")]
     pub sandbox: Option<SandboxMode>,
-    #[xml(attr = "thread_pool@size")]
+    #[xml(attr = "thread_pool@size", loose, read_if = some_threads)]
     pub thread_pool: Option<i32>,
-    #[xml(attr = "openfiles@max")]
+    #[xml(attr = "openfiles@max", loose, read_if = not_zero)]
     pub openfiles: Option<u64>,
     #[xml(child)]
     pub lock: FsLock,
@@ -206,9 +213,15 @@ pub struct IdMap {
     pub gids: Vec<IdRange>,
 }
 
+fn some_threads(size: &i32, _: Mode) -> bool {
+    *size >= 0
+}
+
 impl IdMap {
     fn check(&mut self, e: El<'_>) -> Result<()> {
-        if self.uids.iter().chain(&self.gids).any(|r| r.count == 0) {
+        let number = |c: &El<'_>, name| c.attr(name).is_some_and(|t| virt_xml::parse_int(t, 10).is_some());
+        let whole = |c: El<'_>| ["start", "target", "count"].iter().all(|name| number(&c, name));
+        if !e.children().filter(|c| matches!(c.name(), "uid" | "gid")).all(whole) {
             return Err(e.error(Code::XmlError, Domain::Domain, "invalid idmap start/target/count settings"));
         }
         Ok(())
@@ -218,10 +231,10 @@ impl IdMap {
 /// `count` numbers from `start` in the guest, from `target` on the host.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct IdRange {
-    #[xml(attr)]
+    #[xml(attr, with = Lenient)]
     pub start: u32,
-    #[xml(attr)]
+    #[xml(attr, with = Lenient)]
     pub target: u32,
-    #[xml(attr)]
+    #[xml(attr, with = Lenient)]
     pub count: u32,
 }

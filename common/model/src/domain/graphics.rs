@@ -44,7 +44,7 @@ names! {
 /// A password for a console and how long it holds.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct GraphicsAuth {
-    #[xml(attr, secure)]
+    #[xml(attr, secure, even_empty)]
     pub passwd: Option<String>,
     /// `2011-05-31T16:11:22`, UTC.
     #[xml(attr = "passwdValidTo", secure)]
@@ -105,9 +105,9 @@ pub struct Listen {
     pub kind: ListenKind,
     #[xml(attr)]
     pub address: Option<String>,
-    #[xml(attr)]
+    #[xml(attr, loose)]
     pub network: Option<String>,
-    #[xml(attr)]
+    #[xml(attr, loose)]
     pub socket: Option<String>,
     /// Whether the address came from the driver's configuration (status file only).
     #[xml(attr = "fromConfig", status)]
@@ -152,11 +152,11 @@ pub struct Vnc {
 /// SPICE.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct Spice {
-    #[xml(attr, say(InternalError, "cannot parse spice port {}"))]
+    #[xml(attr)]
     pub port: Option<i32>,
     #[xml(attr = "tlsPort", say(InternalError, "cannot parse spice tlsPort {}"))]
     pub tls_port: Option<i32>,
-    #[xml(attr, with = YesElse)]
+    #[xml(attr, with = YesNo)]
     pub autoport: Option<bool>,
     #[xml(attr)]
     pub listen: Option<String>,
@@ -170,7 +170,7 @@ pub struct Spice {
     pub listens: Vec<Listen>,
     #[xml(child = "channel")]
     pub channels: Vec<SpiceChannel>,
-    #[xml(attr = "image@compression")]
+    #[xml(attr = "image@compression", required)]
     pub image: Option<ImageCompression>,
     #[xml(attr = "jpeg@compression")]
     pub jpeg: Option<WanCompression>,

@@ -19,7 +19,7 @@ pub struct DeviceInfo {
     pub master_startport: Option<u32>,
     #[xml(child)]
     pub rom: Rom,
-    #[xml(attr = "acpi@index")]
+    #[xml(attr = "acpi@index", with = NonZero)]
     pub acpi_index: Option<u32>,
     #[xml(child)]
     pub address: Option<Address>,
@@ -129,7 +129,8 @@ pub struct Rom {
     pub enabled: Option<bool>,
     #[xml(attr, with = OnOff)]
     pub bar: Option<bool>,
-    #[xml(attr)]
+    /// An empty name turns the device's own program off.
+    #[xml(attr, even_empty)]
     pub file: Option<String>,
 }
 

@@ -1,7 +1,7 @@
 //! Network cards.
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{Base0, El, Mode, NonZero, OnOff, Xml, YesNo, names};
+use virt_xml::{Base0, El, Mode, NonZero, OnOff, Xml, YesElse, YesNo, names, not_zero};
 
 use super::actual::Actual;
 use super::address::PciAddress;
@@ -99,7 +99,7 @@ pub struct VhostUserNet {
     pub mode: Option<VhostUserMode>,
     #[xml(attr)]
     pub dev: Option<String>,
-    #[xml(child)]
+    #[xml(child, keep_if = Reconnect::says)]
     pub reconnect: Option<Reconnect>,
 }
 
@@ -108,7 +108,7 @@ pub struct VhostUserNet {
 pub struct SocketNet {
     #[xml(attr)]
     pub address: Option<String>,
-    #[xml(attr, say(InternalError, "Cannot parse <source> 'port' attribute with socket interface"))]
+    #[xml(attr)]
     pub port: Option<u32>,
     #[xml(child)]
     pub local: Option<SocketEnd>,
@@ -235,7 +235,7 @@ pub struct Interface {
     #[xml(flatten)]
     pub source: NetSource,
     /// Whether the driver takes the host's card and gives it back (`hostdev`).
-    #[xml(attr, with = YesNo)]
+    #[xml(attr, with = YesElse)]
     pub managed: Option<bool>,
     #[xml(attr = "trustGuestRxFilters", with = YesNo)]
     pub trust_guest_rx_filters: Option<bool>,
@@ -267,7 +267,7 @@ pub struct Interface {
     pub target_managed: Option<bool>,
     #[xml(child)]
     pub guest: GuestNames,
-    #[xml(attr = "model@type")]
+    #[xml(attr = "model@type", loose)]
     pub model: Option<String>,
     #[xml(child)]
     pub driver: NetDriver,
@@ -279,9 +279,9 @@ pub struct Interface {
     pub teaming: Option<Teaming>,
     #[xml(child)]
     pub tune: Tune,
-    #[xml(attr = "link@state", say(ConfigUnsupported, "unknown interface link state '{}'"))]
+    #[xml(attr = "link@state", loose, say(ConfigUnsupported, "unknown interface link state '{}'"))]
     pub link: Option<LinkState>,
-    #[xml(attr = "mtu@size")]
+    #[xml(attr = "mtu@size", loose, read_if = not_zero)]
     pub mtu: Option<u32>,
     #[xml(child)]
     pub coalesce: Option<Coalesce>,
@@ -337,6 +337,33 @@ impl Interface {
         if self.coalesce.as_ref().is_some_and(|c| c.rx.frames.unwrap_or(0) == 0) {
             self.coalesce = None;
         }
+        let own = e.child("source");
+        if let (NetSource::VhostUser(s), false) = (&mut self.source, passt) {
+            if let Some(kind) = s.kind.as_deref().filter(|k| *k != "unix") {
+                let text = format!("Type='{kind}' unsupported for <interface type='vhostuser'>");
+                return Err(e.error(Code::ConfigUnsupported, Domain::Domain, text));
+            }
+            if let (Some(source), None) = (own, &s.path) {
+                return Err(source.missing_attr("path"));
+            }
+            s.kind = Some("unix".into());
+            s.mode.get_or_insert(VhostUserMode::Client);
+        }
+        if let (NetSource::Vdpa(DevNet { dev: None }), Some(source)) = (&self.source, own) {
+            return Err(source.missing_attr("dev"));
+        }
+        let of_host = |c: El<'_>| matches!(c.name(), "ip" | "route");
+        if !matches!(self.source, NetSource::Ethernet(_)) && own.is_some_and(|s| s.children().any(of_host)) {
+            let text = format!(
+                "Invalid attempt to set network interface host-side IP route and/or address info on interface of type '{}'. This is only supported on interfaces of type 'ethernet'",
+                self.source.tag()
+            );
+            return Err(e.error(Code::ConfigUnsupported, Domain::Domain, text));
+        }
+        let bridged = matches!(self.source, NetSource::Bridge(_) | NetSource::Direct(_));
+        if bridged && self.virtualport.as_ref().is_some_and(|p| p.kind.is_none()) {
+            return Err(e.error(Code::XmlError, Domain::None, "missing required virtualport type"));
+        }
         let missing = |what: &str, kind: &str| {
             let text = format!("No <source> '{what}' attribute specified with <interface type='{kind}'/>");
             Err(e.error(Code::InternalError, Domain::Domain, text))
@@ -347,7 +374,6 @@ impl Interface {
                 Err(e.error(Code::XmlError, Domain::Domain, text))
             }
             NetSource::Internal(s) if s.name.is_none() => missing("name", "internal"),
-            NetSource::Vdpa(s) if s.dev.is_none() => missing("dev", "vdpa"),
             _ => Ok(()),
         }
     }
@@ -407,9 +433,9 @@ pub struct NetDriver {
     pub event_idx: Option<bool>,
     #[xml(attr, keep_if = several)]
     pub queues: Option<u32>,
-    #[xml(attr)]
+    #[xml(attr, read_if = not_zero)]
     pub rx_queue_size: Option<u32>,
-    #[xml(attr)]
+    #[xml(attr, read_if = not_zero)]
     pub tx_queue_size: Option<u32>,
     #[xml(attr, with = OnOff)]
     pub rss: Option<bool>,
@@ -530,6 +556,10 @@ pub struct Coalesce {
 /// Received packets gathered before the guest is told.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct CoalesceRx {
-    #[xml(attr = "frames@max")]
+    #[xml(
+        attr = "frames@max",
+        loose,
+        say(XmlDetail, "cannot parse value '{}' for coalesce parameter", None)
+    )]
     pub frames: Option<u32>,
 }

@@ -1,7 +1,7 @@
 //! The guest's memory: how much, what it is made of, limits, and memory devices.
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{El, Hex, OnOff, Shape, Writer, Xml, YesNo, names, parse_int};
+use virt_xml::{El, Hex, OnOff, Shape, Writer, Xml, YesNo, names, not_zero, parse_int};
 
 use super::cpu::MemoryAccess;
 use super::info::DeviceInfo;
@@ -20,7 +20,7 @@ pub struct Memory {
 /// `<maxMemory>`: room for memory devices.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct MaxMemory {
-    #[xml(attr, say(XmlError, "Failed to parse memory slot count"), loose)]
+    #[xml(attr, say(XmlError, "Failed to parse memory slot count"), loose, read_if = not_zero)]
     pub slots: Option<u32>,
     #[xml(flatten)]
     pub size: Size,
@@ -33,15 +33,22 @@ pub struct CellMemory {
     pub kib: Option<u64>,
 }
 
+/// The reference's words for a number that it looks up by its place.
+fn bad_place(e: El<'_>, place: &str, text: &str) -> virt_xml::rt_error::Error {
+    let text = match text {
+        "" => format!("missing element or attribute '{place}'"),
+        _ => format!("Invalid value '{text}' for element or attribute '{place}'"),
+    };
+    e.error(Code::XmlError, Domain::Xml, text)
+}
+
 impl Xml for CellMemory {
     fn read(e: El<'_>) -> Result<Self> {
         let Some(text) = e.attr("memory") else {
             return Err(e.error(Code::XmlError, Domain::Xml, "missing element or attribute './@memory'"));
         };
         let number = parse_int(text, 10).and_then(|n| u64::try_from(n).ok());
-        let n = number.ok_or_else(|| {
-            e.bad_attr("memory", text, virt_xml::Bad::Expected("Expected non-negative integer value"))
-        })?;
+        let n = number.ok_or_else(|| bad_place(e, "./@memory", text))?;
         let bytes = crate::size::times_unit(e, n, 1024)?;
         Ok(Self { kib: Some(bytes.div_ceil(1024)) })
     }
@@ -89,7 +96,7 @@ pub struct MemoryBacking {
 pub struct Allocation {
     #[xml(attr, loose, say(ConfigUnsupported, "unknown memoryBacking/allocation/mode '{}'"))]
     pub mode: Option<MemoryAllocation>,
-    #[xml(attr)]
+    #[xml(attr, loose, read_if = not_zero)]
     pub threads: Option<u32>,
 }
 
@@ -122,9 +129,7 @@ impl Xml for PageSize {
             return Err(e.error(Code::XmlError, Domain::Xml, "missing element or attribute './@size'"));
         };
         let number = parse_int(text, 10).and_then(|n| u64::try_from(n).ok());
-        let n = number.ok_or_else(|| {
-            e.bad_attr("size", text, virt_xml::Bad::Expected("Expected non-negative integer value"))
-        })?;
+        let n = number.ok_or_else(|| bad_place(e, "./@size", text))?;
         let bytes = crate::size::times_unit(e, n, 1024)?;
         Ok(Self { kib: bytes.div_ceil(1024) })
     }
@@ -194,11 +199,11 @@ impl MemoryDevice {
 pub struct MemoryDeviceSource {
     #[xml(leaf)]
     pub nodemask: Option<Bitmap>,
-    #[xml(child)]
+    #[xml(child, read_if = not_zero)]
     pub pagesize: Option<Size>,
     #[xml(leaf)]
     pub path: Option<String>,
-    #[xml(child)]
+    #[xml(child, read_if = not_zero)]
     pub alignsize: Option<Size>,
     #[xml(flag)]
     pub pmem: bool,

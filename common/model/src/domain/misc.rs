@@ -1,7 +1,7 @@
 //! Small devices: balloon, random numbers, watchdog, panic, hub, lease, redirection, vsock and others with little to say.
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{Bad, Codec, El, HexUpper, OnOff, Say, Xml, YesNo, names};
+use virt_xml::{Bad, Codec, El, HexUpper, NonZero, OnOff, Say, Xml, YesNo, names, not_zero};
 
 use super::chardev::{CharBackend, CharLog, LoggedBackend};
 use super::disk::VirtioModel;
@@ -65,6 +65,7 @@ pub struct Memballoon {
 
 /// `<rng>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(before = Rng::host_side)]
 pub struct Rng {
     #[xml(attr, required)]
     pub model: RngModel,
@@ -82,6 +83,23 @@ pub struct Rng {
     pub info: DeviceInfo,
 }
 
+impl Rng {
+    /// An entropy daemon is reached like any character device; the reference has its own words for one it is not.
+    fn host_side(e: El<'_>) -> Result<()> {
+        let Some(backend) = e.child("backend").filter(|b| b.attr("model") == Some("egd")) else {
+            return Ok(());
+        };
+        let Some(kind) = backend.attr("type") else {
+            return Err(backend.error(Code::XmlError, Domain::Domain, "missing EGD backend type"));
+        };
+        if !CharBackend::TAGS.contains(&kind) {
+            let text = format!("unknown backend type '{kind}' for egd");
+            return Err(backend.error(Code::ConfigUnsupported, Domain::Domain, text));
+        }
+        CharBackend::default().check(backend)
+    }
+}
+
 names! {
     /// The random number device.
     pub enum RngModel { Virtio = "virtio", Transitional = "virtio-transitional", NonTransitional = "virtio-non-transitional" }
@@ -90,9 +108,9 @@ names! {
 /// Bytes in each period of milliseconds.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct RngRate {
-    #[xml(attr)]
-    pub bytes: u32,
     #[xml(attr, loose)]
+    pub bytes: u32,
+    #[xml(attr, loose, read_if = not_zero)]
     pub period: Option<u32>,
 }
 
@@ -187,7 +205,7 @@ impl Lease {
 
 /// `<redirdev>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
-#[xml(check = Redirdev::check)]
+#[xml(before = Redirdev::host_side, check = Redirdev::check)]
 pub struct Redirdev {
     #[xml(attr, say(ConfigUnsupported, "unknown redirdev bus '{}'"))]
     pub bus: RedirBus,
@@ -200,10 +218,18 @@ pub struct Redirdev {
 }
 
 impl Redirdev {
-    fn check(&mut self, e: El<'_>) -> Result<()> {
-        if e.attr("type").is_none() {
-            return Err(e.error(Code::InternalError, Domain::Domain, "missing type in redirdev"));
+    fn host_side(e: El<'_>) -> Result<()> {
+        match e.attr("type") {
+            None => Err(e.error(Code::InternalError, Domain::Domain, "missing type in redirdev")),
+            Some(kind) if !CharBackend::TAGS.contains(&kind) => {
+                let text = format!("unknown redirdev character device type '{kind}'");
+                Err(e.error(Code::ConfigUnsupported, Domain::Domain, text))
+            }
+            Some(_) => Ok(()),
         }
+    }
+
+    fn check(&mut self, e: El<'_>) -> Result<()> {
         self.backend.check(e)
     }
 }
@@ -282,7 +308,7 @@ pub struct Vsock {
     pub model: Option<VirtioModel>,
     #[xml(attr = "cid@auto", with = YesNo)]
     pub auto_cid: Option<bool>,
-    #[xml(attr = "cid@address")]
+    #[xml(attr = "cid@address", with = NonZero)]
     pub cid: Option<u32>,
     #[xml(flatten)]
     pub info: DeviceInfo,
@@ -293,7 +319,7 @@ pub struct Vsock {
 /// `<shmem>`: memory shared with other guests.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct Shmem {
-    #[xml(attr, required)]
+    #[xml(attr, need(XmlError, "shmem element must contain 'name' attribute"))]
     pub name: String,
     #[xml(attr)]
     pub role: Option<ShmemRole>,
@@ -362,7 +388,11 @@ pub struct Crypto {
     pub model: CryptoModel,
     #[xml(attr = "type", required)]
     pub kind: CryptoKind,
-    #[xml(child, once(XmlError, "only one crypto backend is supported"))]
+    #[xml(
+        child,
+        once(XmlError, "only one crypto backend is supported"),
+        need(XmlError, "only one crypto backend is supported")
+    )]
     pub backend: CryptoBackend,
     #[xml(child)]
     pub driver: VirtioOptions,
@@ -373,9 +403,9 @@ pub struct Crypto {
 /// Who does a crypto device's work.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct CryptoBackend {
-    #[xml(attr)]
+    #[xml(attr, required)]
     pub model: CryptoBackendModel,
-    #[xml(attr)]
+    #[xml(attr, read_if = not_zero)]
     pub queues: Option<u32>,
 }
 

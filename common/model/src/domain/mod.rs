@@ -40,6 +40,7 @@ pub mod vcpu;
 pub mod video;
 pub mod volume;
 
+pub use validate::DeviceKind;
 use virt_xml::rt_error::{Code, Domain as From, Result};
 use virt_xml::{At, El, Mode, Xml, names};
 
@@ -89,97 +90,98 @@ impl virt_xml::Codec<VirtType> for KindText {
 
 /// `<domain>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
-#[xml(check = Domain::check)]
+#[xml(before = Domain::named, check = Domain::check)]
 pub struct Domain {
     #[xml(
         attr = "type",
         need(InternalError, "missing domain type attribute"),
         say(ConfigUnsupported, "invalid domain type {}"),
-        with = KindText
+        with = KindText,
+        turn = 4
     )]
     pub virt_type: VirtType,
     /// Number of the running guest.
     #[xml(attr, live)]
     pub id: Option<i32>,
-    #[xml(leaf)]
+    #[xml(leaf, turn = 1)]
     pub name: Option<String>,
-    #[xml(leaf, with = UuidText, say(InternalError, "malformed uuid element"))]
+    #[xml(leaf, with = UuidText, say(InternalError, "malformed uuid element"), turn = 2)]
     pub uuid: Option<Uuid>,
-    #[xml(child, once(XmlError, "element 'genid' can only appear once"))]
+    #[xml(child, once(XmlError, "element 'genid' can only appear once"), turn = 3)]
     pub genid: Option<GenId>,
     #[xml(leaf = "hwuuid", with = UuidText)]
     pub hwuuid: Option<Uuid>,
-    #[xml(leaf)]
+    #[xml(leaf, after = one_line, turn = 5)]
     pub title: Option<String>,
     #[xml(leaf)]
     pub description: Option<String>,
     #[xml(child)]
     pub metadata: Metadata,
-    #[xml(child = "maxMemory")]
+    #[xml(child = "maxMemory", turn = 9)]
     pub max_memory: Option<MaxMemory>,
-    #[xml(child)]
+    #[xml(child, turn = 7)]
     pub memory: Option<Memory>,
-    #[xml(child = "currentMemory")]
+    #[xml(child = "currentMemory", turn = 8)]
     pub current_memory: Option<Size>,
-    #[xml(child, joined)]
+    #[xml(child, joined, after = validate::blkio, turn = 11)]
     pub blkiotune: BlkioTune,
-    #[xml(child, joined)]
+    #[xml(child, joined, turn = 11)]
     pub memtune: MemTune,
-    #[xml(child = "memoryBacking", joined)]
+    #[xml(child = "memoryBacking", joined, after = validate::page_sizes, turn = 10)]
     pub memory_backing: MemoryBacking,
-    #[xml(child)]
+    #[xml(child, turn = 13)]
     pub vcpu: Option<Vcpu>,
-    #[xml(child)]
+    #[xml(child, after = validate::vcpu_list, turn = 14)]
     pub vcpus: Vcpus,
-    #[xml(leaf, say(XmlError, "invalid iothreads count '{}'"))]
+    #[xml(leaf, say(XmlError, "invalid iothreads count '{}'"), turn = 15)]
     pub iothreads: Option<u32>,
-    #[xml(child, joined)]
+    #[xml(child, joined, turn = 15)]
     pub iothreadids: IothreadIds,
-    #[xml(child, keep_if = DefaultIothread::says)]
+    #[xml(child, keep_if = DefaultIothread::says, turn = 15)]
     pub defaultiothread: Option<DefaultIothread>,
     #[xml(child, joined)]
     pub throttlegroups: ThrottleGroups,
-    #[xml(child, joined)]
+    #[xml(child, joined, after = validate::schedulers, turn = 16)]
     pub cputune: CpuTune,
-    #[xml(child, once(XmlError, "only one numatune is supported"))]
+    #[xml(child, once(XmlError, "only one numatune is supported"), after = validate::numa_places, turn = 18)]
     pub numatune: NumaTune,
-    #[xml(child, once(XmlError, "only one resource element is supported"))]
+    #[xml(child, once(XmlError, "only one resource element is supported"), turn = 19)]
     pub resource: Resource,
-    #[xml(child = "sysinfo")]
+    #[xml(child = "sysinfo", after = validate::smbios, turn = 40)]
     pub sysinfo: Vec<Sysinfo>,
-    #[xml(leaf)]
+    #[xml(leaf, after = validate::guest_kind, turn = 12)]
     pub bootloader: Option<String>,
     #[xml(leaf)]
     pub bootloader_args: Option<String>,
-    #[xml(child, joined)]
+    #[xml(child, joined, turn = 30)]
     pub os: Os,
     #[xml(child, joined)]
     pub idmap: IdMap,
-    #[xml(child, joined)]
+    #[xml(child, joined, turn = 20)]
     pub features: Features,
-    #[xml(child)]
+    #[xml(child, after = validate::cells, turn = 17)]
     pub cpu: Option<Cpu>,
-    #[xml(child, joined)]
+    #[xml(child, joined, after = validate::clock, turn = 22)]
     pub clock: Option<Clock>,
-    #[xml(leaf, say(ConfigUnsupported, "unknown on_poweroff action: {}"))]
+    #[xml(leaf, say(ConfigUnsupported, "unknown on_poweroff action: {}"), turn = 21)]
     pub on_poweroff: Option<LifecycleAction>,
-    #[xml(leaf, say(ConfigUnsupported, "unknown on_reboot action: {}"))]
+    #[xml(leaf, say(ConfigUnsupported, "unknown on_reboot action: {}"), turn = 21)]
     pub on_reboot: Option<LifecycleAction>,
-    #[xml(leaf, say(ConfigUnsupported, "unknown on_crash action: {}"))]
+    #[xml(leaf, say(ConfigUnsupported, "unknown on_crash action: {}"), turn = 21)]
     pub on_crash: Option<LifecycleAction>,
-    #[xml(leaf)]
+    #[xml(leaf, say(ConfigUnsupported, "unknown on_lockfailure action: {}"), turn = 21)]
     pub on_lockfailure: Option<LockFailure>,
-    #[xml(child, joined)]
+    #[xml(child, joined, turn = 21)]
     pub pm: Pm,
-    #[xml(child, joined)]
+    #[xml(child, joined, turn = 21)]
     pub perf: Perf,
-    #[xml(child, joined)]
+    #[xml(child, joined, turn = 31)]
     pub devices: Devices,
-    #[xml(child = "seclabel")]
+    #[xml(child = "seclabel", after = validate::labels, turn = 6)]
     pub seclabels: Vec<Seclabel>,
     #[xml(child, joined)]
     pub keywrap: KeyWrap,
-    #[xml(child = "launchSecurity")]
+    #[xml(child = "launchSecurity", turn = 32)]
     pub launch_security: Option<LaunchSecurity>,
     #[xml(flatten)]
     pub qemu: QemuNamespace,
@@ -190,6 +192,14 @@ pub struct Domain {
 pub struct GenId {
     #[xml(text, with = UuidText, say(InternalError, "malformed genid element"))]
     pub uuid: Option<Uuid>,
+}
+
+/// The guest's own words about itself that stand in lists.
+fn one_line(title: &Option<String>, e: El<'_>) -> Result<()> {
+    match title.as_ref().is_some_and(|t| t.contains('\n')) {
+        true => Err(e.error(Code::XmlError, From::Domain, "Domain title can't contain newlines")),
+        false => Ok(()),
+    }
 }
 
 impl Domain {
@@ -225,23 +235,17 @@ impl Domain {
         }
     }
 
-    fn check(&mut self, e: El<'_>) -> Result<()> {
-        let refuse = |code, text: &str| Err(e.error(code, From::Domain, text.to_string()));
-        match &self.name {
-            None => {
-                return Err(virt_xml::rt_error::Error::bare(Code::NoName, From::Domain))
-                    .within("/domain/name");
-            }
-            Some(name) if name.contains('/') => {
-                return refuse(Code::XmlError, &format!("name {name} cannot contain '/'"));
-            }
-            Some(_) => {}
+    /// A guest without a name is refused before anything else in it is looked at.
+    fn named(e: El<'_>) -> Result<()> {
+        match e.child("name").is_none_or(|n| n.text().is_empty()) {
+            true => Err(virt_xml::rt_error::Error::bare(Code::NoName, From::Domain)).within("/domain/name"),
+            false => Ok(()),
         }
-        if self.seclabels.len() > 1 && self.seclabels.iter().any(|l| l.model.is_none()) {
-            return refuse(Code::XmlError, "missing security model when using multiple labels");
-        }
-        if self.title.as_ref().is_some_and(|t| t.contains('\n')) {
-            return refuse(Code::XmlError, "Domain title can't contain newlines");
+    }
+
+    fn check(&mut self, _: El<'_>) -> Result<()> {
+        if self.bootloader.is_some() {
+            self.os.kind.name.get_or_insert_with(|| "xen".into());
         }
         validate::while_reading(self)
     }

@@ -7,15 +7,38 @@ use crate::{Uuid, UuidText};
 
 /// An IP address of a card.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = IpAddress::check)]
 pub struct IpAddress {
     #[xml(attr)]
     pub address: Option<String>,
     #[xml(attr)]
     pub family: Option<String>,
-    #[xml(attr)]
+    #[xml(attr, read_if = virt_xml::not_zero)]
     pub prefix: Option<u32>,
     #[xml(attr)]
     pub peer: Option<String>,
+}
+
+impl IpAddress {
+    /// The address itself says of which family it is.
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        let bad = |code, text: String| Err(e.error(code, Domain::None, text));
+        let Some(text) = &self.address else {
+            return bad(Code::XmlError, "Missing required address in <ip>".into());
+        };
+        let Some(address) = virt_xml::parse_ip(text) else {
+            return bad(Code::XmlError, format!("Invalid address '{text}' in <ip>"));
+        };
+        if let Some(text) = &mut self.peer {
+            let Some(peer) = virt_xml::parse_ip(text) else {
+                return bad(Code::InvalidArg, format!("Invalid peer '{text}' in <ip>"));
+            };
+            *text = peer.to_string();
+        }
+        self.address = Some(address.to_string());
+        self.family = Some(if address.is_ipv4() { "ipv4" } else { "ipv6" }.into());
+        Ok(())
+    }
 }
 
 /// A route.

@@ -1,7 +1,7 @@
 //! How the guest boots.
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{Bad, El, Lenient, Xml, YesNo, names};
+use virt_xml::{Bad, El, Lenient, Xml, YesElse, YesNo, names};
 
 use super::source::{DiskSource, ImageFormat};
 
@@ -24,7 +24,7 @@ names! {
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 #[xml(check = Os::check)]
 pub struct Os {
-    #[xml(attr)]
+    #[xml(attr, loose, say(XmlError, "unknown firmware value {}"))]
     pub firmware: Option<Firmware>,
     #[xml(child = "type")]
     pub kind: OsType,
@@ -66,7 +66,7 @@ pub struct Os {
     pub bootmenu: Option<BootMenu>,
     #[xml(child)]
     pub bios: Bios,
-    #[xml(attr = "smbios@mode", say(ConfigUnsupported, "unknown smbios mode '{}'"))]
+    #[xml(attr = "smbios@mode", loose, say(ConfigUnsupported, "unknown smbios mode '{}'"))]
     pub smbios: Option<SmbiosMode>,
 }
 
@@ -90,9 +90,9 @@ impl Os {
 /// `hvm` and the machine.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct OsType {
-    #[xml(attr)]
+    #[xml(attr, loose)]
     pub arch: Option<String>,
-    #[xml(attr)]
+    #[xml(attr, loose)]
     pub machine: Option<String>,
     /// `hvm`, `exe`, `xen`, `linux`, `xenpvh`.
     #[xml(text)]
@@ -225,7 +225,7 @@ impl BootMenu {
 /// Settings of a BIOS.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct Bios {
-    #[xml(attr, with = YesNo)]
+    #[xml(attr, with = YesElse)]
     pub useserial: Option<bool>,
     /// Milliseconds, or -1 for never.
     #[xml(attr = "rebootTimeout")]

@@ -76,6 +76,16 @@ impl Xml for QemuNamespace {
                         "Empty qemu environment name specified",
                     ));
                 }
+                let of_words = |c: char| c.is_ascii_alphanumeric() || c == '_';
+                let wrong = match name.chars().next() {
+                    Some(c) if !c.is_ascii_alphabetic() && c != '_' => "begin with a letter or underscore",
+                    _ if !name.chars().all(of_words) => "contain only alphanumerics and underscore",
+                    _ => "",
+                };
+                if !wrong.is_empty() {
+                    let text = format!("Invalid environment name, it must {wrong}");
+                    return Err(env.error(Code::InternalError, Domain::Qemu, text));
+                }
                 out.env.push((name.to_string(), env.attr("value").map(str::to_string)));
             }
         }
@@ -90,10 +100,34 @@ impl Xml for QemuNamespace {
             let alias = device.attr("alias").ok_or_else(|| device.missing_attr("alias"))?;
             let mut properties = Vec::new();
             for p in named(device, "frontend").flat_map(|f| named(f, "property")) {
-                let name = p.attr("name").ok_or_else(|| p.missing_attr("name"))?;
+                let refuse = |text: String| p.error(Code::XmlError, Domain::Qemu, text);
+                let name = p
+                    .attr("name")
+                    .ok_or_else(|| refuse("missing 'name' attribute for qemu:property".into()))?;
                 let kind = p.attr("type").ok_or_else(|| p.missing_attr("type"))?;
                 let kind = PropertyKind::from_name(kind).ok_or_else(|| unknown(p, "type", kind))?;
-                properties.push((name.to_string(), kind, p.attr("value").map(str::to_string)));
+                let value = p.attr("value");
+                let number = || value.and_then(|v| virt_xml::parse_int(v, 10));
+                let fits = match kind {
+                    PropertyKind::Remove | PropertyKind::String => true,
+                    PropertyKind::Bool => matches!(value, Some("true" | "false")),
+                    PropertyKind::Unsigned => number().is_some_and(|n| u64::try_from(n).is_ok()),
+                    PropertyKind::Signed => number().is_some_and(|n| i64::try_from(n).is_ok()),
+                };
+                match value {
+                    None if kind != PropertyKind::Remove => {
+                        return Err(refuse("missing 'value' attribute for 'qemu:property'".into()));
+                    }
+                    Some(v) if !fits => {
+                        let text = format!("invalid value '{v}' of 'value' attribute of 'qemu:property'");
+                        return Err(refuse(text));
+                    }
+                    _ => {}
+                }
+                properties.push((name.to_string(), kind, value.map(str::to_string)));
+            }
+            if properties.is_empty() {
+                continue;
             }
             out.overrides.push(DeviceOverride { alias: alias.to_string(), properties });
         }

@@ -1,7 +1,7 @@
 //! Security labels, of the whole guest and of single images and sockets.
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{El, Mode, Xml, YesNo, names};
+use virt_xml::{El, Mode, Xml, YesElse, YesNo, names};
 
 names! {
     /// Who chooses the label.
@@ -44,7 +44,7 @@ pub struct DeviceSeclabel {
     #[xml(attr)]
     pub model: Option<String>,
     /// An image that was not relabelled, for want of permission (status file only).
-    #[xml(attr, with = YesNo)]
+    #[xml(attr, with = YesElse, live_read)]
     pub labelskip: Option<bool>,
     #[xml(attr, with = YesNo)]
     pub relabel: Option<bool>,

@@ -1,7 +1,7 @@
 //! Sound cards and the host's audio.
 
-use virt_xml::rt_error::Result;
-use virt_xml::{El, NonZero, Xml, YesNo, names};
+use virt_xml::rt_error::{Code, Domain, Result};
+use virt_xml::{El, NonZero, Xml, YesNo, names, not_zero};
 
 use super::info::{DeviceInfo, VirtioOptions};
 
@@ -34,7 +34,7 @@ pub struct Sound {
     pub model: SoundModel,
     #[xml(attr, with = YesNo)]
     pub multichannel: Option<bool>,
-    #[xml(attr)]
+    #[xml(attr, with = NonZero)]
     pub streams: Option<u32>,
     #[xml(child = "codec")]
     pub codecs: Vec<Codec>,
@@ -106,8 +106,13 @@ pub struct Audio {
 
 impl Audio {
     /// Each of the host's systems has settings of its own; those of others are passed over.
-    fn check(&mut self, _: El<'_>) -> Result<()> {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
         use AudioKind as K;
+        if self.kind == K::Oss && self.dsp_policy.is_some_and(|p| p < 0) {
+            let text =
+                format!("cannot parse 'dspPolicy' value '{}'", e.attr("dspPolicy").unwrap_or_default());
+            return Err(e.error(Code::XmlError, Domain::Domain, text));
+        }
         let kind = self.kind;
         let drop = |value: &mut dyn FnMut(), kinds: &[K]| {
             if !kinds.contains(&kind) {
@@ -155,7 +160,7 @@ pub struct AudioIo {
     pub buffer_length: Option<u32>,
     #[xml(attr)]
     pub dev: Option<String>,
-    #[xml(attr = "bufferCount", with = NonZero)]
+    #[xml(attr = "bufferCount", read_if = not_zero)]
     pub buffer_count: Option<u32>,
     #[xml(attr = "tryPoll", with = YesNo)]
     pub try_poll: Option<bool>,
@@ -172,7 +177,7 @@ pub struct AudioIo {
     #[xml(attr = "streamName")]
     pub stream_name: Option<String>,
     /// Microseconds.
-    #[xml(attr, with = NonZero)]
+    #[xml(attr, read_if = not_zero)]
     pub latency: Option<u32>,
     #[xml(child)]
     pub settings: Option<AudioSettings>,

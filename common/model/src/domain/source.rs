@@ -1,7 +1,7 @@
 //! Where an image lies: files, block devices, folders, network protocols, pool volumes, NVMe, vhost-user, vhost-vdpa.
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{El, NonZero, Xml, YesNo, names};
+use virt_xml::{El, NonZero, Xml, YesNo, names, not_zero};
 
 use super::address::PciAddress;
 use super::chardev::Reconnect;
@@ -261,7 +261,7 @@ pub struct VhostUserImage {
     pub path: Option<String>,
     #[xml(flatten)]
     pub common: ImageCommon,
-    #[xml(child)]
+    #[xml(child, keep_if = Reconnect::says)]
     pub reconnect: Option<Reconnect>,
 }
 
@@ -320,9 +320,9 @@ pub struct NetworkImage {
     pub ssl_verify: Option<bool>,
     #[xml(child)]
     pub cookies: Cookies,
-    #[xml(attr = "readahead@size")]
+    #[xml(attr = "readahead@size", loose, read_if = not_zero)]
     pub readahead: Option<u64>,
-    #[xml(attr = "timeout@seconds")]
+    #[xml(attr = "timeout@seconds", loose, read_if = not_zero)]
     pub timeout: Option<u64>,
     #[xml(attr = "knownHosts@path", required)]
     pub known_hosts: Option<String>,
@@ -339,8 +339,11 @@ impl NetworkImage {
         let refuse = |text: String| Err(e.error(Code::XmlError, Domain::Domain, text));
         match (self.protocol, self.name.as_deref()) {
             (NetworkProtocol::Nbd, _) => Ok(()),
+            (NetworkProtocol::Ssh, Some(_)) => self.identity.ssh(e),
             (_, None) => refuse("missing name for disk source".to_string()),
-            (NetworkProtocol::Gluster, Some(name)) if !name.trim_start_matches('/').contains('/') => {
+            (NetworkProtocol::Rbd | NetworkProtocol::Gluster, Some(name))
+                if !name.trim_start_matches('/').contains('/') =>
+            {
                 refuse(format!("can't split path '{name}' into pool name and image name"))
             }
             _ => Ok(()),
@@ -351,7 +354,7 @@ impl NetworkImage {
 /// After how many seconds an NBD client connects anew.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct ImageReconnect {
-    #[xml(attr)]
+    #[xml(attr, read_if = not_zero)]
     pub delay: Option<u32>,
 }
 
@@ -361,7 +364,7 @@ pub struct ImageReconnect {
 pub struct NetworkHost {
     #[xml(attr)]
     pub name: Option<String>,
-    #[xml(attr, say(InvalidArg, "failed to parse port number '{}'", None))]
+    #[xml(attr, read_if = not_zero, say(InvalidArg, "failed to parse port number '{}'", None))]
     pub port: Option<u32>,
     #[xml(attr)]
     pub transport: Option<HostTransport>,
@@ -414,6 +417,15 @@ pub struct Cookies {
 impl Cookies {
     fn check(&mut self, e: El<'_>) -> Result<()> {
         for (i, cookie) in self.cookies.iter().enumerate() {
+            let name = cookie.name.as_deref().unwrap_or_default();
+            let wrong = match &cookie.value {
+                _ if name.is_empty() => Some("missing cookie name".to_string()),
+                None => Some(format!("missing value for cookie '{name}'")),
+                Some(_) => None,
+            };
+            if let Some(text) = wrong {
+                return Err(e.error(Code::XmlError, Domain::Domain, text));
+            }
             if self.cookies[..i].iter().any(|c| c.name == cookie.name) {
                 let text = format!("duplicate cookie '{}'", cookie.name.as_deref().unwrap_or_default());
                 return Err(e.error(Code::XmlError, Domain::Domain, text));
@@ -447,6 +459,22 @@ pub struct Identity {
     pub agentsock: Option<String>,
 }
 
+impl Identity {
+    /// SSH knows names and keys, no numbers.
+    fn ssh(&mut self, e: El<'_>) -> Result<()> {
+        let Some(own) = e.child("identity") else { return Ok(()) };
+        (self.user, self.group) = (None, None);
+        if self.username.is_none() {
+            return Err(own.missing_attr("username"));
+        }
+        if self.keyfile.is_none() && self.agentsock.is_none() {
+            let text = "element 'identity' requires either 'keyfile' or 'agentsock' attribute";
+            return Err(own.error(Code::XmlError, Domain::Domain, text));
+        }
+        Ok(())
+    }
+}
+
 /// A user name and the secret that proves it.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 #[xml(check = Auth::check)]
@@ -459,9 +487,18 @@ pub struct Auth {
 
 impl Auth {
     fn check(&mut self, e: El<'_>) -> Result<()> {
-        if self.secret.kind.is_none() {
-            let text = "unknown secret type '(null)'";
-            return Err(e.error(Code::ConfigUnsupported, Domain::Storage, text));
+        if self.username.as_deref().is_some_and(str::is_empty) {
+            return Err(e.error(Code::XmlError, Domain::Storage, "missing username for auth"));
+        }
+        // A volume's pool knows the kind itself.
+        let of_pool = e.parent().is_some_and(|p| p.attr("type") == Some("volume"));
+        match self.secret.kind.as_deref() {
+            None if of_pool => {}
+            Some(kind) if SecretKind::from_name(kind).is_some() => {}
+            kind => {
+                let text = format!("unknown secret type '{}'", kind.unwrap_or("<null>"));
+                return Err(e.error(Code::ConfigUnsupported, Domain::Storage, text));
+            }
         }
         if self.secret.uuid.is_none() && self.secret.usage.is_none() {
             return Err(e.error(Code::XmlError, Domain::None, "missing secret uuid or usage attribute"));
@@ -565,7 +602,7 @@ pub struct ReservationsSource {
     pub path: Option<String>,
     #[xml(attr)]
     pub mode: Option<String>,
-    #[xml(child)]
+    #[xml(child, keep_if = Reconnect::says)]
     pub reconnect: Option<Reconnect>,
 }
 

@@ -1,6 +1,6 @@
 //! What the guest reads of its make: SMBIOS strings and firmware configuration files.
 
-use virt_xml::rt_error::Result;
+use virt_xml::rt_error::{Code, Domain, Result};
 use virt_xml::{El, Xml};
 
 /// `<sysinfo>`.
@@ -87,6 +87,7 @@ pub struct FwCfg {
 
 /// One file: its text, or where it is.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = FwCfgEntry::check)]
 pub struct FwCfgEntry {
     #[xml(attr)]
     pub name: Option<String>,
@@ -94,4 +95,15 @@ pub struct FwCfgEntry {
     pub file: Option<String>,
     #[xml(text)]
     pub value: Option<String>,
+}
+
+impl FwCfgEntry {
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        let text = match (&self.name, &self.file, &self.value) {
+            (None, ..) => "Firmware entry is missing 'name' attribute",
+            (_, None, None) => "Firmware entry must have either value or 'file' attribute",
+            _ => return Ok(()),
+        };
+        Err(e.error(Code::XmlError, Domain::Domain, text))
+    }
 }

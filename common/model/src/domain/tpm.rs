@@ -56,7 +56,7 @@ pub struct TpmEmulator {
     pub persistent_state: Option<bool>,
     #[xml(attr)]
     pub debug: Option<u32>,
-    #[xml(attr = "encryption@secret", with = UuidText, say(InternalError, "Unable to parse secret uuid '{}'"))]
+    #[xml(attr = "encryption@secret", with = UuidText, loose, say(InternalError, "Unable to parse secret uuid '{}'"))]
     pub encryption: Option<Uuid>,
     #[xml(child)]
     pub active_pcr_banks: Option<PcrBanks>,

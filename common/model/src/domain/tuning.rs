@@ -1,12 +1,12 @@
 //! Host resources of the guest: block I/O weights, partition, key wrapping, launch security, power management, events.
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{El, Hex, Mode, OnOff, Wrapping, Xml, YesNo, names};
+use virt_xml::{El, Hex, Lenient, Mode, OnOff, Wrapping, Xml, YesNo, names, not_zero};
 
 /// `<blkiotune>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct BlkioTune {
-    #[xml(leaf)]
+    #[xml(leaf, with = Lenient, read_if = not_zero)]
     pub weight: Option<u32>,
     #[xml(child = "device", keep_if = BlkioDevice::says)]
     pub devices: Vec<BlkioDevice>,

@@ -1,7 +1,7 @@
 //! vCPUs, I/O threads, and how they are placed and scheduled.
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{El, Mode, NonZero, Xml, YesNo, names};
+use virt_xml::{El, Mode, Natural, NonZero, Xml, YesNo, names, not_zero};
 
 use crate::Bitmap;
 
@@ -62,9 +62,9 @@ pub struct IothreadIds {
 pub struct Iothread {
     #[xml(attr, with = NonZero, required)]
     pub id: u32,
-    #[xml(attr)]
+    #[xml(attr, with = Natural)]
     pub thread_pool_min: Option<i32>,
-    #[xml(attr)]
+    #[xml(attr, with = Natural)]
     pub thread_pool_max: Option<i32>,
     #[xml(child)]
     pub poll: IothreadPoll,
@@ -84,9 +84,9 @@ pub struct IothreadPoll {
 /// Threads of the main loop's pool.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct DefaultIothread {
-    #[xml(attr)]
+    #[xml(attr, with = Natural)]
     pub thread_pool_min: Option<i32>,
-    #[xml(attr)]
+    #[xml(attr, with = Natural)]
     pub thread_pool_max: Option<i32>,
 }
 
@@ -103,21 +103,21 @@ impl DefaultIothread {
 pub struct CpuTune {
     #[xml(leaf, say(XmlError, "can't parse cputune shares value"))]
     pub shares: Option<u64>,
-    #[xml(leaf, say(XmlError, "can't parse cputune period value"))]
+    #[xml(leaf, say(XmlError, "can't parse cputune period value"), read_if = not_zero)]
     pub period: Option<u64>,
-    #[xml(leaf, say(XmlError, "can't parse cputune quota value"))]
+    #[xml(leaf, say(XmlError, "can't parse cputune quota value"), read_if = not_zero)]
     pub quota: Option<i64>,
-    #[xml(leaf, say(XmlError, "can't parse cputune global period value"))]
+    #[xml(leaf, say(XmlError, "can't parse cputune global period value"), read_if = not_zero)]
     pub global_period: Option<u64>,
-    #[xml(leaf, say(XmlError, "can't parse cputune global quota value"))]
+    #[xml(leaf, say(XmlError, "can't parse cputune global quota value"), read_if = not_zero)]
     pub global_quota: Option<i64>,
-    #[xml(leaf, say(XmlError, "can't parse cputune emulator period value"))]
+    #[xml(leaf, say(XmlError, "can't parse cputune emulator period value"), read_if = not_zero)]
     pub emulator_period: Option<u64>,
-    #[xml(leaf, say(XmlError, "can't parse cputune emulator quota value"))]
+    #[xml(leaf, say(XmlError, "can't parse cputune emulator quota value"), read_if = not_zero)]
     pub emulator_quota: Option<i64>,
-    #[xml(leaf, say(XmlError, "can't parse cputune iothread period value"))]
+    #[xml(leaf, say(XmlError, "can't parse cputune iothread period value"), read_if = not_zero)]
     pub iothread_period: Option<u64>,
-    #[xml(leaf, say(XmlError, "can't parse cputune iothread quota value"))]
+    #[xml(leaf, say(XmlError, "can't parse cputune iothread quota value"), read_if = not_zero)]
     pub iothread_quota: Option<i64>,
     #[xml(child = "vcpupin")]
     pub vcpupins: Vec<VcpuPin>,
@@ -125,7 +125,7 @@ pub struct CpuTune {
     pub emulatorpin: Option<Bitmap>,
     #[xml(child = "iothreadpin")]
     pub iothreadpins: Vec<IothreadPin>,
-    #[xml(child)]
+    #[xml(child, once(XmlError, "only one emulatorsched is supported"))]
     pub emulatorsched: Option<EmulatorSched>,
     #[xml(child = "vcpusched")]
     pub vcpuscheds: Vec<VcpuSched>,
@@ -229,7 +229,11 @@ impl EmulatorSched {
 /// Shares of the host's CPU caches for some vcpus.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct CacheTune {
-    #[xml(attr, required)]
+    #[xml(
+        attr,
+        need(XmlError, "Missing cachetune attribute 'vcpus'"),
+        say(XmlError, "Invalid cachetune attribute 'vcpus' value '{}'")
+    )]
     pub vcpus: Bitmap,
     #[xml(attr)]
     pub id: Option<String>,
@@ -257,14 +261,18 @@ pub struct CacheShare {
 pub struct ResourceMonitor {
     #[xml(attr)]
     pub level: Option<u32>,
-    #[xml(attr, required)]
+    #[xml(attr, required, say(XmlError, "Invalid monitor attribute 'vcpus' value '{}'"))]
     pub vcpus: Bitmap,
 }
 
 /// Shares of the host's memory bandwidth for some vcpus.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct MemoryTune {
-    #[xml(attr, required)]
+    #[xml(
+        attr,
+        need(XmlError, "Missing memorytune attribute 'vcpus'"),
+        say(XmlError, "Invalid memorytune attribute 'vcpus' value '{}'")
+    )]
     pub vcpus: Bitmap,
     #[xml(attr)]
     pub id: Option<String>,
@@ -297,7 +305,7 @@ pub struct NumaTune {
 pub struct NumaMemory {
     #[xml(attr, say(ConfigUnsupported, "Unsupported NUMA memory tuning mode '{}'"))]
     pub mode: Option<NumaMode>,
-    #[xml(attr, loose, say(ConfigUnsupported, "Unsupported NUMA memory placement mode '{}'"))]
+    #[xml(attr, say(ConfigUnsupported, "Unsupported NUMA memory placement mode '{}'"))]
     pub placement: Option<Placement>,
     #[xml(attr)]
     pub nodeset: Option<Bitmap>,
@@ -310,6 +318,6 @@ pub struct MemNode {
     pub cellid: u32,
     #[xml(attr)]
     pub mode: Option<NumaMode>,
-    #[xml(attr, required)]
+    #[xml(attr, need(XmlError, "Missing required nodeset attribute in memnode element"))]
     pub nodeset: Bitmap,
 }

@@ -52,7 +52,7 @@ pub struct VideoModel {
     pub vram64: Option<u32>,
     #[xml(attr)]
     pub vgamem: Option<u32>,
-    #[xml(attr)]
+    #[xml(attr, write_when = VideoModel::has_heads)]
     pub heads: Option<u32>,
     #[xml(attr, with = YesElse)]
     pub primary: Option<bool>,
@@ -62,6 +62,12 @@ pub struct VideoModel {
     pub acceleration: Acceleration,
     #[xml(child)]
     pub resolution: Resolution,
+}
+
+impl VideoModel {
+    fn has_heads(&self) -> bool {
+        self.heads != Some(0)
+    }
 }
 
 /// Hardware drawing.

@@ -110,7 +110,6 @@ pub(super) fn controller(c: &Controller, n: Needs) -> Option<Connect> {
             _ => n.virtio,
         },
         ControllerKind::Sata | ControllerKind::Ide => Some(n.pci),
-        ControllerKind::Nvme => Some(n.pcie),
         ControllerKind::Xenbus | ControllerKind::Isa => Some(Connect::default()),
         _ => None,
     }

@@ -58,10 +58,7 @@ impl Checker<'_> {
         if let Some(id) = d.iothread {
             self.iothread(id, "controller")?;
         }
-        for thread in &d.iothreads.iothreads {
-            self.iothread(thread.id, "controller")?;
-        }
-        Ok(())
+        self.mapping(&d.iothreads)
     }
 
     fn ide(&self, c: &Controller) -> Result<()> {

@@ -6,7 +6,7 @@ use virt_model::domain::info::each;
 use super::{Checker, unsupported};
 use crate::document::types::{
     AccessMode, Address, FsDriverType, FsSource, Hostdev, HostdevModel, HostdevSource, InputBus, InputKind,
-    IommuModel, Multidevs, PanicModel, ShmemModel, SoundModel, TpmModel, WatchdogModel,
+    IommuModel, Multidevs, PanicModel, ShmemModel, SoundModel, WatchdogModel,
 };
 use crate::document::{machine, xml_error};
 
@@ -14,7 +14,6 @@ impl Checker<'_> {
     pub(super) fn devices(&self) -> Result<()> {
         self.inputs()?;
         self.shmems()?;
-        self.hostdevs()?;
         self.filesystems()?;
         self.machine_devices()
     }
@@ -116,7 +115,7 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn hostdevs(&self) -> Result<()> {
+    pub(super) fn hostdevs(&self) -> Result<()> {
         let all = &self.def.devices.hostdevs;
         if all.iter().filter(|h| h.ramfb == Some(true)).count() > 1 {
             return Err(unsupported("Only one vgpu device can have 'ramfb' enabled"));
@@ -129,9 +128,6 @@ impl Checker<'_> {
             return Err(unsupported(
                 "graphics device is needed for attribute value 'display=on' in <hostdev>",
             ));
-        }
-        if dev.ramfb == Some(true) && dev.display != Some(true) {
-            return Err(unsupported("'ramfb' requires that 'display' is enabled"));
         }
         match &dev.source {
             HostdevSource::Pci(s) if s.write_filtering == Some(false) => {
@@ -232,10 +228,11 @@ impl Checker<'_> {
                 WatchdogModel::I6300esb => true,
             };
             if !fits {
-                return Err(unsupported(format!(
-                    "watchdog model '{}' is not supported for this guest",
-                    watchdog.model
-                )));
+                let text = match watchdog.model {
+                    WatchdogModel::Itco => "itco model of watchdog is only part of q35 machine",
+                    _ => "diag288 model of watchdog is allowed for s390 and s390x only",
+                };
+                return Err(unsupported(text));
             }
             Ok(())
         })?;
@@ -248,26 +245,20 @@ impl Checker<'_> {
             };
             if !fits {
                 let model = panic.model.unwrap_or_default();
-                return Err(unsupported(format!(
-                    "the panic device of model '{model}' is not supported by this guest"
-                )));
+                let of = match model {
+                    PanicModel::Isa => return Ok(()),
+                    PanicModel::Hyperv => "i686 and x86_64",
+                    PanicModel::Pseries => "pSeries",
+                    _ => "S390",
+                };
+                let text = format!("only {of} guests support panic device of model '{model}'");
+                return Err(unsupported(text));
             }
             Ok(())
         })?;
         each(&d.tpms, |tpm| {
             if tpm.backend.is_none() {
                 return Err(xml_error("missing TPM device backend"));
-            }
-            let fits = match tpm.model.unwrap_or_default() {
-                TpmModel::Crb => x86,
-                TpmModel::Spapr | TpmModel::SpaprProxy => machine::is_pseries(self.machine),
-                TpmModel::Tis => true,
-            };
-            if !fits {
-                return Err(unsupported(format!(
-                    "TPM model '{}' is not supported by this guest",
-                    tpm.model.unwrap_or_default()
-                )));
             }
             Ok(())
         })?;

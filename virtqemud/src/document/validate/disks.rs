@@ -1,14 +1,16 @@
 //! Disks that QEMU cannot have.
 
+use std::collections::BTreeSet;
+
 use virt_error::{Domain as From, Error, Result};
 use virt_model::domain::info::each;
 
 use super::{Checker, unsupported};
+use crate::document::machine;
 use crate::document::types::{
     Address, ControllerKind, Disk, DiskBus, DiskCache, DiskDevice, DiskIo, DiskSource, EncryptionEngine,
-    GeometryTrans, HostTransport, ImageFormat, NetworkProtocol,
+    GeometryTrans, HostTransport, ImageFormat, NetworkProtocol, QueueMapping,
 };
-use crate::document::{machine, xml_error};
 
 impl Checker<'_> {
     /// USB disks sit on USB ports.
@@ -39,6 +41,9 @@ impl Checker<'_> {
     fn disk(&self, disk: &Disk) -> Result<()> {
         let name = disk.target.dev.as_deref().unwrap_or_default();
         let bus = disk.target.bus.unwrap_or_default();
+        if virt_model::domain::defaults::disk_index(name).is_none() {
+            return Err(unsupported(format!("invalid disk target '{name}'")));
+        }
         if is_partition(name) {
             return Err(unsupported(format!(
                 "invalid disk target '{name}', partitions can't appear in disk targets"
@@ -55,12 +60,6 @@ impl Checker<'_> {
             if bus == DiskBus::Scsi && a.bus == 0 && a.target != 0 && self.scsi_is_lsi(a.controller) {
                 return Err(unsupported("target must be 0 for controller model 'lsilogic'"));
             }
-        }
-        if let DiskSource::Network(s) = &disk.source
-            && matches!(s.protocol, NetworkProtocol::Rbd | NetworkProtocol::Gluster)
-            && let Some(name) = s.name.as_deref().filter(|n| !n.contains('/'))
-        {
-            return Err(xml_error(format!("can't split path '{name}' into pool name and image name")));
         }
         if let DiskSource::Network(s) = &disk.source {
             match s.protocol {
@@ -99,7 +98,6 @@ impl Checker<'_> {
         }
         if d.io == Some(DiskIo::Native)
             && !matches!(d.cache.unwrap_or_default(), DiskCache::None | DiskCache::Directsync)
-            && !(disk.shareable && d.cache.is_none())
         {
             return Err(unsupported("io='native' needs either no disk cache or directsync cache mode"));
         }
@@ -121,9 +119,10 @@ impl Checker<'_> {
             }
             self.iothread(id, "Disk")?;
         }
-        for thread in &d.iothreads.iothreads {
-            self.iothread(thread.id, "Disk")?;
+        if !d.iothreads.iothreads.is_empty() && bus != DiskBus::Virtio {
+            return Err(unsupported(format!("IOThreads not available for bus {bus} target {name}")));
         }
+        self.mapping(&d.iothreads)?;
         if matches!(disk.source, DiskSource::VhostUser(_)) {
             self.vhost_user_disk(disk, bus, name)?;
         }
@@ -173,6 +172,29 @@ impl Checker<'_> {
             return Ok(());
         }
         Err(unsupported(format!("{what} iothread '{id}' not defined in iothreadid")))
+    }
+
+    /// Each I/O thread once and each queue once; either all threads name their queues or none does.
+    pub(super) fn mapping(&self, map: &QueueMapping) -> Result<()> {
+        let mut queues = BTreeSet::new();
+        for (i, thread) in map.iothreads.iter().enumerate() {
+            let id = thread.id;
+            if !self.def.iothread_ids().contains(&id) {
+                return Err(unsupported(format!("iothread '{id}' not defined in iothreadid")));
+            }
+            if map.iothreads[..i].iter().any(|t| t.id == id) {
+                return Err(unsupported(format!("duplicate mapping for iothread '{id}'")));
+            }
+            if thread.queues.is_empty() != map.iothreads[0].queues.is_empty() {
+                return Err(unsupported(
+                    "iothread to queue mapping must be provided for all iothreads or for none",
+                ));
+            }
+            if let Some(queue) = thread.queues.iter().find(|q| !queues.insert(q.id)) {
+                return Err(unsupported(format!("iothread queue '{}' is already assigned", queue.id)));
+            }
+        }
+        Ok(())
     }
 
     fn disk_bus(&self, disk: &Disk, bus: DiskBus, name: &str) -> Result<()> {

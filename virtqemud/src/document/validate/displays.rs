@@ -153,11 +153,15 @@ impl Checker<'_> {
                 return Err(unsupported(text));
             }
         }
-        if !matches!(m.kind, VideoKind::Qxl | VideoKind::Virtio) && m.heads.is_some_and(|h| h > 1) {
+        if !matches!(m.kind, VideoKind::Qxl | VideoKind::Virtio) && m.heads.is_some_and(|h| h != 1) {
             let text = format!("video type '{}' doesn't support multiple 'heads'", m.kind);
             return Err(unsupported(text));
         }
         let sized = [VideoKind::Vga, VideoKind::Qxl, VideoKind::Virtio, VideoKind::Bochs];
+        let nothing = m.resolution.x == Some(0) || m.resolution.y == Some(0);
+        if nothing {
+            return Err(unsupported("video resolution values must be greater than 0"));
+        }
         if m.resolution != Default::default() && !sized.contains(&m.kind) {
             return Err(xml_error("model resolution is not supported"));
         }

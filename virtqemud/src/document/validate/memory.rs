@@ -55,7 +55,7 @@ impl Checker<'_> {
             if let Some(first) = sizes.next()
                 && let Some(other) = sizes.find(|s| *s != first)
             {
-                return Err(xml_detail(format!("two master hugepages detected: {first} and {other}")));
+                return Err(xml_detail(format!("two master hugepages detected: {other} and {first}")));
             }
         }
         Ok(())
@@ -63,13 +63,7 @@ impl Checker<'_> {
 
     fn memory_devices(&self) -> Result<()> {
         let devices = &self.def.devices.memories;
-        // Enclaves need no slots, but hardware; the host shows it by this device.
-        let enclaves = self.emulator.has_type("sgx-epc") && std::path::Path::new("/dev/sgx_vepc").exists();
-        each(devices.iter().filter(|m| m.model == MemoryModel::SgxEpc), |_| match enclaves {
-            true => Ok(()),
-            false => Err(unsupported("sgx epc isn't supported by this QEMU binary")),
-        })?;
-        if devices.iter().all(|m| m.model == MemoryModel::SgxEpc) {
+        if devices.is_empty() {
             return Ok(());
         }
         let Some(max) = &self.def.max_memory else {
@@ -77,6 +71,12 @@ impl Checker<'_> {
                 "cannot use/hotplug a memory device when domain 'maxMemory' is not defined",
             ));
         };
+        // Enclaves need no slots, but hardware; the host shows it by this device.
+        let enclaves = self.emulator.has_type("sgx-epc") && std::path::Path::new("/dev/sgx_vepc").exists();
+        each(devices.iter().filter(|m| m.model == MemoryModel::SgxEpc), |_| match enclaves {
+            true => Ok(()),
+            false => Err(unsupported("sgx epc isn't supported by this QEMU binary")),
+        })?;
         let slots = max.slots.unwrap_or(0) as usize;
         let modules =
             devices.iter().filter(|m| matches!(m.model, MemoryModel::Dimm | MemoryModel::Nvdimm)).count();

@@ -19,6 +19,7 @@ mod small;
 pub use displays::vnc_password;
 
 use virt_error::{Code, Domain as From, Error, Result};
+use virt_model::domain::DeviceKind;
 use virt_model::domain::info::each;
 use virt_xml::At;
 
@@ -58,21 +59,27 @@ pub fn before_addresses(def: &Domain, emulator: &Emulator) -> Result<()> {
 /// Checks a completed document.
 pub fn check(def: &Domain, emulator: &Emulator) -> Result<()> {
     let c = Checker::new(def, emulator);
-    names_once(def)?;
     c.guest()?;
     c.cpu().within("/domain/cpu")?;
-    def.validate_devices()?;
     c.placement().within(DEVICES)?;
+    def.validate_kind(DeviceKind::Disks)?;
+    c.disks().within(DEVICES)?;
+    def.validate_kind(DeviceKind::Interfaces)?;
+    c.network().within(DEVICES)?;
+    def.validate_kind(DeviceKind::Hostdevs)?;
+    c.hostdevs().within(DEVICES)?;
+    c.displays().within(DEVICES)?;
+    def.validate_kind(DeviceKind::Controllers)?;
+    c.controllers().within(DEVICES)?;
+    def.validate_kind(DeviceKind::Ports)?;
+    c.ports().within(DEVICES)?;
+    def.validate_kind(DeviceKind::Others)?;
+    c.devices().within(DEVICES)?;
+    c.machines().within(DEVICES)?;
+    c.small().within(DEVICES)?;
     c.iommus().within(DEVICES)?;
     c.memory().within(DEVICES)?;
-    c.disks().within(DEVICES)?;
-    c.controllers().within(DEVICES)?;
-    c.network().within(DEVICES)?;
-    c.displays().within(DEVICES)?;
-    c.machines().within(DEVICES)?;
-    c.devices().within(DEVICES)?;
-    c.ports().within(DEVICES)?;
-    c.small().within(DEVICES)?;
+    names_once(def)?;
     def.validate_whole()
 }
 

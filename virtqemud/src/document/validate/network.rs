@@ -16,6 +16,7 @@ impl Checker<'_> {
         let virtio = model.starts_with("virtio");
         match &net.source {
             NetSource::VhostUser(_) => {
+                user(net)?;
                 if !self.shares_memory() {
                     return Err(unsupported("'interface' requires shared memory"));
                 }
@@ -31,7 +32,7 @@ impl Checker<'_> {
                     "invalid model for interface of type 'vdpa': '{model}' - must be 'virtio'"
                 )));
             }
-            NetSource::User(_) => self.user(net)?,
+            NetSource::User(_) => user(net)?,
             _ => {}
         }
         self.switch_settings(net)?;
@@ -95,21 +96,22 @@ impl Checker<'_> {
         }
         Ok(())
     }
+}
 
-    fn user(&self, net: &Interface) -> Result<()> {
-        let six = |a: &crate::document::types::IpAddress| {
-            a.family.as_deref() == Some("ipv6") || a.address.as_deref().is_some_and(|a| a.contains(':'))
-        };
-        let count = net.ips.iter().filter(|a| six(a)).count();
-        if count > 1 || net.ips.len() - count > 1 {
-            let kind = if count > 1 { "IPv6" } else { "IPv4" };
-            return Err(unsupported(format!("only one {kind} address per interface is allowed")));
-        }
-        if !net.routes.is_empty() {
-            return Err(unsupported(
-                "Invalid attempt to set network interface guest-side IP route, not supported by QEMU",
-            ));
-        }
-        Ok(())
+/// Addresses of a guest behind a program that plays the network.
+fn user(net: &Interface) -> Result<()> {
+    let six = |a: &crate::document::types::IpAddress| {
+        a.family.as_deref() == Some("ipv6") || a.address.as_deref().is_some_and(|a| a.contains(':'))
+    };
+    let count = net.ips.iter().filter(|a| six(a)).count();
+    if count > 1 || net.ips.len() - count > 1 {
+        let kind = if count > 1 { "IPv6" } else { "IPv4" };
+        return Err(unsupported(format!("Only one {kind} address per interface is allowed")));
     }
+    if !net.routes.is_empty() {
+        return Err(unsupported(
+            "Invalid attempt to set network interface guest-side IP route, not supported by QEMU",
+        ));
+    }
+    Ok(())
 }

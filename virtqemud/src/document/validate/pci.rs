@@ -112,7 +112,7 @@ impl Checker<'_> {
         ];
         for (name, value, low, high) in ranges {
             if let Some(value) = value.filter(|v| !(low..=high).contains(v)) {
-                return Err(xml_error(format!(
+                return Err(unsupported(format!(
                     "PCI controller {name} '{value}' out of range - must be {low}-{high}"
                 )));
             }

@@ -30,7 +30,11 @@ pub(super) fn complete(d: &mut Domain) -> Result<(), Error> {
     let own = |s: &&mut Serial| s.target.kind == Some(SerialTarget::Isa);
     number(dev.serials.iter_mut().filter(own).map(|s| &mut s.target.port));
     number(dev.serials.iter_mut().map(|s| &mut s.target.port));
-    number(dev.parallels.iter_mut().map(|p| &mut p.port));
+    // Unlike serial ports, parallel ones are numbered after those before them.
+    let mut next = 0;
+    for port in dev.parallels.iter_mut().map(|p| &mut p.port) {
+        next = port.get_or_insert(next).saturating_add(1).max(next);
+    }
     if d.os.kind.name.as_deref() == Some("hvm") {
         twin(&mut d.devices.serials, &mut d.devices.consoles)?;
     }

@@ -15,10 +15,13 @@ use super::super::misc::{IommuDriver, IommuModel};
 use super::super::sound::AudioIo;
 use super::{detail, fail, twice, unsupported, xml};
 
+pub(super) fn controllers(d: &Domain) -> Result<()> {
+    each(&d.devices.controllers, controller)
+}
+
 /// Each device by itself.
 pub(super) fn singly(d: &Domain) -> Result<()> {
     let dev = &d.devices;
-    each(&dev.controllers, controller)?;
     if d.features.ps2.as_ref().is_some_and(|s| !s.on())
         && dev.inputs.iter().any(|i| i.bus == Some(InputBus::Ps2))
     {
@@ -68,9 +71,6 @@ pub(super) fn singly(d: &Domain) -> Result<()> {
 /// Devices of which there are too many, or that name others that are not there.
 pub(super) fn together(d: &Domain) -> Result<()> {
     let dev = &d.devices;
-    if let Some(second) = dev.iommus.get(1) {
-        return xml("only a single IOMMU device is supported").at(second.info.place);
-    }
     if let Some(model) = twice(dev.panics.iter().filter_map(|p| p.model)) {
         return xml(format!("Multiple panic devices with model '{model}'"));
     }
@@ -117,6 +117,9 @@ fn controller(c: &Controller) -> Result<()> {
 /// controller have one that leads them.
 pub(super) fn while_reading(d: &Domain) -> Result<()> {
     let dev = &d.devices;
+    if let Some(second) = dev.iommus.get(1) {
+        return xml("only a single IOMMU device is supported").at(second.info.place);
+    }
     let usb: Vec<_> = dev.controllers.iter().filter(|c| c.kind == ControllerKind::Usb).collect();
     let none = usb.iter().any(|c| c.model.as_deref() == Some("none"));
     if none && usb.len() > 1 {

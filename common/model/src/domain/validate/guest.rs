@@ -1,26 +1,19 @@
 //! Boot, CPU, NUMA, memory backing, labels and what the guest reads of its make.
 
-use virt_error::{Code, Domain as From, Error, Result};
+use virt_error::Result;
 use virt_xml::{At, Place};
 
 use super::super::Domain;
 use super::super::cpu::CpuMode;
 use super::super::os::{AcpiTableKind, Firmware, LoaderKind, Os};
 use super::super::source::ImageFormat;
-use super::super::sysinfo::{Smbios, Sysinfo};
-use super::super::vcpu::NumaMode;
+use super::reading::{cpu_error, loader};
 use super::{detail, internal, twice, unsupported, xml};
 
 pub(super) fn check(d: &Domain) -> Result<()> {
     firmware(&d.os).within("/domain/os")?;
     cpu(d).within("/domain/cpu/numa")?;
-    numatune(d).within("/domain/numatune")?;
     hugepages(d).within("/domain/memoryBacking/hugepages")?;
-    for info in &d.sysinfo {
-        if let Sysinfo::Smbios(s) = info {
-            smbios(d, s).within("/domain/sysinfo")?;
-        }
-    }
     let map = &d.idmap;
     if map.uids.is_empty() != map.gids.is_empty() {
         return unsupported("uid and gid should be mapped both").within("/domain/idmap");
@@ -32,9 +25,6 @@ pub(super) fn check(d: &Domain) -> Result<()> {
 pub(super) fn while_reading(d: &Domain) -> Result<()> {
     for (boot, place) in boot_orders(d) {
         loadparm(boot).at(place)?;
-    }
-    if !d.numatune.memnodes.is_empty() && cell_count(d) == 0 {
-        return xml("Element 'memnode' is invalid without any guest NUMA cells").within("/domain/numatune");
     }
     let feature = |name: &str, on: bool| {
         d.os.firmware_features.features.iter().any(|f| f.name.as_str() == name && f.enabled == on)
@@ -49,7 +39,7 @@ pub(super) fn while_reading(d: &Domain) -> Result<()> {
         && cpu.mode.unwrap_or_default() == CpuMode::Custom
     {
         let text = "CPU vendor specified without CPU model";
-        return Err(Error::new(Code::XmlError, From::Cpu, text)).within("/domain/cpu");
+        return Err(cpu_error(text)).within("/domain/cpu");
     }
     if let Some(kind) = twice(d.os.acpi.tables.iter().map(|t| t.kind).filter(|k| *k != AcpiTableKind::Raw)) {
         return xml(format!("ACPI table type '{kind}' may only appear once")).within("/domain/os/acpi");
@@ -58,15 +48,12 @@ pub(super) fn while_reading(d: &Domain) -> Result<()> {
         && let Some(name) = twice(cpu.features.iter().filter_map(|f| f.name.as_deref()))
     {
         let text = format!("CPU feature '{name}' specified more than once");
-        return Err(Error::new(Code::XmlError, From::Cpu, text)).within("/domain/cpu");
-    }
-    if let Some(model) = twice(d.seclabels.iter().filter_map(|l| l.model.as_deref())) {
-        return detail(format!("seclabel for model {model} is already provided")).within("/domain/seclabel");
+        return Err(cpu_error(text)).within("/domain/cpu");
     }
     if let Some(event) = twice(d.perf.events.iter().map(|e| e.name)) {
         return xml(format!("perf event '{event}' was already specified")).within("/domain/perf");
     }
-    Ok(())
+    loader(&d.os).within("/domain/os")
 }
 
 fn boot_orders(d: &Domain) -> impl Iterator<Item = (&str, Place)> {
@@ -93,16 +80,6 @@ fn firmware(os: &Os) -> Result<()> {
     let auto = os.firmware.is_some_and(|f| f != Firmware::None);
     let loader = os.loader.as_ref();
     let stateless = loader.and_then(|l| l.stateless);
-    if !auto {
-        if !os.firmware_features.features.is_empty() {
-            return detail(
-                "cannot use feature-based firmware autoselection when firmware autoselection is disabled",
-            );
-        }
-        if loader.is_some_and(|l| l.path.is_none()) || (loader.is_none() && os.nvram.is_some()) {
-            return detail("no loader path specified and firmware auto selection disabled");
-        }
-    }
     if os.nvram.is_some() || stateless == Some(false) {
         if auto && os.firmware != Some(Firmware::Efi) {
             return detail("Only EFI firmware permits NVRAM");
@@ -132,37 +109,6 @@ fn firmware(os: &Os) -> Result<()> {
 fn cpu(d: &Domain) -> Result<()> {
     let Some(cpu) = &d.cpu else { return Ok(()) };
     let Some(numa) = &cpu.numa else { return Ok(()) };
-    for (i, a) in numa.cells.iter().enumerate() {
-        for b in &numa.cells[i + 1..] {
-            if let (Some(x), Some(y)) = (&a.cpus, &b.cpus)
-                && x.overlaps(y)
-            {
-                let text = format!(
-                    "NUMA cells {} and {} have overlapping vCPU ids",
-                    b.id.unwrap_or(0),
-                    a.id.unwrap_or(0)
-                );
-                return unsupported(text);
-            }
-        }
-        for sibling in &a.distances.siblings {
-            if sibling.id as usize >= numa.cells.len() {
-                return xml(format!(
-                    "'sibling_id {}' does not refer to a valid cell within NUMA 'cell id {}'",
-                    sibling.id,
-                    a.id.unwrap_or(0)
-                ));
-            }
-            if !(10..=255).contains(&sibling.value) {
-                return xml(format!(
-                    "'value {}' is invalid for 'sibling id {}' under NUMA 'cell id {}'",
-                    sibling.value,
-                    sibling.id,
-                    a.id.unwrap_or(0)
-                ));
-            }
-        }
-    }
     let cell = |id: u32| numa.cells.iter().find(|c| c.id == Some(id));
     for link in numa.interconnects.latencies.iter().chain(&numa.interconnects.bandwidths) {
         if cell(link.initiator).is_some_and(|c| c.cpus.as_ref().is_none_or(crate::Bitmap::is_empty)) {
@@ -189,52 +135,11 @@ fn cell_count(d: &Domain) -> u32 {
     d.cpu.as_ref().and_then(|c| c.numa.as_ref()).map_or(0, |n| n.cells.len() as u32)
 }
 
-fn numatune(d: &Domain) -> Result<()> {
-    let nodes = &d.numatune.memnodes;
-    let cells = cell_count(d);
-    if let Some(memory) = &d.numatune.memory
-        && memory.nodeset.as_ref().is_some_and(crate::Bitmap::is_empty)
-    {
-        return unsupported("Invalid value of 'nodeset': ");
-    }
-    if nodes.is_empty() {
-        return Ok(());
-    }
-    if cells == 0 {
-        return xml("Element 'memnode' is invalid without any guest NUMA cells");
-    }
-    let strictness = |m: Option<NumaMode>| m.unwrap_or_default() == NumaMode::Restrictive;
-    let memory = d.numatune.memory.as_ref();
-    for node in nodes {
-        if node.cellid >= cells {
-            return xml("Argument 'cellid' in memnode element must correspond to existing guest's NUMA cell");
-        }
-        let whole = memory.is_some_and(|m| strictness(m.mode));
-        if strictness(node.mode) && memory.is_some() && !whole {
-            return xml(
-                "'restrictive' mode is required in memory element when mode is 'restrictive' in memnode element",
-            );
-        }
-        if whole && !strictness(node.mode) {
-            return xml(
-                "'restrictive' mode is required in memnode element when mode is 'restrictive' in memory element",
-            );
-        }
-    }
-    match twice(nodes.iter().map(|n| n.cellid)) {
-        Some(id) => xml(format!("Multiple memnode elements with cellid {id}")),
-        None => Ok(()),
-    }
-}
-
 fn hugepages(d: &Domain) -> Result<()> {
     let Some(huge) = &d.memory_backing.hugepages else { return Ok(()) };
     let cells = cell_count(d);
     let mut master: Option<u64> = None;
     for (i, page) in huge.pages.iter().enumerate() {
-        if page.size.kib == 0 {
-            return detail("hugepage size can't be zero");
-        }
         if let Some(set) = &page.nodeset {
             for other in huge.pages[..i].iter().filter_map(|p| p.nodeset.as_ref()) {
                 if other.overlaps(set) {
@@ -258,29 +163,6 @@ fn hugepages(d: &Domain) -> Result<()> {
                 return detail(format!("two master hugepages detected: {} and {first}", page.size.kib));
             }
             master = Some(page.size.kib);
-        }
-    }
-    Ok(())
-}
-
-fn smbios(d: &Domain, s: &Smbios) -> Result<()> {
-    if let Some(date) = s.bios.get("date") {
-        let parts: Vec<_> = date.split('/').collect();
-        let number =
-            |t: &str, range: std::ops::RangeInclusive<u32>| t.parse().is_ok_and(|n| range.contains(&n));
-        let year = |t: &str| (t.len() == 2 && number(t, 0..=99)) || number(t, 1900..=9999);
-        let fine = matches!(parts[..], [m, day, y] if number(m, 1..=12) && number(day, 1..=31) && year(y));
-        if !fine {
-            return detail("Invalid BIOS 'date' format");
-        }
-    }
-    if let Some(text) = s.system.get("uuid") {
-        match <crate::UuidText as virt_xml::Codec<crate::Uuid>>::parse(text) {
-            Err(_) => return detail("malformed <sysinfo> uuid element"),
-            Ok(uuid) if d.uuid.is_some_and(|u| u != uuid) => {
-                return detail("UUID mismatch between <uuid> and <sysinfo>");
-            }
-            Ok(_) => {}
         }
     }
     Ok(())

@@ -31,19 +31,19 @@ pub(super) fn singly(d: &Domain) -> Result<()> {
 /// Devices that are handed over twice.
 pub(super) fn together(d: &Domain) -> Result<()> {
     let list = &d.devices.hostdevs;
-    if list.iter().filter(|h| h.ramfb == Some(true)).count() > 1 {
-        return unsupported("Only one vgpu device can have 'ramfb' enabled");
-    }
     let named = |h: &Hostdev| match &h.source {
         HostdevSource::Usb(u) => u.vendor.is_some() || u.address.is_some(),
         _ => true,
     };
     // The same source has the same words; lists of thousands are not compared pair by pair.
     let words = list.iter().filter(|h| named(h)).map(|h| format!("{:?}", h.source));
-    match twice(words) {
-        Some(_) => xml("Hostdev already exists in the domain configuration"),
-        None => Ok(()),
+    if twice(words).is_some() {
+        return xml("Hostdev already exists in the domain configuration");
     }
+    if list.iter().filter(|h| h.ramfb == Some(true)).count() > 1 {
+        return unsupported("Only one vgpu device can have 'ramfb' enabled");
+    }
+    Ok(())
 }
 
 fn one(h: &Hostdev) -> Result<()> {

@@ -9,10 +9,15 @@ mod disk;
 mod guest;
 mod hostdev;
 mod net;
+mod reading;
 mod tuning;
 
 use virt_error::{Code, Domain as From, Error, Result};
 use virt_xml::At;
+
+pub(super) use reading::{
+    blkio, cells, clock, guest_kind, labels, numa_places, page_sizes, schedulers, smbios, vcpu_list,
+};
 
 use super::Domain;
 
@@ -31,23 +36,51 @@ impl Domain {
     ///
     /// Errors as [`Domain::validate`].
     pub fn validate_devices(&self) -> Result<()> {
-        disk::singly(self).within(DEVICES)?;
-        chardev::check(self).within(DEVICES)?;
-        net::check(self).within(DEVICES)?;
-        hostdev::singly(self).within(DEVICES)?;
-        devices::singly(self).within(DEVICES)
+        self.validate_kind(DeviceKind::Disks)?;
+        self.validate_kind(DeviceKind::Interfaces)?;
+        self.validate_kind(DeviceKind::Hostdevs)?;
+        self.validate_kind(DeviceKind::Controllers)?;
+        self.validate_kind(DeviceKind::Ports)?;
+        self.validate_kind(DeviceKind::Others)
+    }
+
+    /// The same for devices of one kind: a driver's own checks of these come before other kinds.
+    ///
+    /// Errors as [`Domain::validate`].
+    pub fn validate_kind(&self, kind: DeviceKind) -> Result<()> {
+        match kind {
+            DeviceKind::Disks => disk::singly(self),
+            DeviceKind::Interfaces => net::check(self),
+            DeviceKind::Hostdevs => hostdev::singly(self),
+            DeviceKind::Controllers => devices::controllers(self),
+            DeviceKind::Ports => chardev::check(self),
+            DeviceKind::Others => devices::singly(self),
+        }
+        .within(DEVICES)
     }
 
     /// The second half: the guest as a whole, and devices that clash with one another.
     ///
     /// Errors as [`Domain::validate`].
     pub fn validate_whole(&self) -> Result<()> {
+        devices::together(self).within(DEVICES)?;
         disk::together(self).within(DEVICES)?;
         hostdev::together(self).within(DEVICES)?;
-        devices::together(self).within(DEVICES)?;
-        tuning::check(self).within("/domain/cputune")?;
-        guest::check(self)
+        guest::check(self)?;
+        tuning::check(self).within("/domain/cputune")
     }
+}
+
+/// Devices that are checked together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceKind {
+    Disks,
+    Interfaces,
+    Hostdevs,
+    Controllers,
+    /// Serial and parallel ports, consoles, channels.
+    Ports,
+    Others,
 }
 
 /// What is refused before the rest of the document is read: groups of vcpus that share caches and bandwidth.

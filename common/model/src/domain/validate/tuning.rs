@@ -1,51 +1,20 @@
 //! Placement, scheduling and shares of vcpus and I/O threads, block weights.
 
-use std::collections::BTreeSet;
-
 use virt_error::{Code, Domain as From, Error, Result};
 use virt_xml::At;
 
 use super::super::Domain;
 use super::super::vcpu::{CacheTune, CacheType, CpuTune, MemoryTune};
-use super::{detail, fail, internal, twice, unsupported, xml};
+use super::{fail, twice, unsupported, xml};
 use crate::Bitmap;
 
 pub(super) fn check(d: &Domain) -> Result<()> {
-    let threads: BTreeSet<u32> = d.iothread_ids().into_iter().collect();
-    let tune = &d.cputune;
-    ranges(tune)?;
-    if let Some(vcpu) = twice(tune.vcpupins.iter().map(|p| p.vcpu)) {
-        return internal(format!("duplicate vcpupin for vcpu '{vcpu}'"));
-    }
-    for pin in &tune.iothreadpins {
-        if !threads.contains(&pin.iothread) {
-            return unsupported(format!("Cannot find 'iothread' : {}", pin.iothread));
-        }
-    }
-    if let Some(id) = twice(tune.iothreadpins.iter().map(|p| p.iothread)) {
-        return xml(format!("duplicate iothreadpin for same iothread '{id}'"));
-    }
-    for sched in &tune.iothreadscheds {
-        if let Some(id) = sched.iothreads.iter().find(|id| !threads.contains(id)) {
-            return unsupported(format!("Cannot find 'iothread' : {id}"));
-        }
-    }
-    let most = d.vcpu.as_ref().and_then(|v| v.max).unwrap_or(1);
-    if let Some(vcpu) = tune.vcpuscheds.iter().filter_map(|s| s.vcpus.last()).find(|v| *v >= most) {
-        return unsupported(format!("vCPU '{vcpu}' is not present in domain definition"));
-    }
-    apart(tune.vcpuscheds.iter().map(|s| &s.vcpus), "vcpusched", "vcpus")?;
-    apart(tune.iothreadscheds.iter().map(|s| &s.iothreads), "iothreadsched", "iothreads")?;
+    ranges(&d.cputune)?;
     for t in &d.iothreadids.iothreads {
         pool(t.thread_pool_min, t.thread_pool_max)?;
     }
     if let Some(t) = &d.defaultiothread {
         pool(t.thread_pool_min, t.thread_pool_max)?;
-    }
-    for device in &d.blkiotune.devices {
-        if device.path.is_none() {
-            return unsupported("missing per-device path").within("/domain/blkiotune/device");
-        }
     }
     match twice(d.blkiotune.devices.iter().filter_map(|x| x.path.as_deref())) {
         Some(path) => {
@@ -95,16 +64,6 @@ fn pool(min: Option<i32>, max: Option<i32>) -> Result<()> {
     Ok(())
 }
 
-fn apart<'a>(sets: impl Iterator<Item = &'a Bitmap>, element: &str, attribute: &str) -> Result<()> {
-    let sets: Vec<_> = sets.collect();
-    for (i, a) in sets.iter().enumerate() {
-        if sets[i + 1..].iter().any(|b| a.overlaps(b)) {
-            return detail(format!("'{element}' attributes '{attribute}' must not overlap"));
-        }
-    }
-    Ok(())
-}
-
 /// Groups of vcpus that share caches and memory bandwidth: groups are the same or apart.
 pub(super) fn shares(t: &CpuTune) -> Result<()> {
     let groups: Vec<&Bitmap> = t.cachetunes.iter().map(|c| &c.vcpus).collect();
@@ -120,15 +79,12 @@ pub(super) fn shares(t: &CpuTune) -> Result<()> {
     }
     t.cachetunes.iter().try_for_each(cachetune)?;
     for (i, tune) in t.memorytunes.iter().enumerate() {
-        memorytune(tune)?;
+        memorytune(tune, &t.memorytunes[..i])?;
         let others = groups.iter().copied().chain(t.memorytunes[..i].iter().map(|m| &m.vcpus));
         for other in others {
             if *other != tune.vcpus && other.overlaps(&tune.vcpus) {
                 return xml("Overlapping vcpus in resctrls");
             }
-        }
-        if t.memorytunes[..i].iter().any(|m| m.vcpus == tune.vcpus) {
-            return xml("Identical vcpus in memorytunes found");
         }
     }
     Ok(())
@@ -151,8 +107,9 @@ fn cachetune(tune: &CacheTune) -> Result<()> {
     monitors(tune.monitors.iter().map(|m| &m.vcpus), &tune.vcpus)
 }
 
-fn memorytune(tune: &MemoryTune) -> Result<()> {
-    if let Some(node) = twice(tune.nodes.iter().map(|n| n.id)) {
+fn memorytune(tune: &MemoryTune, before: &[MemoryTune]) -> Result<()> {
+    let same = before.iter().filter(|m| m.vcpus == tune.vcpus);
+    if let Some(node) = twice(same.chain([tune]).flat_map(|m| &m.nodes).map(|n| n.id)) {
         let text = format!("Memory Bandwidth already defined for node {node}");
         return Err(Error::new(Code::XmlError, From::Resctrl, text));
     }
