@@ -119,6 +119,19 @@ const WRITTEN: &[(&str, &str, &str)] = &[
         "<interface type='user'><mac address='52:54:00:00:00:01'/><ip address='10' family='ipv6' prefix='0'/></interface>",
         "<ip address='0.0.0.10' family='ipv4'/>",
     ),
+    // A label that is left to the driver says nothing; one that is off, nothing but that.
+    (
+        "<seclabel model='selinux' relabel='yes'/><seclabel type='none' model='dac'><label>x</label></seclabel>",
+        "",
+        "</devices><seclabel type='none' model='dac'/></domain>",
+    ),
+    // A memory module has a slot, whatever place it was given.
+    (
+        "<maxMemory slots='4' unit='GiB'>4</maxMemory>\
+         <cpu><numa><cell id='0' cpus='0-1' memory='512' unit='MiB'/></numa></cpu>",
+        "<memory model='dimm'><target><size unit='MiB'>512</size><node>0</node></target><address type='drive'/></memory>",
+        "<address type='dimm' slot='0'/>",
+    ),
     // Parallel ports are numbered after those before them.
     (
         "",
@@ -146,6 +159,44 @@ const TOLD: &[(&str, &str, &str)] = &[
 
 /// Top, devices, the refusal.
 const REFUSED: &[(&str, &str, &str)] = &[
+    (
+        "",
+        "<controller type='usb' model='none'/><sound model='usb'/>",
+        "USB is disabled for this domain, but USB",
+    ),
+    (
+        "",
+        "<input type='mouse' bus='virtio'><address type='pci' slot='0x1f' function='3'/></input>",
+        "Attempted double use of PCI Address 0000:00:1f.3",
+    ),
+    (
+        "<clock offset='utc'><timer name='rtc' track='boot'/></clock>",
+        "",
+        "unsupported rtc timer track 'boot'",
+    ),
+    (
+        "",
+        "<disk type='block' device='lun'><source dev='/dev/sda'><reservations managed='no'/></source>\
+         <target dev='sda' bus='scsi'/></disk>",
+        "missing connection type for <reservations/>",
+    ),
+    (
+        "",
+        "<hostdev mode='subsystem' type='mdev'><source/></hostdev>",
+        "Missing required attribute 'model' in element",
+    ),
+    (
+        "",
+        "<graphics type='dbus'><audio id='1'/></graphics><audio id='1' type='none'/>",
+        "The associated audio is not of 'dbus' kind.",
+    ),
+    (
+        "<iothreads>1</iothreads>",
+        "<disk type='file'><driver queues='2'><iothreads><iothread id='1'><queue id='0'/></iothread></iothreads>\
+         </driver><source file='/x'/><target dev='vda'/></disk>",
+        "missing iothread mapping for queue '1'",
+    ),
+    ("<seclabel relabel='no'/>", "", "missing security model in domain seclabel"),
     (
         "",
         "<controller type='scsi' index='-1'/>",

@@ -1,7 +1,7 @@
 //! Where a device sits.
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{Base0, El, Hex, OnOff, Xml};
+use virt_xml::{El, Hex, OnOff, Xml};
 
 use super::info::Zpci;
 
@@ -193,7 +193,7 @@ pub struct IsaAddress {
 /// A memory slot.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct DimmAddress {
-    #[xml(attr, with = Base0, required)]
+    #[xml(attr, required)]
     pub slot: u32,
     #[xml(attr, with = Hex<1>, read_if = virt_xml::not_zero)]
     pub base: Option<u64>,

@@ -71,6 +71,15 @@ impl Hostdev {
                 "Missing <source> element in hostdev device",
             ));
         }
+        if let HostdevSource::Mdev(_) = &self.source {
+            if self.model.is_none() {
+                return Err(e.missing_attr("model"));
+            }
+            if e.child("source").is_some_and(|s| s.child("address").is_none()) {
+                let text = "Missing <address> element";
+                return Err(e.error(Code::ConfigUnsupported, Domain::Domain, text));
+            }
+        }
         if let HostdevSource::Scsi(ScsiHostdev {
             protocol: Some(ScsiProtocol::Iscsi), name: Some(name), ..
         }) = &mut self.source
@@ -193,7 +202,11 @@ pub struct ScsiHostHostdev {
 /// A mediated device.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct MdevHostdev {
-    #[xml(attr = "address@uuid", with = UuidText)]
+    #[xml(
+        attr = "address@uuid",
+        with = UuidText,
+        say(InternalError, "Cannot parse uuid attribute of element <address>")
+    )]
     pub uuid: Option<Uuid>,
 }
 

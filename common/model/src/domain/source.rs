@@ -586,11 +586,28 @@ pub struct IvGen {
 
 /// SCSI persistent reservations, through a helper's socket.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Reservations::check)]
 pub struct Reservations {
     #[xml(attr, with = YesNo, required)]
     pub managed: bool,
     #[xml(child)]
     pub source: ReservationsSource,
+}
+
+impl Reservations {
+    /// Who is not the driver's own helper says where it listens.
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        let s = &self.source;
+        let text = match (&s.kind, &s.path, s.mode.as_deref()) {
+            _ if self.managed => return Ok(()),
+            (None, ..) => "missing connection type for <reservations/>".to_string(),
+            (_, None, _) => "missing path for <reservations/>".to_string(),
+            (_, _, None) => "missing connection mode for <reservations/>".to_string(),
+            (_, _, Some("client")) => return Ok(()),
+            (_, _, Some(mode)) => format!("unsupported connection mode for <reservations/>: {mode}"),
+        };
+        Err(e.error(Code::XmlError, Domain::Domain, text))
+    }
 }
 
 /// The reservations helper's socket.

@@ -12,16 +12,25 @@ pub(super) fn assign(def: &mut Domain) -> Result<()> {
     if def.max_memory.is_none() {
         return Ok(());
     }
+    // A module has a slot and nothing else: another place is as good as none.
+    let module = |m: MemoryModel| matches!(m, MemoryModel::Dimm | MemoryModel::Nvdimm);
+    for memory in def.devices.memories.iter_mut().filter(|m| module(m.model)) {
+        memory.info.address = memory.info.address.take().filter(|a| matches!(a, Address::Dimm(_)));
+    }
     let slots = def.max_memory.as_ref().and_then(|m| m.slots).unwrap_or(0);
     let mut used = BTreeSet::new();
     for memory in &def.devices.memories {
         if let Some(Address::Dimm(a)) = &memory.info.address {
-            used.insert(a.slot);
+            if !used.insert(a.slot) {
+                return Err(unsupported(format!(
+                    "memory device slot '{}' is already being used by another memory device",
+                    a.slot
+                )));
+            }
         }
     }
     for memory in &mut def.devices.memories {
-        let dimm = matches!(memory.model, MemoryModel::Dimm | MemoryModel::Nvdimm);
-        if !dimm || memory.info.address.is_some() {
+        if !module(memory.model) || memory.info.address.is_some() {
             continue;
         }
         let Some(slot) = (0..slots).find(|s| !used.contains(s)) else {

@@ -263,10 +263,8 @@ impl Guest {
             set.reserve(home, self.needs.pci, true)?;
         }
         // The bridge to ISA itself, and power management.
-        for function in [0, 3] {
-            if !set.in_use(at(1, function)) && !set.buses.is_empty() {
-                set.occupy(at(1, function));
-            }
+        if !set.buses.is_empty() {
+            chip(set, 1)?;
         }
         self.primary_video(def, set, at(2, 0))?;
         Ok(())
@@ -322,11 +320,7 @@ impl Guest {
                 _ => {}
             }
         }
-        for function in [0, 3] {
-            if !set.in_use(at(0x1f, function)) {
-                set.occupy(at(0x1f, function));
-            }
-        }
+        chip(set, 0x1f)?;
         self.primary_video(def, set, at(1, 0))?;
         for sound in def.devices.sounds.iter_mut().filter(|s| s.model == SoundModel::Ich9) {
             if waits(&sound.info) && !set.slot_in_use(at(0x1b, 0)) {
@@ -481,4 +475,16 @@ fn port_options(def: &mut Domain) {
             _ => {}
         }
     }
+}
+
+/// Functions 0 and 3 of a chip of the board's own: no device can be there.
+fn chip(set: &mut PciSet, slot: u8) -> Result<()> {
+    for function in [0, 3] {
+        if set.in_use(at(slot, function)) {
+            let text = format!("Attempted double use of PCI Address 0000:00:{slot:02x}.{function}");
+            return Err(xml_error(text));
+        }
+        set.occupy(at(slot, function));
+    }
+    Ok(())
 }

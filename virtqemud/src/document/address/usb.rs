@@ -120,6 +120,12 @@ pub(super) fn assign(def: &mut Domain) -> Result<()> {
     if none && !hubs.is_empty() {
         return Err(unsupported("Can't add USB hub: USB is disabled for this domain"));
     }
+    let mut devices = 0;
+    visit(def, &mut |_| devices += 1);
+    if none && devices > 0 {
+        let text = "USB is disabled for this domain, but USB devices are present in the domain XML";
+        return Err(unsupported(text));
+    }
     for i in hubs {
         if let Some((bus, path)) = given(def.devices.hubs[i].info.address.as_ref()) {
             usb.take(bus, &path, Some(HUB_PORTS)).at(def.devices.hubs[i].info.place)?;
@@ -198,6 +204,10 @@ fn place(usb: &mut Usb, address: &mut Option<Address>, hub: Option<usize>) -> Re
     let Some((bus, path)) = usb.find(bus) else {
         if usb.controllers.is_empty() && bus.is_none() {
             return Ok(());
+        }
+        if let Some(bus) = bus.filter(|b| !usb.controllers.contains_key(b)) {
+            let text = format!("USB bus {bus} requested but no controller with that index is present");
+            return Err(xml_error(text));
         }
         return Err(xml_error("No free USB ports"));
     };

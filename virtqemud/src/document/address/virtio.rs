@@ -9,7 +9,7 @@ use crate::document::types::{
     Address, BalloonModel, CcwAddress, ControllerKind, DeviceInfo, DiskBus, Domain, FsDriverType,
     HostdevModel, HostdevSource, InputBus, MemoryModel, RngModel, SoundModel, VideoKind, VirtioModel,
 };
-use crate::document::{machine, unsupported, xml_error};
+use crate::document::{machine, xml_error};
 use crate::emulator::Emulator;
 
 /// The channel subsystem of virtual devices.
@@ -20,11 +20,6 @@ pub(super) fn assign(def: &mut Domain, emulator: &Emulator) -> Result<()> {
     if machine::is_s390(&name) {
         channels(def)
     } else {
-        let mut wrong = false;
-        visit(def, true, &mut |info, _| wrong |= matches!(info.address, Some(Address::Ccw(_))));
-        if wrong {
-            return Err(unsupported(format!("CCW addresses are not supported by machine type '{name}'")));
-        }
         mapped(def, &emulator.arch, &name);
         Ok(())
     }

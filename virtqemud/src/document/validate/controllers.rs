@@ -58,7 +58,7 @@ impl Checker<'_> {
         if let Some(id) = d.iothread {
             self.iothread(id, "controller")?;
         }
-        self.mapping(&d.iothreads)
+        self.mapping(&d.iothreads, d.queues)
     }
 
     fn ide(&self, c: &Controller) -> Result<()> {

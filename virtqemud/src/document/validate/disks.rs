@@ -122,7 +122,7 @@ impl Checker<'_> {
         if !d.iothreads.iothreads.is_empty() && bus != DiskBus::Virtio {
             return Err(unsupported(format!("IOThreads not available for bus {bus} target {name}")));
         }
-        self.mapping(&d.iothreads)?;
+        self.mapping(&d.iothreads, d.queues)?;
         if matches!(disk.source, DiskSource::VhostUser(_)) {
             self.vhost_user_disk(disk, bus, name)?;
         }
@@ -175,7 +175,12 @@ impl Checker<'_> {
     }
 
     /// Each I/O thread once and each queue once; either all threads name their queues or none does.
-    pub(super) fn mapping(&self, map: &QueueMapping) -> Result<()> {
+    pub(super) fn mapping(&self, map: &QueueMapping, count: Option<u32>) -> Result<()> {
+        if map.iothreads.iter().any(|t| !t.queues.is_empty()) && count.is_none() {
+            return Err(unsupported(
+                "'queue' count must be configured for explicit iothread to queue mapping",
+            ));
+        }
         let mut queues = BTreeSet::new();
         for (i, thread) in map.iothreads.iter().enumerate() {
             let id = thread.id;
@@ -190,9 +195,16 @@ impl Checker<'_> {
                     "iothread to queue mapping must be provided for all iothreads or for none",
                 ));
             }
+            if let Some(queue) = thread.queues.iter().find(|q| count.is_some_and(|c| q.id >= c)) {
+                return Err(unsupported(format!("iothread queue '{}' mapping out of range", queue.id)));
+            }
             if let Some(queue) = thread.queues.iter().find(|q| !queues.insert(q.id)) {
                 return Err(unsupported(format!("iothread queue '{}' is already assigned", queue.id)));
             }
+        }
+        let missing = (0..count.unwrap_or(0)).find(|q| !queues.is_empty() && !queues.contains(q));
+        if let Some(queue) = missing {
+            return Err(unsupported(format!("missing iothread mapping for queue '{queue}'")));
         }
         Ok(())
     }
@@ -356,8 +368,8 @@ fn drive_address(disk: &Disk, bus: DiskBus) -> Result<()> {
     let Some(Address::Drive(a)) = &disk.info.address else { return Ok(()) };
     match bus {
         DiskBus::Ide if a.target != 0 => Err(unsupported("target must be 0 for ide controller")),
-        DiskBus::Sata if a.bus != 0 => Err(unsupported("bus must be 0 for ide controller")),
-        DiskBus::Sata if a.target != 0 => Err(unsupported("target must be 0 for ide controller")),
+        DiskBus::Sata if a.bus != 0 => Err(unsupported("bus must be 0 for sata controller")),
+        DiskBus::Sata if a.target != 0 => Err(unsupported("target must be 0 for sata controller")),
         DiskBus::Fdc if a.bus != 0 => Err(unsupported("Only one fdc bus is supported")),
         DiskBus::Fdc if a.target != 0 => Err(unsupported("target must be 0 for controller fdc")),
         _ => Ok(()),

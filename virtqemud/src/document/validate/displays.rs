@@ -5,7 +5,9 @@ use virt_model::domain::info::each;
 use virt_xml::At;
 
 use super::{Checker, unsupported};
-use crate::document::types::{Domain, Graphics, MemorySource, Video, VideoBackend, VideoKind, Vnc};
+use crate::document::types::{
+    AudioKind, DbusDisplay, Domain, Graphics, MemorySource, Video, VideoBackend, VideoKind, Vnc,
+};
 use crate::document::xml_error;
 
 /// KiB that the cards with a mode of their own at power-on need.
@@ -61,6 +63,11 @@ impl Checker<'_> {
             }
             if let Graphics::Vnc(vnc) = g {
                 vnc_password(vnc)?;
+            }
+            if let Graphics::Dbus(DbusDisplay { audio: Some(id), .. }) = g
+                && self.def.devices.audios.iter().any(|a| a.id == *id && a.kind != AudioKind::Dbus)
+            {
+                return Err(unsupported("The associated audio is not of 'dbus' kind."));
             }
             seen.push(name);
         }

@@ -7,7 +7,7 @@ use super::{Checker, unsupported};
 use crate::config::lifecycle;
 use crate::document::types::{
     AcpiTableKind, Firmware, HypervMode, LaunchSecurity, LoaderKind, Sysinfo, TickPolicy, Timer, TimerName,
-    VcpuState, VirtType,
+    TimerTrack, VcpuState, VirtType,
 };
 use crate::document::{machine, vcpus, xml_error};
 
@@ -265,6 +265,9 @@ impl Checker<'_> {
                         "timer {} doesn't support setting of timer tickpolicy",
                         timer.name
                     )));
+                }
+                TimerName::Rtc if timer.track == Some(TimerTrack::Boot) => {
+                    return Err(unsupported("unsupported rtc timer track 'boot'"));
                 }
                 TimerName::Rtc => self.tick(timer, &[TickPolicy::Delay, TickPolicy::Catchup], "rtc")?,
                 TimerName::Pit => {

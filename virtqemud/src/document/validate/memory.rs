@@ -120,6 +120,22 @@ impl Checker<'_> {
             }
             _ => {}
         }
+        match (device.model, &device.info.address) {
+            (MemoryModel::VirtioMem, Some(a)) if !matches!(a, Address::Pci(_) | Address::Ccw(_)) => {
+                return Err(unsupported(
+                    "only 'pci' and 'ccw' addresses are supported for the virtio-mem device",
+                ));
+            }
+            (MemoryModel::VirtioPmem, Some(a)) if !matches!(a, Address::Pci(_)) => {
+                return Err(unsupported("only 'pci' addresses are supported for the virtio-pmem device"));
+            }
+            (MemoryModel::Nvdimm, _)
+                if machine::is_pseries(self.machine) && device.target.label.is_none() =>
+            {
+                return Err(unsupported("label size is required for NVDIMM device"));
+            }
+            _ => {}
+        }
         if device.uuid.is_some() && !machine::is_pseries(self.machine) {
             return Err(unsupported("UUID is not supported for NVDIMM device"));
         }

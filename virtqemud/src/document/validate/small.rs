@@ -7,7 +7,7 @@ use virt_xml::At;
 use super::{Checker, unsupported};
 use crate::document::types::{
     Address, BalloonModel, ControllerKind, Crypto, CryptoBackendModel, DeviceInfo, InputBus, PanicModel,
-    ShmemModel, Tpm, TpmBackend, TpmModel, TpmVersion, VirtioModel, WatchdogModel,
+    Pstore, ShmemModel, Tpm, TpmBackend, TpmModel, TpmVersion, VirtioModel, WatchdogModel,
 };
 use crate::document::{machine, xml_error};
 
@@ -138,6 +138,10 @@ impl Checker<'_> {
                 return Err(unsupported(text));
             }
             Ok(())
+        })?;
+        let elsewhere = |p: &Pstore| !matches!(p.info.address, None | Some(Address::Pci(_)));
+        each(d.pstore.iter().filter(|p| elsewhere(p)), |_| {
+            Err(unsupported("ACPI ERST device must reside on a PCI bus"))
         })?;
         each(d.pstore.iter().filter(|_| !has("acpi-erst")), |_| {
             Err(unsupported("acpi-erst backend of pstore device is not supported"))

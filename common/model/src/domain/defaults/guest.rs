@@ -60,6 +60,8 @@ pub fn guest(d: &mut Domain, fresh: &mut dyn Fresh) -> Result<(), Error> {
     d.on_reboot.get_or_insert(LifecycleAction::Restart);
     d.on_crash.get_or_insert(LifecycleAction::Destroy);
     boot(d).within("/domain/os/boot")?;
+    // A label of a model that is left to the driver in all else says nothing.
+    d.seclabels.retain(|l| l.kind.is_some() || l.model.as_deref().is_none_or(|m| m == "none"));
     d.seclabels
         .iter_mut()
         .try_for_each(|l| seclabel(l, fresh.security_model()))
@@ -256,13 +258,16 @@ fn boot(d: &mut Domain) -> Result<(), Error> {
 
 /// A dynamic label without a model gets the host's; a host without one gives none.
 fn seclabel(label: &mut Seclabel, model: &str) -> Result<(), Error> {
+    if label.kind.is_none() && label.model.is_none() {
+        return Err(xml_error("missing security model in domain seclabel"));
+    }
     if label.kind == Some(SeclabelKind::Dynamic) && label.model.is_none() {
         label.model = Some(model.to_string());
     }
     if label.kind == Some(SeclabelKind::Dynamic) && label.model.as_deref() == Some("none") {
         (label.kind, label.relabel) = (Some(SeclabelKind::None), None);
     }
-    let kind = *label.kind.get_or_insert_default();
+    let kind = *label.kind.get_or_insert(SeclabelKind::None);
     match kind {
         SeclabelKind::Static => {
             if label.label.is_none() {
@@ -282,6 +287,7 @@ fn seclabel(label: &mut Seclabel, model: &str) -> Result<(), Error> {
             }
             label.relabel = None;
             label.model.get_or_insert_with(|| "none".to_string());
+            (label.label, label.baselabel) = (None, None);
         }
     }
     if label.model.is_none() {

@@ -8,6 +8,7 @@ use super::super::address::Address;
 use super::super::controller::{Controller, ControllerKind};
 use super::super::filesystem::FsSource;
 use super::super::graphics::Graphics;
+use super::super::hostdev::HostdevSource;
 use super::super::info::each;
 use super::super::input::InputBus;
 use super::super::memory::{MemoryDevice, MemoryModel};
@@ -142,6 +143,9 @@ pub(super) fn while_reading(d: &Domain) -> Result<()> {
     }
     if none && dev.inputs.iter().any(|i| i.bus == Some(InputBus::Usb)) {
         return unsupported("Can't add USB input device. USB bus is disabled");
+    }
+    if none && dev.hostdevs.iter().any(|h| matches!(h.source, HostdevSource::Usb(_))) {
+        return unsupported("Can't add host USB device: USB is disabled in this host");
     }
     if none && !dev.redirdevs.is_empty() {
         return unsupported("Device requires USB, but USB is disabled for this domain");

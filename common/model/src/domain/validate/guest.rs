@@ -84,7 +84,7 @@ fn firmware(os: &Os) -> Result<()> {
         if auto && os.firmware != Some(Firmware::Efi) {
             return detail("Only EFI firmware permits NVRAM");
         }
-        if !auto && loader.is_some_and(|l| l.kind != Some(LoaderKind::Pflash)) {
+        if !auto && loader.is_some_and(|l| l.kind == Some(LoaderKind::Rom)) {
             return detail("Only pflash loader type permits NVRAM");
         }
     }

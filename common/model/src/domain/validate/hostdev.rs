@@ -48,6 +48,11 @@ pub(super) fn together(d: &Domain) -> Result<()> {
 
 fn one(h: &Hostdev) -> Result<()> {
     match &h.source {
+        HostdevSource::Pci(_)
+            if !matches!(h.info.address, None | Some(Address::Pci(_) | Address::Unassigned)) =>
+        {
+            super::internal("PCI host devices must use 'pci' or 'unassigned' address type")
+        }
         HostdevSource::Mdev(m) => {
             if m.uuid.is_none() {
                 return unsupported("Missing 'uuid' attribute for element <address>");
