@@ -116,7 +116,7 @@ const WRITTEN: &[(&str, &str, &str)] = &[
     // An address says itself of which family it is.
     (
         "",
-        "<interface type='user'><mac address='52:54:00:00:00:01'/><ip address='10' family='ipv6' prefix='0'/></interface>",
+        "<interface type='user'><mac address='52:54:00:00:00:01'/><ip address='10' family='x' prefix='0'/></interface>",
         "<ip address='0.0.0.10' family='ipv4'/>",
     ),
     // A label that is left to the driver says nothing; one that is off, nothing but that.
@@ -159,6 +159,22 @@ const TOLD: &[(&str, &str, &str)] = &[
 
 /// Top, devices, the refusal.
 const REFUSED: &[(&str, &str, &str)] = &[
+    (
+        "",
+        "<controller type='pci' index='0'/>",
+        "must be model='pcie-root' for this machine type, but model='(null)'",
+    ),
+    ("", "<input type='mouse' bus='default'/>", "unknown input bus type 'default'"),
+    (
+        "",
+        "<interface type='user'><ip address='10.0.0.1' family='ipv6'/></interface>",
+        "Invalid address '10.0.0.1' in <ip>",
+    ),
+    (
+        "",
+        "<controller type='usb' model='none'/><controller type='usb' index='1'/><video><model type='x'/></video>",
+        "Can't add another USB controller",
+    ),
     (
         "",
         "<controller type='usb' model='none'/><sound model='usb'/>",

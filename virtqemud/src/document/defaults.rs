@@ -158,8 +158,8 @@ pub fn default_devices(def: &mut Domain, emulator: &Emulator) -> Result<()> {
         (true, _) => Some("pci-root"),
         _ => None,
     };
+    check_root(def, root)?;
     if let Some(root) = root {
-        check_root(def, root)?;
         ensure(def, ControllerKind::Pci, 0, Some(root));
     }
     let balloon = !machine::is_arm(&arch) && !matches!(arch.as_str(), "loongarch64" | "m68k" | "sparc");
@@ -220,7 +220,7 @@ fn automatic_usb_model(arch: &str, name: &str, emulator: &Emulator) -> Option<St
 }
 
 /// Bus 0 must be the machine's own root.
-fn check_root(def: &Domain, root: &str) -> Result<()> {
+fn check_root(def: &Domain, root: Option<&str>) -> Result<()> {
     for c in def.devices.controllers.iter().filter(|c| c.kind == ControllerKind::Pci) {
         let model = c.model.as_deref().unwrap_or_default();
         let is_root = model == "pci-root" || model == "pcie-root";
@@ -231,7 +231,9 @@ fn check_root(def: &Domain, root: &str) -> Result<()> {
             return Err(super::xml_error("pci-root and pcie-root controllers should have index 0"))
                 .at(c.info.place);
         }
-        if c.index == Some(0) && model != root && !model.is_empty() {
+        let Some(root) = root else { continue };
+        if c.index == Some(0) && model != root {
+            let model = c.model.as_deref().unwrap_or("(null)");
             return Err(super::xml_error(format!(
                 "The PCI controller with index='0' must be model='{root}' for this machine type, but model='{model}' \
                  was found instead"

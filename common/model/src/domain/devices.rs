@@ -26,7 +26,7 @@ pub struct Devices {
     pub emulator: Option<String>,
     #[xml(child = "disk")]
     pub disks: Vec<Disk>,
-    #[xml(child = "controller")]
+    #[xml(child = "controller", after = super::validate::usb_controllers)]
     pub controllers: Vec<Controller>,
     #[xml(child = "lease")]
     pub leases: Vec<Lease>,

@@ -71,6 +71,9 @@ impl Hostdev {
                 "Missing <source> element in hostdev device",
             ));
         }
+        if !matches!(self.source, HostdevSource::Pci(_)) {
+            self.driver = HostdevDriver::default();
+        }
         if let HostdevSource::Mdev(_) = &self.source {
             if self.model.is_none() {
                 return Err(e.missing_attr("model"));

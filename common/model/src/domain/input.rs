@@ -52,6 +52,10 @@ pub struct Input {
 impl Input {
     /// Only devices of the host's have a source, and those that are read by QEMU itself no bus.
     fn check(&mut self, e: El<'_>) -> Result<()> {
+        if self.bus == Some(InputBus::Default) {
+            let text = "unknown input bus type 'default'";
+            return Err(e.error(Code::ConfigUnsupported, Domain::Domain, text));
+        }
         match self.kind {
             InputKind::Evdev => {
                 if self.bus.is_some() {

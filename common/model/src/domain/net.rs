@@ -29,6 +29,11 @@ impl IpAddress {
         let Some(address) = virt_xml::parse_ip(text) else {
             return bad(Code::XmlError, format!("Invalid address '{text}' in <ip>"));
         };
+        // One that was named must be that one.
+        let other = if address.is_ipv4() { "ipv6" } else { "ipv4" };
+        if self.family.as_deref() == Some(other) {
+            return bad(Code::XmlError, format!("Invalid address '{text}' in <ip>"));
+        }
         if let Some(text) = &mut self.peer {
             let Some(peer) = virt_xml::parse_ip(text) else {
                 return bad(Code::InvalidArg, format!("Invalid peer '{text}' in <ip>"));
@@ -184,6 +189,19 @@ impl VirtualPort {
     const KINDS: [&str; 5] = ["none", "802.1Qbg", "802.1Qbh", "openvswitch", "midonet"];
 
     fn check(&mut self, e: El<'_>) -> Result<()> {
+        // Each kind of switch has parameters of its own.
+        let p = std::mem::take(&mut self.parameters);
+        self.parameters = match self.kind.as_deref() {
+            Some("802.1Qbg") => VirtualPortParameters { interfaceid: None, profileid: None, ..p },
+            Some("802.1Qbh") => VirtualPortParameters { profileid: p.profileid, ..Default::default() },
+            Some("openvswitch") => VirtualPortParameters {
+                interfaceid: p.interfaceid,
+                profileid: p.profileid,
+                ..Default::default()
+            },
+            Some("midonet") => VirtualPortParameters { interfaceid: p.interfaceid, ..Default::default() },
+            _ => p,
+        };
         match &self.kind {
             Some(kind) if !Self::KINDS.contains(&kind.as_str()) => Err(e.error(
                 Code::ConfigUnsupported,

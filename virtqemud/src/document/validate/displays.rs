@@ -120,6 +120,9 @@ impl Checker<'_> {
                     m.kind
                 )));
             }
+            if m.kind == VideoKind::Ramfb && video.info.address.is_some() {
+                return Err(unsupported("address not supported for video type ramfb"));
+            }
             self.video_settings(video)?;
             if !primary && !matches!(m.kind, VideoKind::Qxl | VideoKind::Virtio) {
                 return Err(unsupported(format!(

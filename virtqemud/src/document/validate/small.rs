@@ -19,6 +19,16 @@ impl Checker<'_> {
     pub(super) fn placement(&self) -> Result<()> {
         let s390 = machine::is_s390(self.machine);
         let of_host = |info| self.def.devices.hostdevs.iter().any(|h| std::ptr::eq(&h.info, info));
+        let d = &self.def.devices;
+        each(
+            d.channels.iter().map(|c| &c.info).chain(d.consoles.iter().map(|c| &c.info)),
+            |info| match &info.address {
+                Some(Address::VirtioSerial(a)) if !self.serial_controller(a.controller) => {
+                    Err(xml_error(format!("virtio serial controller {} is missing", a.controller)))
+                }
+                _ => Ok(()),
+            },
+        )?;
         each(self.infos(), |info| {
             if let Some(Address::Pci(a)) = &info.address
                 && !s390
@@ -33,10 +43,6 @@ impl Checker<'_> {
                 Some(Address::Ccw(_)) if !s390 => {
                     let text = format!("CCW addresses are not supported by machine type '{}'", self.machine);
                     return Err(unsupported(text));
-                }
-                Some(Address::VirtioSerial(a)) if !self.serial_controller(a.controller) => {
-                    let text = format!("virtio serial controller {} is missing", a.controller);
-                    return Err(xml_error(text));
                 }
                 _ => {}
             }

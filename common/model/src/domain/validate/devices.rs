@@ -1,7 +1,7 @@
 //! Controllers and the devices with little to say.
 
 use virt_error::{Code, Result};
-use virt_xml::At;
+use virt_xml::{At, El};
 
 use super::super::Domain;
 use super::super::address::Address;
@@ -28,12 +28,6 @@ pub(super) fn singly(d: &Domain) -> Result<()> {
     {
         return unsupported("ps2 bus inputs require the ps2 feature not to be disabled");
     }
-    each(&dev.shmems, |shmem| {
-        if shmem.msi.is_some() && shmem.server.is_none() {
-            return xml("msi option is only supported with a server");
-        }
-        Ok(())
-    })?;
     each(&dev.iommus, |iommu| {
         if iommu.model == IommuModel::Virtio && iommu.driver != IommuDriver::default() {
             return xml("iommu model 'virtio' doesn't support additional attributes");
@@ -114,14 +108,9 @@ fn controller(c: &Controller) -> Result<()> {
     Ok(())
 }
 
-/// What is refused as soon as the devices are listed: a guest without USB has no USB devices, and the parts of a USB
-/// controller have one that leads them.
-pub(super) fn while_reading(d: &Domain) -> Result<()> {
-    let dev = &d.devices;
-    if let Some(second) = dev.iommus.get(1) {
-        return xml("only a single IOMMU device is supported").at(second.info.place);
-    }
-    let usb: Vec<_> = dev.controllers.iter().filter(|c| c.kind == ControllerKind::Usb).collect();
+/// A guest without USB has no second controller of it, and the parts of one have a controller that leads them.
+pub(in super::super) fn usb_controllers(list: &[Controller], _: El<'_>) -> Result<()> {
+    let usb: Vec<_> = list.iter().filter(|c| c.kind == ControllerKind::Usb).collect();
     let none = usb.iter().any(|c| c.model.as_deref() == Some("none"));
     if none && usb.len() > 1 {
         let read = usb.last().map(|c| c.info.place).unwrap_or_default();
@@ -137,6 +126,24 @@ pub(super) fn while_reading(d: &Domain) -> Result<()> {
             return detail("No master USB controller specified").at(one.info.place);
         }
     }
+    Ok(())
+}
+
+/// What is refused as soon as the devices are listed: a guest without USB has no USB devices; messages of shared memory
+/// need a server.
+pub(super) fn while_reading(d: &Domain) -> Result<()> {
+    let dev = &d.devices;
+    if let Some(second) = dev.iommus.get(1) {
+        return xml("only a single IOMMU device is supported").at(second.info.place);
+    }
+    let off = |c: &Controller| c.kind == ControllerKind::Usb && c.model.as_deref() == Some("none");
+    let none = dev.controllers.iter().any(off);
+    each(&dev.shmems, |shmem| {
+        if shmem.msi.is_some() && shmem.server.is_none() {
+            return xml("msi option is only supported with a server");
+        }
+        Ok(())
+    })?;
     if none && !dev.hubs.is_empty() {
         return unsupported("Can't add USB hub: USB is disabled for this domain")
             .within("/domain/devices/hub");

@@ -7,12 +7,14 @@ use super::super::Domain;
 use super::super::cpu::CpuMode;
 use super::super::os::{AcpiTableKind, Firmware, LoaderKind, Os};
 use super::super::source::ImageFormat;
+use super::super::vcpu::NumaMode;
 use super::reading::{cpu_error, loader};
 use super::{detail, internal, twice, unsupported, xml};
 
 pub(super) fn check(d: &Domain) -> Result<()> {
     firmware(&d.os).within("/domain/os")?;
     cpu(d).within("/domain/cpu/numa")?;
+    numatune(d).within("/domain/numatune")?;
     hugepages(d).within("/domain/memoryBacking/hugepages")?;
     let map = &d.idmap;
     if map.uids.is_empty() != map.gids.is_empty() {
@@ -65,6 +67,7 @@ fn boot_orders(d: &Domain) -> impl Iterator<Item = (&str, Place)> {
 }
 
 fn loadparm(parm: &str) -> Result<()> {
+    let parm = parm.to_ascii_uppercase();
     if parm.is_empty() || parm.len() > 8 {
         return internal(format!("loadparm value '{parm}' must be between 1 and 8 characters"));
     }
@@ -133,6 +136,25 @@ fn cpu(d: &Domain) -> Result<()> {
 
 fn cell_count(d: &Domain) -> u32 {
     d.cpu.as_ref().and_then(|c| c.numa.as_ref()).map_or(0, |n| n.cells.len() as u32)
+}
+
+/// Strict and loose ways of taking memory are not mixed.
+fn numatune(d: &Domain) -> Result<()> {
+    let restrictive = |m: Option<NumaMode>| m.unwrap_or_default() == NumaMode::Restrictive;
+    let whole = d.numatune.memory.as_ref().is_some_and(|m| restrictive(m.mode));
+    for node in &d.numatune.memnodes {
+        if restrictive(node.mode) && !whole {
+            return xml(
+                "'restrictive' mode is required in memory element when mode is 'restrictive' in memnode element",
+            );
+        }
+        if whole && !restrictive(node.mode) {
+            return xml(
+                "'restrictive' mode is required in memnode element when mode is 'restrictive' in memory element",
+            );
+        }
+    }
+    Ok(())
 }
 
 fn hugepages(d: &Domain) -> Result<()> {

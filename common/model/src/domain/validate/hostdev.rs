@@ -20,16 +20,11 @@ pub(super) fn while_reading(d: &Domain) -> Result<()> {
         }
         Ok(())
     })?;
-    Ok(())
-}
-
-/// Each device by itself.
-pub(super) fn singly(d: &Domain) -> Result<()> {
-    each(&d.devices.hostdevs, one)
+    twins(d)
 }
 
 /// Devices that are handed over twice.
-pub(super) fn together(d: &Domain) -> Result<()> {
+fn twins(d: &Domain) -> Result<()> {
     let list = &d.devices.hostdevs;
     let named = |h: &Hostdev| match &h.source {
         HostdevSource::Usb(u) => u.vendor.is_some() || u.address.is_some(),
@@ -40,6 +35,17 @@ pub(super) fn together(d: &Domain) -> Result<()> {
     if twice(words).is_some() {
         return xml("Hostdev already exists in the domain configuration");
     }
+    Ok(())
+}
+
+/// Each device by itself.
+pub(super) fn singly(d: &Domain) -> Result<()> {
+    each(&d.devices.hostdevs, one)
+}
+
+/// What only one of them can have.
+pub(super) fn together(d: &Domain) -> Result<()> {
+    let list = &d.devices.hostdevs;
     if list.iter().filter(|h| h.ramfb == Some(true)).count() > 1 {
         return unsupported("Only one vgpu device can have 'ramfb' enabled");
     }

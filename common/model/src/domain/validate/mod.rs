@@ -15,6 +15,7 @@ mod tuning;
 use virt_error::{Code, Domain as From, Error, Result};
 use virt_xml::At;
 
+pub(super) use devices::usb_controllers;
 pub(super) use reading::{
     blkio, cells, clock, guest_kind, labels, numa_places, page_sizes, schedulers, smbios, vcpu_list,
 };

@@ -12,7 +12,7 @@ use super::super::memory::MemoryBacking;
 use super::super::seclabel::Seclabel;
 use super::super::sysinfo::{Smbios, Sysinfo};
 use super::super::tuning::BlkioTune;
-use super::super::vcpu::{CpuTune, NumaMode, NumaTune, Placement, VcpuSched, Vcpus};
+use super::super::vcpu::{CpuTune, NumaTune, Placement, VcpuSched, Vcpus};
 use super::{detail, internal, twice, unsupported, xml};
 use crate::Bitmap;
 
@@ -281,25 +281,12 @@ fn numatune(tune: &NumaTune, e: El<'_>) -> Result<()> {
     if cells == 0 {
         return xml("Element 'memnode' is invalid without any guest NUMA cells");
     }
-    let restrictive = |m: Option<NumaMode>| m.unwrap_or_default() == NumaMode::Restrictive;
-    let memory = tune.memory.as_ref();
     for (i, node) in nodes.iter().enumerate() {
         if node.cellid >= cells {
             return xml("Argument 'cellid' in memnode element must correspond to existing guest's NUMA cell");
         }
         if nodes[..i].iter().any(|n| n.cellid == node.cellid) {
             return xml(format!("Multiple memnode elements with cellid {}", node.cellid));
-        }
-        let whole = memory.is_some_and(|m| restrictive(m.mode));
-        if restrictive(node.mode) && !whole {
-            return xml(
-                "'restrictive' mode is required in memory element when mode is 'restrictive' in memnode element",
-            );
-        }
-        if whole && !restrictive(node.mode) {
-            return xml(
-                "'restrictive' mode is required in memnode element when mode is 'restrictive' in memory element",
-            );
         }
     }
     Ok(())
