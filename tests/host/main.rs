@@ -26,6 +26,7 @@ mod kept;
 mod kill;
 mod lifecycle;
 mod luks;
+mod memory;
 mod network;
 mod plug;
 mod python;

@@ -32,6 +32,10 @@ use crate::{inherit, logging};
 const EXIT_USAGE: u8 = 64;
 /// How long calls in flight may take after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(10);
+/// A daemon without calls for this long has done its work.
+const QUIET: Duration = Duration::from_secs(5);
+/// Areas of memory that a daemon's few threads share.
+const ARENAS: u8 = 2;
 /// Threads of the work runtime: owner tasks, files, processes. They wait more than they compute.
 const WORK_THREADS: usize = 4;
 /// The user virtproxyd runs as on a host.
@@ -205,6 +209,8 @@ impl Daemon {
     where
         F: AsyncFnOnce(Context) -> Result<Running>,
     {
+        // Before there are threads. Without such a limit memory is only kept longer.
+        virt_malloc_sys::limit_arenas(ARENAS);
         if self.hidden {
             virt_secret::hide_process()?;
         }
@@ -271,6 +277,7 @@ impl Daemon {
             may_leave: args.timeout.is_some(),
         };
         let running = start(context).await?;
+        tokio::spawn(give_memory_back(busy.clone()));
         tokio::spawn(ask_when_due(stop.clone(), signals, busy, args.timeout));
         let stopping = stop.clone();
         let until_stopped = async move {
@@ -363,6 +370,15 @@ fn stop_signals() -> Result<Signals> {
         int: on(SignalKind::interrupt())?,
         hup: on(SignalKind::hangup())?,
     })
+}
+
+/// What a burst of work needed goes back to the kernel once the daemon is quiet; the C library would keep it.
+async fn give_memory_back(busy: Busy) {
+    loop {
+        busy.quiet_after_work(QUIET).await;
+        // It cannot fail; a panic in it is told by the runtime.
+        let _ = tokio::task::spawn_blocking(virt_malloc_sys::trim).await;
+    }
 }
 
 async fn ask_when_due(stop: Stop, mut signals: Signals, busy: Busy, timeout: Option<Duration>) {

@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+/// How many tokens are some work.
+const WORK: u64 = 256;
+
 /// The shared counter. Clones count together.
 #[derive(Clone, Default)]
 pub struct Busy(Arc<Inner>);
@@ -19,6 +22,8 @@ struct Inner {
     /// How many tokens were ever taken: tells "idle all the time" from "busy in between".
     taken: AtomicU64,
     idle: Notify,
+    /// Told after each [`WORK`] tokens.
+    worked: Notify,
 }
 
 /// One reason to stay; dropping it takes the reason back.
@@ -33,7 +38,9 @@ impl Busy {
 
     /// Takes a reason to stay.
     pub fn token(&self) -> Token {
-        self.0.taken.fetch_add(1, Ordering::Relaxed);
+        if self.0.taken.fetch_add(1, Ordering::Relaxed) % WORK == WORK - 1 {
+            self.0.worked.notify_one();
+        }
         self.0.tokens.fetch_add(1, Ordering::AcqRel);
         Token(self.0.clone())
     }
@@ -41,6 +48,20 @@ impl Busy {
     /// How many reasons exist now.
     pub fn count(&self) -> usize {
         self.0.tokens.load(Ordering::Acquire)
+    }
+
+    /// Returns when some hundred tokens were taken and then none for `quiet`: what the work needed is free now. Tokens that
+    /// are held do not count. One waiter at a time.
+    pub async fn quiet_after_work(&self, quiet: Duration) {
+        self.0.worked.notified().await;
+        let mut before = self.0.taken.load(Ordering::Acquire);
+        loop {
+            tokio::time::sleep(quiet).await;
+            let now = self.0.taken.load(Ordering::Acquire);
+            if std::mem::replace(&mut before, now) == now {
+                return;
+            }
+        }
     }
 
     /// Returns when no token has existed for `quiet`, without a break.
@@ -102,6 +123,27 @@ mod tests {
         drop(busy.token());
         let end = waiter.await.unwrap();
         assert!(end.duration_since(start) >= Duration::from_secs(60 + 10 + 5), "{:?}", end - start);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_is_over_when_it_is_quiet() {
+        let busy = Busy::new();
+        let quiet = Duration::from_secs(10);
+        let waiter = tokio::spawn({
+            let busy = busy.clone();
+            async move { busy.quiet_after_work(quiet).await }
+        });
+        (1..WORK).for_each(|_| drop(busy.token()));
+        tokio::time::sleep(quiet * 3).await;
+        assert!(!waiter.is_finished(), "that was not much");
+        let held = busy.token();
+        tokio::time::sleep(quiet / 2).await;
+        drop(busy.token());
+        tokio::time::sleep(quiet).await;
+        assert!(!waiter.is_finished(), "it went on in between");
+        tokio::time::sleep(quiet).await;
+        assert!(waiter.is_finished());
+        drop(held);
     }
 
     #[test]

@@ -89,7 +89,7 @@ async fn next<T: Told>(
         // The stream ends with the reason: a silent hole would be worse.
         Err(gap) => return Some((Err(to_status(&gap.error())), None)),
     };
-    match T::decode(event.payload.as_slice()) {
+    match T::decode(event.payload) {
         Ok(mut told) => {
             told.set_cursor(wire(event.cursor));
             Some((Ok(told), Some(subscription)))

@@ -13,12 +13,16 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use virt_error::{Code, Domain, Error, Result};
 
 use crate::busy::{Busy, Token};
 use file::Log;
+
+/// Of payloads that are allocated together, in bytes.
+const BLOCK: usize = 32 * 1024;
 
 /// Where an event stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,12 +34,12 @@ pub struct Cursor {
 }
 
 /// Something that happened.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// Where it stands.
     pub cursor: Cursor,
     /// What happened, in the driver's own encoding.
-    pub payload: Vec<u8>,
+    pub payload: Bytes,
 }
 
 /// How much is kept.
@@ -91,8 +95,10 @@ pub struct Journal {
 }
 
 struct Inner {
-    kept: VecDeque<Arc<Event>>,
+    kept: VecDeque<Event>,
     bytes: usize,
+    /// Payloads lie one after another: each by itself would hold a page of what guests around it have freed.
+    block: BytesMut,
     log: Log,
 }
 
@@ -103,10 +109,10 @@ impl Journal {
         let failed =
             |e| Error::system(Domain::Event, format!("cannot use event journal '{}'", path.display()), e);
         let (log, epoch, events) = Log::open(path).map_err(failed)?;
-        let mut inner = Inner { kept: VecDeque::new(), bytes: 0, log };
+        let mut inner = Inner { kept: VecDeque::new(), bytes: 0, block: BytesMut::new(), log };
         let last = events.last().map_or(0, |(number, _)| *number);
         for (number, payload) in events {
-            inner.keep(Event { cursor: Cursor { epoch, number }, payload }, limits);
+            inner.keep(Cursor { epoch, number }, &payload, limits);
         }
         Ok(Self { epoch, limits, busy, inner: Mutex::new(inner), last: watch::Sender::new(last) })
     }
@@ -129,13 +135,9 @@ impl Journal {
         let mut inner = self.inner.lock();
         let cursor = Cursor { epoch: self.epoch, number: *self.last.borrow() + 1 };
         inner.log.append(cursor.number, &payload);
-        inner.keep(Event { cursor, payload }, self.limits);
-        let Inner { kept, bytes, log } = &mut *inner;
-        log.compact_if_large(
-            *bytes,
-            self.epoch,
-            kept.iter().map(|e| (e.cursor.number, e.payload.as_slice())),
-        );
+        inner.keep(cursor, &payload, self.limits);
+        let Inner { kept, bytes, log, .. } = &mut *inner;
+        log.compact_if_large(*bytes, self.epoch, kept.iter().map(|e| (e.cursor.number, &*e.payload)));
         // Under the lock, so that numbers become visible in order.
         self.last.send_replace(cursor.number);
         cursor
@@ -168,7 +170,7 @@ impl Journal {
         inner.kept.front().map_or(*self.last.borrow() + 1, |e| e.cursor.number)
     }
 
-    fn after(&self, seen: u64) -> Result<Option<Arc<Event>>, Gap> {
+    fn after(&self, seen: u64) -> Result<Option<Event>, Gap> {
         let inner = self.inner.lock();
         let oldest = self.oldest(&inner);
         if seen + 1 < oldest {
@@ -179,9 +181,13 @@ impl Journal {
 }
 
 impl Inner {
-    fn keep(&mut self, event: Event, limits: Limits) {
-        self.bytes += event.payload.len();
-        self.kept.push_back(Arc::new(event));
+    fn keep(&mut self, cursor: Cursor, payload: &[u8], limits: Limits) {
+        self.bytes += payload.len();
+        if self.block.capacity() < payload.len() {
+            self.block = BytesMut::with_capacity(BLOCK.max(payload.len()));
+        }
+        self.block.extend_from_slice(payload);
+        self.kept.push_back(Event { cursor, payload: self.block.split().freeze() });
         while self.kept.len() > limits.events || (self.bytes > limits.bytes && self.kept.len() > 1) {
             if let Some(oldest) = self.kept.pop_front() {
                 self.bytes -= oldest.payload.len();
@@ -200,7 +206,7 @@ pub struct Subscription {
 
 impl Subscription {
     /// The next event; waits for it. After a gap the subscription is over.
-    pub async fn next(&mut self) -> Result<Arc<Event>, Gap> {
+    pub async fn next(&mut self) -> Result<Event, Gap> {
         loop {
             if let Some(event) = self.try_next()? {
                 return Ok(event);
@@ -212,7 +218,7 @@ impl Subscription {
     }
 
     /// The next event if it has happened.
-    pub fn try_next(&mut self) -> Result<Option<Arc<Event>>, Gap> {
+    pub fn try_next(&mut self) -> Result<Option<Event>, Gap> {
         let event = self.journal.after(self.seen)?;
         if let Some(event) = &event {
             self.seen = event.cursor.number;
