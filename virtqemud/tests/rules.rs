@@ -119,6 +119,8 @@ const WRITTEN: &[(&str, &str, &str)] = &[
         "<interface type='user'><mac address='52:54:00:00:00:01'/><ip address='10' family='x' prefix='0'/></interface>",
         "<ip address='0.0.0.10' family='ipv4'/>",
     ),
+    // Some words are kept though they are empty.
+    ("", "<graphics type='vnc' keymap=''/>", "keymap=''"),
     // A label that is left to the driver says nothing; one that is off, nothing but that.
     (
         "<seclabel model='selinux' relabel='yes'/><seclabel type='none' model='dac'><label>x</label></seclabel>",

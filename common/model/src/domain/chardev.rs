@@ -54,7 +54,7 @@ names! {
 /// A pseudo terminal; its path exists while the guest runs.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct PtySource {
-    #[xml(attr, live)]
+    #[xml(attr, live, even_empty)]
     pub path: Option<String>,
     #[xml(child = "seclabel", keep_if = DeviceSeclabel::shown)]
     pub seclabels: Vec<DeviceSeclabel>,
@@ -63,7 +63,7 @@ pub struct PtySource {
 /// A host device or a pair of named pipes.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct PathSource {
-    #[xml(attr)]
+    #[xml(attr, even_empty)]
     pub path: Option<String>,
     #[xml(child = "seclabel", keep_if = DeviceSeclabel::shown)]
     pub seclabels: Vec<DeviceSeclabel>,
@@ -72,7 +72,7 @@ pub struct PathSource {
 /// A file written to.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct FileSource {
-    #[xml(attr)]
+    #[xml(attr, even_empty)]
     pub path: Option<String>,
     #[xml(attr, with = OnOff)]
     pub append: Option<bool>,
@@ -131,7 +131,7 @@ impl Reconnect {
 pub struct UnixSource {
     #[xml(attr)]
     pub mode: Option<SocketMode>,
-    #[xml(attr)]
+    #[xml(attr, even_empty)]
     pub path: Option<String>,
     #[xml(child = "seclabel", keep_if = DeviceSeclabel::shown)]
     pub seclabels: Vec<DeviceSeclabel>,
@@ -156,9 +156,9 @@ pub struct TcpBackend {
 pub struct TcpSource {
     #[xml(attr)]
     pub mode: Option<SocketMode>,
-    #[xml(attr)]
+    #[xml(attr, even_empty)]
     pub host: Option<String>,
-    #[xml(attr)]
+    #[xml(attr, even_empty)]
     pub service: Option<String>,
     #[xml(attr, with = YesNo)]
     pub tls: Option<bool>,
@@ -199,16 +199,16 @@ impl UdpBackend {
 pub struct UdpSource {
     #[xml(attr)]
     pub mode: Option<SocketMode>,
-    #[xml(attr)]
+    #[xml(attr, even_empty)]
     pub host: Option<String>,
-    #[xml(attr)]
+    #[xml(attr, even_empty)]
     pub service: Option<String>,
 }
 
 /// A named channel of SPICE or D-Bus.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct ChannelSource {
-    #[xml(attr)]
+    #[xml(attr, even_empty)]
     pub channel: Option<String>,
 }
 

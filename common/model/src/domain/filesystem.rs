@@ -219,7 +219,9 @@ fn some_threads(size: &i32, _: Mode) -> bool {
 
 impl IdMap {
     fn check(&mut self, e: El<'_>) -> Result<()> {
-        let number = |c: &El<'_>, name| c.attr(name).is_some_and(|t| virt_xml::parse_int(t, 10).is_some());
+        let number = |c: &El<'_>, name| {
+            c.attr(name).and_then(|t| virt_xml::parse_int(t, 10)).is_some_and(|n| u32::try_from(n).is_ok())
+        };
         let whole = |c: El<'_>| ["start", "target", "count"].iter().all(|name| number(&c, name));
         if !e.children().filter(|c| matches!(c.name(), "uid" | "gid")).all(whole) {
             return Err(e.error(Code::XmlError, Domain::Domain, "invalid idmap start/target/count settings"));

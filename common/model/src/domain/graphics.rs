@@ -133,7 +133,7 @@ pub struct Vnc {
     /// The first listen address once more, for old clients.
     #[xml(attr)]
     pub listen: Option<String>,
-    #[xml(attr)]
+    #[xml(attr, even_empty)]
     pub keymap: Option<String>,
     #[xml(attr = "sharePolicy")]
     pub share_policy: Option<SharePolicy>,
@@ -160,7 +160,7 @@ pub struct Spice {
     pub autoport: Option<bool>,
     #[xml(attr)]
     pub listen: Option<String>,
-    #[xml(attr)]
+    #[xml(attr, even_empty)]
     pub keymap: Option<String>,
     #[xml(attr = "defaultMode")]
     pub default_mode: Option<SpiceChannelMode>,
@@ -215,7 +215,7 @@ pub struct Gl {
 pub struct Sdl {
     #[xml(attr)]
     pub display: Option<String>,
-    #[xml(attr)]
+    #[xml(attr, even_empty)]
     pub xauth: Option<String>,
     #[xml(attr, with = YesNo)]
     pub fullscreen: Option<bool>,

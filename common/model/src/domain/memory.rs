@@ -218,7 +218,7 @@ pub struct MemoryDeviceTarget {
     pub size: Option<Size>,
     #[xml(leaf)]
     pub node: Option<u32>,
-    #[xml(child)]
+    #[xml(child, read_if = NvdimmLabel::says)]
     pub label: Option<NvdimmLabel>,
     #[xml(flag)]
     pub readonly: bool,
@@ -237,4 +237,11 @@ pub struct MemoryDeviceTarget {
 pub struct NvdimmLabel {
     #[xml(child)]
     pub size: Size,
+}
+
+impl NvdimmLabel {
+    /// A label without a size is none.
+    fn says(&self, _: virt_xml::Mode) -> bool {
+        self.size != Size::default()
+    }
 }

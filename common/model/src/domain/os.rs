@@ -145,7 +145,7 @@ pub struct Loader {
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 #[xml(check = Nvram::check)]
 pub struct Nvram {
-    #[xml(attr)]
+    #[xml(attr, even_empty)]
     pub template: Option<String>,
     #[xml(attr = "templateFormat")]
     pub template_format: Option<ImageFormat>,

@@ -113,6 +113,12 @@ impl Audio {
                 format!("cannot parse 'dspPolicy' value '{}'", e.attr("dspPolicy").unwrap_or_default());
             return Err(e.error(Code::XmlError, Domain::Domain, text));
         }
+        if self.kind == K::Pipewire {
+            let io = ["input", "output"].map(|name| e.child(name));
+            if let Some(io) = io.into_iter().flatten().find(|io| io.attr("latency") == Some("0")) {
+                return Err(io.bad_attr("latency", "0", virt_xml::Bad::Whole("Zero is not permitted")));
+            }
+        }
         let kind = self.kind;
         let drop = |value: &mut dyn FnMut(), kinds: &[K]| {
             if !kinds.contains(&kind) {

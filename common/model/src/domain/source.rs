@@ -362,7 +362,7 @@ pub struct ImageReconnect {
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 #[xml(check = NetworkHost::check)]
 pub struct NetworkHost {
-    #[xml(attr)]
+    #[xml(attr, even_empty)]
     pub name: Option<String>,
     #[xml(attr, read_if = not_zero, say(InvalidArg, "failed to parse port number '{}'", None))]
     pub port: Option<u32>,
@@ -514,7 +514,7 @@ pub struct SecretRef {
     pub kind: Option<String>,
     #[xml(attr, with = UuidText, say(XmlError, "invalid secret uuid '{}'"))]
     pub uuid: Option<Uuid>,
-    #[xml(attr)]
+    #[xml(attr, even_empty)]
     pub usage: Option<String>,
 }
 

@@ -20,13 +20,13 @@ pub(super) fn assign(def: &mut Domain) -> Result<()> {
     let slots = def.max_memory.as_ref().and_then(|m| m.slots).unwrap_or(0);
     let mut used = BTreeSet::new();
     for memory in &def.devices.memories {
-        if let Some(Address::Dimm(a)) = &memory.info.address {
-            if !used.insert(a.slot) {
-                return Err(unsupported(format!(
-                    "memory device slot '{}' is already being used by another memory device",
-                    a.slot
-                )));
-            }
+        if let Some(Address::Dimm(a)) = &memory.info.address
+            && !used.insert(a.slot)
+        {
+            return Err(unsupported(format!(
+                "memory device slot '{}' is already being used by another memory device",
+                a.slot
+            )));
         }
     }
     for memory in &mut def.devices.memories {
