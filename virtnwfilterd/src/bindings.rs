@@ -148,13 +148,23 @@ async fn put_on(work: &mut Work, driver: Arc<Driver>, binding: Binding) -> Resul
     }
     let mut bound = Bound { binding, leases: Vec::new(), learner: None };
     let abilities = work.force.abilities().await?;
-    let made = card(&bound, &|n| driver.document(n), abilities)?;
+    let made = match card(&bound, &|n| driver.document(n), abilities) {
+        Ok(made) => Some(made),
+        // Of a device that is not there nothing is put in force; what is wrong is told when it is.
+        Err(error) if !link::exists(&port) => {
+            tracing::info!(%error, port, "a binding of a device that is not there has no rules");
+            None
+        }
+        Err(error) => return Err(error),
+    };
     write_status(&driver, &bound.binding)?;
-    if let Err(error) = work.force.change(vec![(port.clone(), Some(made))]).await {
-        remove_status(&driver, &port);
-        return Err(error);
+    if let Some(made) = made {
+        if let Err(error) = work.force.change(vec![(port.clone(), Some(made))]).await {
+            remove_status(&driver, &port);
+            return Err(error);
+        }
+        bound.learner = learner(&driver, &bound);
     }
-    bound.learner = learner(&driver, &bound);
     driver.publish(|all| drop(all.insert(port, bound.clone())));
     tracing::info!(port = bound.binding.port, filter = bound.binding.filter.filter, "filter on a card");
     Ok(bound)

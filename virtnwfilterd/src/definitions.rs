@@ -39,10 +39,11 @@ async fn put(work: &mut Work, driver: Arc<Driver>, document: Arc<Document>) -> R
         );
         return Err(Error::new(Code::OperationFailed, Domain::Nwfilter, text));
     }
+    let claim = driver.filters.claim(&name, uuid).await?;
     if leads_back(&document, &|n| driver.document(n)) {
         return Err(looped());
     }
-    match driver.filters.claim(&name, uuid).await? {
+    match claim {
         Claim::New(reservation) => {
             save(&driver, &document).await?;
             Ok(reservation.commit(Filter { uuid, document: Entry::new(document) }))

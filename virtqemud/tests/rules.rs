@@ -43,6 +43,18 @@ const WRITTEN: &[(&str, &str, &str)] = &[
         "",
         "<nosharepages/><locked/>",
     ),
+    // A switch may tell cards apart by what their network leads to.
+    (
+        "",
+        "<interface type='network'><source network='n'/><virtualport type='802.1Qbh'/></interface>",
+        "<virtualport type='802.1Qbh'/>",
+    ),
+    (
+        "",
+        "<interface type='bridge'><source bridge='b'/><virtualport type='802.1Qbg'><parameters managerid='0x10' \
+         typeid='2' typeidversion='3' instanceid='09b11c53-8b5c-4eeb-8f00-d84eaa0aaa4f'/></virtualport></interface>",
+        "<parameters managerid='16' typeid='2' typeidversion='3'",
+    ),
     // What is off says nothing more.
     (
         "<features><hyperv><spinlocks state='off' retries='5000'/></hyperv></features>",
@@ -284,6 +296,33 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "",
         "<interface type='vhostuser'><source type='unix' path='/x' mode='client'/></interface>",
         "'interface' requires shared memory",
+    ),
+    (
+        "",
+        "<interface type='user'><virtualport type='openvswitch'/></interface>",
+        "<virtualport> element unsupported for <interface type='user'>",
+    ),
+    (
+        "",
+        "<interface type='bridge'><source bridge='b'/><virtualport/></interface>",
+        "missing required virtualport type",
+    ),
+    (
+        "",
+        "<interface type='bridge'><source bridge='b'/><virtualport type='802.1Qbh'/></interface>",
+        "missing profileid in <virtualport type='802.1Qbh'>",
+    ),
+    (
+        "",
+        "<interface type='network'><source network='n'/><virtualport type='openvswitch'>\
+         <parameters typeid='3'/></virtualport></interface>",
+        "extra typeid unsupported in <virtualport type='openvswitch'>",
+    ),
+    (
+        "",
+        "<interface type='network'><source network='n'/><bandwidth><outbound average='1' floor='2'/></bandwidth>\
+         </interface>",
+        "floor attribute is not supported for this config",
     ),
     (
         "",

@@ -87,6 +87,7 @@ fn values_as_the_reference_writes_them() {
             "<tcp-ipv6 srcipaddr='A:B::0:1' srcipmask='ffff:ffff::'/>",
             "<tcp-ipv6 srcipaddr='a:b::1' srcipmask='32'/>",
         ),
+        ("<tcp-ipv6 srcipaddr='::10.1.2.3'/>", "<tcp-ipv6 srcipaddr='::10.1.2.3'/>"),
         ("<tcp state='ESTABLISHED,new, RELATED'/>", "<tcp state='NEW,ESTABLISHED,RELATED'/>"),
         ("<tcp state='NONE,NEW'/>", "<tcp state='NONE'/>"),
         ("<tcp state=''/>", "<tcp state=''/>"),
@@ -121,6 +122,20 @@ fn values_as_the_reference_writes_them() {
     ];
     for (given, want) in table {
         assert_eq!(rule(given), want, "{given}");
+    }
+}
+
+#[test]
+fn priorities_as_the_reference_writes_them() {
+    let table = [
+        ("<filter name='f' priority='5'/>", "<filter name='f' chain='root'"),
+        ("<filter name='f' chain='root' priority='5'/>", "<filter name='f' chain='root' priority='5'"),
+        ("<filter name='f' chain='ipv6'/>", "<filter name='f' chain='ipv6' priority='-600'"),
+        ("<filter name='f' chain='ipv6' priority='0'/>", "<filter name='f' chain='ipv6'"),
+    ];
+    for (given, want) in table {
+        let out = Filter::parse(given).unwrap().format();
+        assert_eq!(out.lines().next().unwrap().trim_end_matches(['/', '>']), want, "{given}");
     }
 }
 
@@ -162,6 +177,20 @@ fn refusals_are_the_references() {
     );
     let binding = |xml: &str| Binding::parse(xml).unwrap_err().message();
     assert_eq!(binding("<filterbinding/>"), "internal error: filter binding has no port dev name");
+    let port = "<filterbinding><portdev name='a'/>";
+    assert_eq!(
+        binding(&format!("{port}</filterbinding>")),
+        "internal error: filter binding has no owner name"
+    );
+    assert_eq!(
+        binding(&format!("{port}<linkdev/></filterbinding>")),
+        "internal error: filter binding has no link dev name"
+    );
+    let whole = format!(
+        "{port}<owner><name>g</name><uuid>d54df46f-1ab5-4a22-8618-4560ef5fac2c</uuid></owner>\
+         <mac address='52:54:00:01:02:03'/><filterref/></filterbinding>"
+    );
+    assert_eq!(binding(&whole), "internal error: filter binding has no filter reference");
 }
 
 #[test]

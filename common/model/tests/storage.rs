@@ -86,6 +86,23 @@ fn pools_are_refused_in_the_references_words() {
             27,
             "XML error: malformed octal mode",
         ),
+        (
+            "<pool type='dir'><name>p</name><target><path>/x</path><permissions><owner/></permissions></target></pool>",
+            27,
+            "XML error: malformed owner element",
+        ),
+        (
+            "<pool type='mpath'><name>p</name><features><cow state='yes'/></features></pool>",
+            3,
+            "this function is not supported by the connection driver: cow feature may only be used for 'fs' and \
+             'dir' pools",
+        ),
+        (
+            "<pool type='scsi'><name>p</name><source><adapter type='fc_host' wwnn='0x1' wwpn='1'/></source>\
+             <target><path>/x</path></target></pool>",
+            1,
+            "internal error: Malformed wwn: 0x1",
+        ),
     ];
     for (xml, code, text) in cases {
         assert_eq!(refusal(xml), (code, text.to_string()), "{xml}");

@@ -26,7 +26,7 @@ pub use place::{At, Place, locate, unlocated};
 pub use shape::Shape;
 pub use value::{
     Bad, Base0, Codec, Hex, HexPlain, HexUpper, Lenient, NO_ADDRESS, Natural, NonZero, OnOff, Plain, Value,
-    Wrapping, YesElse, YesNo, not_zero, parse_int, parse_ip,
+    Wrapping, YesElse, YesNo, ip_text, not_zero, parse_int, parse_ip,
 };
 pub use virt_xml_derive::Xml;
 pub use write::Writer;
@@ -39,6 +39,20 @@ use virt_error::{Code, Domain, Result};
 ///
 /// Errors: code 35 with the position for text that is not XML, code 27 for another root, and whatever `T` refuses.
 pub fn parse<T: Xml>(text: &str, root: &str, mode: Mode, domain: Domain) -> Result<T> {
+    parse_judged(text, root, mode, domain, |_| Ok(()))
+}
+
+/// Reads a document; of one with several mistakes `judge` says which is told. It is asked only when there is one.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_judged<T: Xml>(
+    text: &str,
+    root: &str,
+    mode: Mode,
+    domain: Domain,
+    judge: impl Fn(El<'_>) -> Result<()>,
+) -> Result<T> {
     let mut doc = Document::parse(text, mode, domain)?;
     doc.join(T::joined());
     let e = doc.root();
@@ -49,7 +63,7 @@ pub fn parse<T: Xml>(text: &str, root: &str, mode: Mode, domain: Domain) -> Resu
             .with("expected", root)
             .with("value", e.name()));
     }
-    T::read(e).map_err(|error| locate(error, text))
+    T::read(e).map_err(|error| locate(judge(e).err().unwrap_or(error), text))
 }
 
 /// Writes `value` as a document with the root element `root`, ending in a newline.

@@ -139,8 +139,19 @@ impl Value for std::net::IpAddr {
         parse_ip(text).ok_or(Bad::Own(&NO_ADDRESS))
     }
     fn put(&self, out: &mut String) {
-        let _ = write!(out, "{self}");
+        out.push_str(&ip_text(*self));
     }
+}
+
+/// An address as the C library writes it: of an IPv6 address that is nothing but an IPv4 one, that in dots.
+pub fn ip_text(address: std::net::IpAddr) -> String {
+    if let std::net::IpAddr::V6(v6) = address {
+        let bits = u128::from(v6);
+        if bits >> 32 == 0 && bits >> 16 != 0 {
+            return format!("::{}", std::net::Ipv4Addr::from(bits as u32));
+        }
+    }
+    address.to_string()
 }
 
 impl Value for std::net::Ipv4Addr {

@@ -165,6 +165,14 @@ fn inherit(port: &mut NetworkPort, net: &Document, ports: &[NetworkPort]) -> Res
     port.vlan = port.vlan.take().or_else(|| group?.vlan.clone()).or_else(|| net.vlan.clone());
     port.virtualport =
         port.virtualport.take().or_else(|| group?.virtualport.clone()).or_else(|| net.virtualport.clone());
+    if let Some(switch) = port.virtualport.as_ref().filter(|_| net.owns_bridge()) {
+        let kind = switch.kind.as_deref().unwrap_or("none");
+        let text = format!(
+            "<virtualport type='{kind}'> not supported for network '{}' which uses IP forwarding",
+            net.name()
+        );
+        return Err(Error::new(Code::ConfigUnsupported, Domain::Network, text));
+    }
     port.isolated = port.isolated.or(net.isolated);
     let trust = || group?.trust_guest_rx_filters;
     port.trust_guest_rx_filters = port.trust_guest_rx_filters.or_else(trust).or(net.trust_guest_rx_filters);

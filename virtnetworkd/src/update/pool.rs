@@ -59,7 +59,6 @@ impl Update {
         Self::expect(net, &part, "portgroup")?;
         let name = net.name().to_string();
         let group: PortGroup = Self::read(net, part, Vec::new(), false)?;
-        group.check_limits()?;
         let this = group.name.clone().unwrap_or_default();
         let found = net.portgroups.iter().position(|g| g.name == group.name);
         let fault = match (self.command, found) {

@@ -227,7 +227,7 @@ pub struct VdsNet {
 
 /// `<interface>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
-#[xml(check = Interface::check)]
+#[xml(before = Interface::before, check = Interface::check)]
 pub struct Interface {
     #[xml(child)]
     pub mac: Option<MacAddress>,
@@ -296,6 +296,15 @@ fn own_name(name: &String, mode: Mode) -> bool {
 }
 
 impl Interface {
+    fn before(e: El<'_>) -> Result<()> {
+        let kind = e.attr("type").unwrap_or_default();
+        if e.child("virtualport").is_some() && !matches!(kind, "network" | "bridge" | "direct" | "hostdev") {
+            let text = format!("<virtualport> element unsupported for <interface type='{kind}'>");
+            return Err(e.error(Code::ConfigUnsupported, Domain::Domain, text));
+        }
+        Ok(())
+    }
+
     fn check(&mut self, e: El<'_>) -> Result<()> {
         if !matches!(self.source, NetSource::Hostdev(_)) {
             self.managed = None;
@@ -322,9 +331,7 @@ impl Interface {
                 NetDriver { virtio: std::mem::take(&mut self.driver.virtio), ..NetDriver::default() };
             self.backend.vhost = None;
         }
-        if self.bandwidth.as_ref().is_some_and(|b| b.inbound.is_none() && b.outbound.is_none()) {
-            self.bandwidth = None;
-        }
+        crate::network::drop_empty(&mut self.bandwidth, e);
         let passt = self.backend.kind == Some(NetBackendKind::Passt);
         if let NetSource::User(s) = &mut self.source
             && !passt

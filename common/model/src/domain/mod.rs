@@ -38,6 +38,7 @@ pub mod tuning;
 mod validate;
 pub mod vcpu;
 pub mod video;
+pub mod virtualport;
 pub mod volume;
 
 pub use validate::DeviceKind;

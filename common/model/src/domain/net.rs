@@ -1,9 +1,9 @@
 //! Network settings that guests' cards share with networks: addresses, VLANs, bandwidth, virtual ports.
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{El, Writer, Xml, YesNo, names};
+use virt_xml::{Bad, Codec, El, Writer, Xml, YesNo, names};
 
-use crate::{Uuid, UuidText};
+pub use super::virtualport::{VirtualPort, VirtualPortParameters};
 
 /// An IP address of a card.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
@@ -70,34 +70,51 @@ names! {
 
 /// VLANs of a port.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
-#[xml(check = Vlan::check)]
+#[xml(before = Vlan::before, check = Vlan::check)]
 pub struct Vlan {
-    #[xml(attr, with = YesNo)]
+    #[xml(attr, with = YesNo, loose)]
     pub trunk: Option<bool>,
     #[xml(child = "tag")]
     pub tags: Vec<VlanTag>,
 }
 
 impl Vlan {
-    fn check(&mut self, e: El<'_>) -> Result<()> {
+    fn before(e: El<'_>) -> Result<()> {
         let bad = |text: String| Err(e.error(Code::XmlError, Domain::None, text));
-        if self.tags.is_empty() {
+        let (mut tags, mut native) = (0, false);
+        for tag in e.children_named("tag") {
+            let tag = VlanTag::read(tag)?;
+            if tag.id > 4095 {
+                return bad(format!("vlan tag id {} too large (maximum 4095)", tag.id));
+            }
+            if tag.native_mode.is_some() && std::mem::replace(&mut native, true) {
+                return bad("duplicate native vlan setting".into());
+            }
+            tags += 1;
+        }
+        if tags == 0 {
             return bad("missing tag id - each <vlan> must have at least one <tag id='n'/> subelement".into());
         }
-        if let Some(tag) = self.tags.iter().find(|t| t.id > 4095) {
-            return bad(format!("vlan tag id {} too large (maximum 4095)", tag.id));
+        let Some(trunk) = e.attr("trunk").filter(|t| !t.is_empty() && *t != "yes") else { return Ok(()) };
+        if tags > 1 {
+            return bad(format!(
+                "invalid \"trunk='{trunk}'\" in <vlan> - trunk='yes' is required for more than one vlan tag"
+            ));
         }
-        if self.tags.len() > 1 && self.trunk == Some(false) {
+        if native {
             let text =
-                "invalid \"trunk='no'\" in <vlan> - trunk='yes' is required for more than one vlan tag";
+                "invalid configuration in <vlan> - \"trunk='no'\" is not allowed with a native vlan id";
             return bad(text.into());
         }
-        if self.tags.len() > 1 {
-            self.trunk = Some(true);
+        match trunk {
+            "no" => Ok(()),
+            other => bad(format!("invalid \"trunk='{other}'\" in <vlan> - must be yes or no")),
         }
-        if self.trunk == Some(false) {
-            self.trunk = None;
-        }
+    }
+
+    fn check(&mut self, _: El<'_>) -> Result<()> {
+        // Several tags are always a trunk; that it is none need not be said.
+        self.trunk = (self.tags.len() > 1 || self.trunk == Some(true)).then_some(true);
         Ok(())
     }
 }
@@ -107,13 +124,25 @@ impl Vlan {
 pub struct VlanTag {
     #[xml(attr, required)]
     pub id: u32,
-    #[xml(attr = "nativeMode")]
+    #[xml(attr = "nativeMode", with = Native)]
     pub native_mode: Option<NativeVlan>,
+}
+
+/// A mode; that it is the usual one cannot be said.
+pub struct Native;
+
+impl Codec<NativeVlan> for Native {
+    fn parse(text: &str) -> Result<NativeVlan, Bad> {
+        NativeVlan::from_name(text).filter(|m| *m != NativeVlan::Default).ok_or(Bad::Unknown)
+    }
+    fn put(value: &NativeVlan, out: &mut String) {
+        out.push_str(value.as_str());
+    }
 }
 
 /// Traffic limits: KiB a second, bursts in KiB.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
-#[xml(check = Bandwidth::check)]
+#[xml(before = Bandwidth::before, check = Bandwidth::check)]
 pub struct Bandwidth {
     #[xml(attr = "classID", status)]
     pub class_id: Option<u32>,
@@ -140,14 +169,39 @@ impl Xml for OpenTags {
 }
 
 impl Bandwidth {
-    /// A direction needs a rate to be a limit; 0 is none.
-    fn check(&mut self, e: El<'_>) -> Result<()> {
-        for rate in [&self.inbound, &self.outbound].into_iter().flatten() {
-            if rate.average.is_none() && rate.floor.is_none() {
-                let text = "Missing mandatory average or floor attributes";
+    /// What may be said depends on whose limits they are: only a card of a network can be promised a rate, and only a
+    /// card's place in a network has a number for it.
+    fn before(e: El<'_>) -> Result<()> {
+        let (holder, kind) = e.parent().map_or(("", None), |p| (p.name(), p.attr("type")));
+        let place = matches!(holder, "networkport" | "actual");
+        if let Some(text) = e.attr("classID") {
+            <u32 as virt_xml::Value>::parse(text).map_err(|bad| e.bad_attr("classID", text, bad))?;
+            if !place && !e.mode().status {
+                let text = "classID attribute not supported on <bandwidth> in this usage context";
                 return Err(e.error(Code::XmlDetail, Domain::None, text));
             }
         }
+        let promised = place || (holder == "interface" && kind == Some("network"));
+        for name in ["inbound", "outbound"] {
+            let Some(part) = e.child(name) else { continue };
+            let rate = Rate::read(part)?;
+            if rate.average.is_none() && rate.floor.is_none() {
+                let text = "Missing mandatory average or floor attributes";
+                return Err(part.error(Code::XmlDetail, Domain::None, text));
+            }
+            let unsupported = |text: &str| Err(part.error(Code::ConfigUnsupported, Domain::None, text));
+            if rate.average.is_none() && (rate.peak.is_some() || rate.burst.is_some()) {
+                return unsupported("'peak' and 'burst' require 'average' attribute");
+            }
+            if rate.floor.is_some() && !(promised && name == "inbound") {
+                return unsupported("floor attribute is not supported for this config");
+            }
+        }
+        Ok(())
+    }
+
+    /// A direction needs a rate to be a limit; 0 is none.
+    fn check(&mut self, _: El<'_>) -> Result<()> {
         for direction in [&mut self.inbound, &mut self.outbound] {
             let Some(rate) = direction else { continue };
             for value in [&mut rate.average, &mut rate.peak, &mut rate.floor, &mut rate.burst] {
@@ -172,60 +226,4 @@ pub struct Rate {
     pub floor: Option<u64>,
     #[xml(attr)]
     pub burst: Option<u64>,
-}
-
-/// The port of a switch.
-#[derive(Debug, Clone, Default, PartialEq, Xml)]
-#[xml(check = VirtualPort::check)]
-pub struct VirtualPort {
-    #[xml(attr = "type")]
-    pub kind: Option<String>,
-    #[xml(child)]
-    pub parameters: VirtualPortParameters,
-}
-
-impl VirtualPort {
-    /// The kinds of switches there are.
-    const KINDS: [&str; 5] = ["none", "802.1Qbg", "802.1Qbh", "openvswitch", "midonet"];
-
-    fn check(&mut self, e: El<'_>) -> Result<()> {
-        // Each kind of switch has parameters of its own.
-        let p = std::mem::take(&mut self.parameters);
-        self.parameters = match self.kind.as_deref() {
-            Some("802.1Qbg") => VirtualPortParameters { interfaceid: None, profileid: None, ..p },
-            Some("802.1Qbh") => VirtualPortParameters { profileid: p.profileid, ..Default::default() },
-            Some("openvswitch") => VirtualPortParameters {
-                interfaceid: p.interfaceid,
-                profileid: p.profileid,
-                ..Default::default()
-            },
-            Some("midonet") => VirtualPortParameters { interfaceid: p.interfaceid, ..Default::default() },
-            _ => p,
-        };
-        match &self.kind {
-            Some(kind) if !Self::KINDS.contains(&kind.as_str()) => Err(e.error(
-                Code::ConfigUnsupported,
-                Domain::None,
-                format!("unknown virtualport type {kind}"),
-            )),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// What the switch must know.
-#[derive(Debug, Clone, Default, PartialEq, Xml)]
-pub struct VirtualPortParameters {
-    #[xml(attr)]
-    pub managerid: Option<u32>,
-    #[xml(attr)]
-    pub typeid: Option<u32>,
-    #[xml(attr)]
-    pub typeidversion: Option<u32>,
-    #[xml(attr, with = UuidText)]
-    pub instanceid: Option<Uuid>,
-    #[xml(attr, with = UuidText)]
-    pub interfaceid: Option<Uuid>,
-    #[xml(attr)]
-    pub profileid: Option<String>,
 }

@@ -14,7 +14,7 @@ names! {
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 #[xml(before = Bridge::before)]
 pub struct Bridge {
-    #[xml(attr)]
+    #[xml(attr, loose)]
     pub name: Option<String>,
     /// firewalld's zone.
     #[xml(attr)]

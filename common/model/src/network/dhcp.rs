@@ -200,7 +200,10 @@ fn check_range(e: El<'_>, range: &DhcpRange, address: IpAddr, prefix: Option<u32
     if start.is_ipv4() != address.is_ipv4() {
         return bad(format!("mismatch of address family in range {start} - {end} for network {address}"));
     }
-    if let Some(prefix) = prefix {
+    let Some(prefix) = prefix else {
+        return bad(format!("bad prefix -1 for network {address} when checking range {start} - {end}"));
+    };
+    {
         let net = super::ip::network_address(address, prefix);
         if super::ip::network_address(start, prefix) != net || super::ip::network_address(end, prefix) != net
         {
@@ -214,7 +217,7 @@ fn check_range(e: El<'_>, range: &DhcpRange, address: IpAddr, prefix: Option<u32
         }
         _ => {}
     }
-    if let Some(prefix) = prefix {
+    {
         let net = super::ip::network_address(address, prefix);
         if let (IpAddr::V4(a), IpAddr::V4(b), IpAddr::V4(net)) = (start, end, net) {
             let host_bits = u32::MAX.checked_shr(prefix).unwrap_or(0);

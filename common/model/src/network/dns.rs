@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 
 use virt_xml::rt_error::Result;
-use virt_xml::{El, Xml, YesNo, parse_int, parse_ip};
+use virt_xml::{El, Xml, YesNo, parse_int, parse_ip, rt};
 
 use super::{detail, network_of, xml_error};
 
@@ -21,7 +21,7 @@ pub struct DomainName {
 
 /// `<dns>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
-#[xml(check = Dns::check)]
+#[xml(before = Dns::before, check = Dns::check)]
 pub struct Dns {
     #[xml(attr, with = YesNo)]
     pub enable: Option<bool>,
@@ -46,6 +46,15 @@ impl Dns {
     /// Whether it says nothing.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Records are looked at in the reference's order.
+    fn before(e: El<'_>) -> Result<()> {
+        rt::attr::<YesNo, bool>(Some(e), "enable", None)?;
+        rt::attr::<YesNo, bool>(Some(e), "forwardPlainNames", None)?;
+        e.children_named("forwarder").try_for_each(forwarder)?;
+        e.children_named("host").try_for_each(host)?;
+        e.children_named("srv").try_for_each(srv)
     }
 
     fn check(&mut self, e: El<'_>) -> Result<()> {

@@ -60,6 +60,7 @@ pub struct HostdevDriver {
 
 /// `<nat>`: how addresses are translated.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
+#[xml(check = Nat::check)]
 pub struct Nat {
     #[xml(attr, with = YesNo)]
     pub ipv6: Option<bool>,
@@ -67,6 +68,14 @@ pub struct Nat {
     pub address: Option<NatAddress>,
     #[xml(child)]
     pub port: Option<NatPorts>,
+}
+
+impl Nat {
+    fn check(&mut self, _: El<'_>) -> Result<()> {
+        // Ports 0 to 0 say nothing.
+        self.port.take_if(|ports| ports.end == 0);
+        Ok(())
+    }
 }
 
 /// Addresses that guests' packets bear outside.
@@ -138,9 +147,15 @@ fn nat_address(e: El<'_>) -> Result<()> {
             )
         })?;
     }
+    let bad = |what: &str| {
+        let text = format!("range {} - {} is {what}", ends[0], ends[1]);
+        Err(e.error(Code::InternalError, Domain::None, text))
+    };
     if ends[0] > ends[1] {
-        let text = format!("range {} - {} is reversed ", ends[0], ends[1]);
-        return Err(e.error(Code::InternalError, Domain::None, text));
+        return bad("reversed ");
+    }
+    if u32::from(ends[1]) - u32::from(ends[0]) > 65535 {
+        return bad("too large (> 65535)");
     }
     Ok(())
 }
@@ -155,7 +170,7 @@ fn nat_ports(e: El<'_>) -> Result<()> {
     };
     let read = |attr: &str| {
         let number = e.attr(attr).and_then(|text| parse_int(text, 10));
-        number.filter(|n| (1..=65535).contains(n)).ok_or_else(|| bad(attr))
+        number.filter(|n| (0..=65535).contains(n)).ok_or_else(|| bad(attr))
     };
     let (start, end) = (read("start")?, read("end")?);
     if start > end { Err(bad("end")) } else { Ok(()) }

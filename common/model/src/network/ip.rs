@@ -23,7 +23,7 @@ pub struct Ip {
     /// Questions for names of these addresses stay in the network.
     #[xml(attr = "localPtr", with = YesNo)]
     pub local_ptr: Option<bool>,
-    #[xml(attr = "tftp@root")]
+    #[xml(attr = "tftp@root", loose)]
     pub tftp_root: Option<String>,
     #[xml(child = "dhcp/range")]
     pub ranges: Vec<DhcpRange>,
@@ -165,8 +165,8 @@ impl Ip {
     }
 
     fn check(&mut self, _: El<'_>) -> Result<()> {
-        if self.is_ipv6() {
-            // No such thing as BOOTP there; the reference drops it.
+        if self.is_ipv6() || !self.has_dhcp() {
+            // No such thing as BOOTP there, or nobody to tell it; the reference drops it.
             self.bootp = None;
         }
         Ok(())

@@ -57,9 +57,9 @@ pub struct Network {
     pub forward: Option<Forward>,
     #[xml(child)]
     pub bridge: Bridge,
-    #[xml(attr = "mtu@size")]
+    #[xml(attr = "mtu@size", loose, keep_if = not_zero)]
     pub mtu: Option<u32>,
-    #[xml(attr = "mac@address")]
+    #[xml(attr = "mac@address", loose)]
     pub mac: Option<Mac>,
     #[xml(child)]
     pub domain: Option<DomainName>,
@@ -87,13 +87,17 @@ fn is_set(value: &bool, _: Mode) -> bool {
     *value
 }
 
+fn not_zero(size: &u32, _: Mode) -> bool {
+    *size != 0
+}
+
 impl Network {
     /// Reads a document. What only a running network has is left out when `mode.inactive`; one that is there already
     /// (`mode.known`) is not refused for what it says beyond its forward mode.
     ///
     /// Errors carry libvirt's code and text, with element path, line and value as context.
     pub fn parse(text: &str, mode: Mode) -> Result<Self> {
-        virt_xml::parse(text, "network", mode, Domain::Network)
+        virt_xml::parse_judged(text, "network", mode, Domain::Network, validate::first)
     }
 
     /// Writes the document, ending in a newline.
@@ -150,7 +154,7 @@ impl Network {
                 Error::new(Code::XmlDetail, Domain::Xml, "invalid char in name: \n").with("line", e.line())
             );
         }
-        validate::root(e, &name)
+        validate::own(e, &name)
     }
 
     fn check(&mut self, e: El<'_>) -> Result<()> {
@@ -165,7 +169,7 @@ impl Network {
 /// An empty `<bandwidth>` of this element is dropped; one whose limits are all 0 stays.
 pub(crate) fn drop_empty(bandwidth: &mut Option<Bandwidth>, e: El<'_>) {
     let filled = e.child("bandwidth").is_some_and(|b| b.children().next().is_some());
-    bandwidth.take_if(|b| !filled && *b == Bandwidth::default());
+    bandwidth.take_if(|b| !filled && b.inbound.is_none() && b.outbound.is_none());
 }
 
 /// The name of the network a part belongs to.

@@ -1,7 +1,7 @@
 //! A guest card's place in a network, and what it was plugged into.
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{El, Mode, Xml, YesNo};
+use virt_xml::{El, Mode, Xml, YesNo, rt};
 
 use super::bridge::MacTableManager;
 use super::forward::HostdevDriver;
@@ -13,9 +13,9 @@ use crate::{Mac, Uuid, UuidText};
 
 /// `<networkport>`.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
-#[xml(check = NetworkPort::check)]
+#[xml(before = NetworkPort::before, check = NetworkPort::check)]
 pub struct NetworkPort {
-    #[xml(leaf, with = UuidText, say(InternalError, "unable to parse UUID '{}'", Network))]
+    #[xml(leaf, with = UuidText, say(InternalError, "Unable to parse UUID '{}'", Network))]
     pub uuid: Option<Uuid>,
     #[xml(child)]
     pub owner: PortOwner,
@@ -46,7 +46,7 @@ pub struct NetworkPort {
 pub struct PortOwner {
     #[xml(leaf)]
     pub name: Option<String>,
-    #[xml(leaf, with = UuidText)]
+    #[xml(leaf, with = UuidText, say(InternalError, "Unable to parse UUID '{}'", Network))]
     pub uuid: Option<Uuid>,
 }
 
@@ -105,20 +105,54 @@ impl NetworkPort {
         virt_xml::format(self, "networkport", Mode::STATUS)
     }
 
-    fn check(&mut self, e: El<'_>) -> Result<()> {
+    /// What a port must have is looked at before anything else it says.
+    fn before(e: El<'_>) -> Result<()> {
         let missing = |what: &str| Err(e.error(Code::InternalError, Domain::Network, what.to_string()));
-        if self.uuid.is_none() {
+        let filled = |e: Option<El<'_>>, name: &str| {
+            e.and_then(|e| e.child(name)).is_some_and(|c| !c.text().is_empty())
+        };
+        if !filled(Some(e), "uuid") {
             return missing("network port has no uuid");
         }
-        if self.owner.name.is_none() {
+        let uuid = |e: El<'_>| {
+            rt::leaf::<UuidText, Uuid>(Some(e), "uuid", None).map_err(|_| {
+                let uuid = e.child("uuid").map(|c| c.text().into_owned()).unwrap_or_default();
+                e.error(Code::InternalError, Domain::Network, format!("Unable to parse UUID '{uuid}'"))
+            })
+        };
+        uuid(e)?;
+        let owner = e.child("owner");
+        if !filled(owner, "name") {
             return missing("network port has no owner name");
         }
-        if self.owner.uuid.is_none() {
+        if !filled(owner, "uuid") {
             return missing("network port has no owner UUID");
         }
-        if self.mac.is_none() {
-            return missing("network port has no mac");
+        owner.map_or(Ok(None), |owner| uuid(owner))?;
+        let mac = e.child("mac").and_then(|m| m.attr("address")).filter(|m| !m.is_empty());
+        let Some(mac) = mac else { return missing("network port has no mac") };
+        if <Mac as virt_xml::Value>::parse(mac).is_err() {
+            return missing(&format!("Unable to parse MAC '{mac}'"));
         }
+        if let Some(plug) = e.child("plug") {
+            let need = |attr: &str, what: &str| match plug.attr(attr).is_none_or(str::is_empty) {
+                true => {
+                    Err(plug.error(Code::XmlError, Domain::Network, format!("Missing network port {what}")))
+                }
+                false => Ok(()),
+            };
+            match plug.attr("type") {
+                Some("network" | "bridge") => need("bridge", "bridge name")?,
+                Some("direct") => need("dev", "link device name")?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&mut self, e: El<'_>) -> Result<()> {
+        super::drop_empty(&mut self.bandwidth, e);
+        self.virtualport.take_if(|port| *port == VirtualPort::default());
         Ok(())
     }
 }

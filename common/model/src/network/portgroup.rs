@@ -1,9 +1,9 @@
 //! Named sets of settings that guests' cards choose from.
 
 use virt_xml::rt_error::Result;
-use virt_xml::{El, Mode, Xml, YesElse, YesNo};
+use virt_xml::{El, Mode, Xml, YesElse, YesNo, rt};
 
-use super::{drop_empty, validate, xml_error};
+use super::{drop_empty, xml_error};
 use crate::domain::net::{Bandwidth, VirtualPort, Vlan};
 
 /// `<portgroup>`.
@@ -30,23 +30,21 @@ fn is_set(value: &bool, _: Mode) -> bool {
 }
 
 impl PortGroup {
-    /// Checks the limits as those of a whole document are.
-    ///
-    /// # Errors
-    /// Code 67 for a floor, code 35 for a rate without an average.
-    pub fn check_limits(&self) -> Result<()> {
-        self.bandwidth.as_ref().map_or(Ok(()), validate::check_bandwidth)
-    }
-
     fn check(&mut self, e: El<'_>) -> Result<()> {
         drop_empty(&mut self.bandwidth, e);
+        // A switch's port that says nothing.
+        self.virtualport.take_if(|port| *port == VirtualPort::default());
         Ok(())
     }
 
     fn before(e: El<'_>) -> Result<()> {
         match e.attr("name").filter(|name| !name.is_empty()) {
-            None => Err(xml_error(e, "Missing required name attribute in portgroup")),
-            Some(_) => Ok(()),
+            None => return Err(xml_error(e, "Missing required name attribute in portgroup")),
+            Some(_) => {}
         }
+        // The order in which the reference finds mistakes.
+        rt::attr::<YesNo, bool>(Some(e), "trustGuestRxFilters", None)?;
+        rt::child::<VirtualPort>(Some(e), "virtualport")?;
+        rt::child::<Bandwidth>(Some(e), "bandwidth").map(drop)
     }
 }

@@ -3,7 +3,7 @@
 use core::net::{IpAddr, Ipv4Addr};
 
 use virt_xml::rt_error::Result;
-use virt_xml::{El, NonZero, Xml, parse_ip};
+use virt_xml::{El, NonZero, Xml, parse_ip, rt};
 
 use super::ip::{mask_prefix, network_address};
 use super::{network_of, xml_error};
@@ -48,6 +48,8 @@ impl Route {
 
     fn before(e: El<'_>) -> Result<()> {
         let name = network_of(e);
+        // A metric that cannot be one is told before what the route is.
+        rt::attr::<NonZero, u32>(Some(e), "metric", None)?;
         let mut both = [None; 2];
         for (attr, at) in ["address", "gateway"].into_iter().zip(&mut both) {
             let Some(text) = e.attr(attr) else {
@@ -64,7 +66,8 @@ impl Route {
         let [Some(address), Some(gateway)] = both else { return Ok(()) };
         let family = e.attr("family");
         let wrong = |what: &str| {
-            let shown = e.attr("address").unwrap_or_default();
+            let of = if family == Some("ipv6") { what } else { "address" };
+            let shown = e.attr(of).unwrap_or_default();
             match family {
                 None => xml_error(
                     e,
@@ -74,6 +77,12 @@ impl Route {
                     e,
                     format!(
                         "{name}: IPv4 family specified for non-IPv4 {what} '{shown}' in route definition"
+                    ),
+                ),
+                Some(_) if what == "gateway" => xml_error(
+                    e,
+                    format!(
+                        "{name}: ipv6 specified for non-IPv6 gateway address '{shown}' in route definition"
                     ),
                 ),
                 Some(_) => xml_error(
@@ -101,7 +110,13 @@ impl Route {
                 ));
             }
         }
-        if e.attr("netmask").is_some() {
+        if let Some(mask) = e.attr("netmask") {
+            if parse_ip(mask).is_none() {
+                return Err(xml_error(
+                    e,
+                    format!("{name}: Bad netmask address '{mask}' in route definition"),
+                ));
+            }
             if address.is_ipv6() {
                 let text = format!(
                     "{name}: Specifying netmask invalid for IPv6 address '{address}' in route definition"
@@ -131,8 +146,10 @@ impl Route {
         let name = network_of(e);
         let Some(prefix) = self.prefix_length() else { return Ok(()) };
         if network_address(self.address, prefix) != self.address {
-            let text =
-                format!("{name}: Address '{}' in route definition is not a network address", self.address);
+            let text = format!(
+                "{name}: Address '{}' in route definition is not a network address",
+                e.attr("address").unwrap_or_default()
+            );
             return Err(xml_error(e, text));
         }
         Ok(())

@@ -2,68 +2,104 @@
 
 use core::net::IpAddr;
 
-use virt_xml::rt_error::{Code, Domain, Error, Result};
-use virt_xml::{El, Xml};
+use virt_xml::rt_error::{Code, Domain, Result};
+use virt_xml::{Codec, El, Xml, YesNo, rt};
 
-use super::dns::Dns;
+use super::bridge::Bridge;
+use super::dns::{Dns, DomainName};
 use super::forward::ForwardMode;
 use super::ip::{Ip, network_address};
+use super::portgroup::PortGroup;
+use super::route::Route;
 use super::{Network, unsupported, xml_error};
-use crate::domain::net::{Bandwidth, VirtualPort};
+use crate::domain::net::{Bandwidth, VirtualPort, Vlan};
 
-/// Refusals that name values which cannot be read at all; called before the fields are.
-pub(super) fn root(e: El<'_>, name: &str) -> Result<()> {
+/// Refusals of the document's own values that name them in words of their own; called before the fields are read.
+pub(super) fn own(e: El<'_>, name: &str) -> Result<()> {
     if let Some(v) = e.attr("ipv6")
         && !["yes", "no"].contains(&v)
     {
         return Err(xml_error(e, format!("Invalid ipv6 setting '{v}' in network '{name}'")));
     }
-    if let Some(v) = e.attr("trustGuestRxFilters")
-        && !["yes", "no"].contains(&v)
-    {
-        return Err(xml_error(e, format!("Invalid trustGuestRxFilters setting '{v}' in network '{name}'")));
-    }
-    if let Some(v) = e.child("mtu").and_then(|m| m.attr("size"))
+    mac(e, name)?;
+    if let Some(v) = e.child("mtu").and_then(|m| m.attr("size")).filter(|v| !v.is_empty())
         && virt_xml::parse_int(v, 10).is_none_or(|n| u32::try_from(n).is_err())
     {
         return Err(xml_error(e, format!("Invalid mtu size '{v}' in network '{name}'")));
     }
-    // Where packets leave by is looked at after what stays inside.
-    if let Some(dns) = e.child("dns") {
-        Dns::read(dns)?;
+    Ok(())
+}
+
+fn mac(e: El<'_>, name: &str) -> Result<()> {
+    let Some(v) = e.child("mac").and_then(|m| m.attr("address")).filter(|v| !v.is_empty()) else {
+        return Ok(());
+    };
+    let Ok(mac) = <crate::Mac as virt_xml::Value>::parse(v) else {
+        return Err(xml_error(e, format!("Invalid bridge mac address '{v}' in network '{name}'")));
+    };
+    if mac.0[0] & 1 != 0 {
+        return Err(xml_error(e, format!("Invalid multicast bridge mac address '{v}' in network '{name}'")));
     }
-    e.children_named("ip").try_for_each(|ip| Ip::read(ip).map(drop))?;
-    if let Some(v) = e.child("mac").and_then(|m| m.attr("address")) {
-        let Ok(mac) = <crate::Mac as virt_xml::Value>::parse(v) else {
-            return Err(xml_error(e, format!("Invalid bridge mac address '{v}' in network '{name}'")));
-        };
-        if mac.0[0] & 1 != 0 {
-            return Err(xml_error(
-                e,
-                format!("Invalid multicast bridge mac address '{v}' in network '{name}'"),
-            ));
-        }
+    Ok(())
+}
+
+/// The mistake that the reference would find first, of a document that has one. Where packets leave by is looked at last.
+pub(super) fn first(e: El<'_>) -> Result<()> {
+    let text = |name: &str| e.child(name).map(|c| c.text().into_owned());
+    let name = text("name").unwrap_or_default();
+    if name.is_empty() {
+        return Ok(());
+    }
+    if let Some(uuid) = text("uuid").filter(|u| !u.is_empty())
+        && <crate::UuidText as Codec<crate::Uuid>>::parse(&uuid).is_err()
+    {
+        return Err(e.error(Code::InternalError, Domain::Network, "malformed uuid element"));
+    }
+    title(text("title").as_deref(), e)?;
+    if e.attr("ipv6").is_some_and(|v| !["yes", "no"].contains(&v)) {
+        return own(e, &name);
+    }
+    rt::attr::<YesNo, bool>(Some(e), "trustGuestRxFilters", None)?;
+    let domain = rt::child::<DomainName>(Some(e), "domain")?;
+    registration(domain.as_ref(), &name, e)?;
+    rt::child::<Bandwidth>(Some(e), "bandwidth")?;
+    rt::child::<Vlan>(Some(e), "vlan")?;
+    rt::attr::<YesNo, bool>(e.child("port"), "isolated", None)?;
+    rt::child::<Bridge>(Some(e), "bridge")?;
+    own(e, &name)?;
+    rt::child::<Dns>(Some(e), "dns")?;
+    rt::child::<VirtualPort>(Some(e), "virtualport")?;
+    rt::children::<PortGroup>(Some(e), "portgroup")?;
+    let ips = rt::children::<Ip>(Some(e), "ip")?;
+    for route in e.children_named("route") {
+        routes(&[Route::read(route)?], &ips, &name, e)?;
+    }
+    Ok(())
+}
+
+fn title(title: Option<&str>, e: El<'_>) -> Result<()> {
+    match title.is_some_and(|t| t.contains('\n')) {
+        true => Err(xml_error(e, "Network title can't contain newlines")),
+        false => Ok(()),
+    }
+}
+
+/// Only names that nobody outside knows can be told to the host.
+fn registration(domain: Option<&DomainName>, name: &str, e: El<'_>) -> Result<()> {
+    if domain.is_some_and(|d| d.register == Some(true) && d.local_only != Some(true)) {
+        let text = format!(
+            "attribute 'register=yes' in <domain> element requires 'localOnly=yes' in network {name}"
+        );
+        return Err(unsupported(e, text));
     }
     Ok(())
 }
 
 /// All rules that tie parts together.
 pub(super) fn whole(net: &Network, e: El<'_>) -> Result<()> {
-    if net.title.as_ref().is_some_and(|t| t.contains('\n')) {
-        return Err(xml_error(e, "Network title can't contain newlines"));
-    }
-    if let Some(domain) = &net.domain
-        && domain.register == Some(true)
-        && domain.local_only != Some(true)
-    {
-        let text = format!(
-            "attribute 'register=yes' in <domain> element requires 'localOnly=yes' in network {}",
-            net.name()
-        );
-        return Err(unsupported(e, text));
-    }
-    bandwidths(net, e)?;
-    routes(net, e)?;
+    title(net.title.as_deref(), e)?;
+    registration(net.domain.as_ref(), net.name(), e)?;
+    routes(&net.routes, &net.ips, net.name(), e)?;
     by_mode(net, e)?;
     if e.mode().known {
         return Ok(());
@@ -81,7 +117,7 @@ fn by_mode(net: &Network, e: El<'_>) -> Result<()> {
     match mode {
         ForwardMode::None => {}
         ForwardMode::Nat | ForwardMode::Route => {
-            if mode == ForwardMode::Nat && net.ips.is_empty() {
+            if net.ips.is_empty() {
                 let text =
                     format!("{mode} forwarding requested, but no IP address provided for network '{name}'");
                 return Err(xml_error(e, text));
@@ -104,15 +140,22 @@ fn by_mode(net: &Network, e: El<'_>) -> Result<()> {
         | ForwardMode::Vepa
         | ForwardMode::Passthrough
         | ForwardMode::Hostdev => {
-            if net.bridge.name.is_some() && mode != ForwardMode::Bridge {
-                return Err(xml_error(
-                    e,
-                    format!("bridge name not allowed in {mode} mode (network '{name}')"),
-                ));
+            if mode != ForwardMode::Bridge {
+                let bridge = &net.bridge;
+                let said = [
+                    (bridge.name.is_some(), "name"),
+                    (bridge.zone.is_some(), "zone"),
+                    (bridge.mac_table_manager.is_some(), "macTableManager setting"),
+                ];
+                if let Some((_, what)) = said.iter().find(|(said, _)| *said) {
+                    let text = format!("bridge {what} not allowed in {mode} mode (network '{name}')");
+                    return Err(xml_error(e, text));
+                }
             }
             let pf = net.forward.as_ref().is_some_and(|f| f.pf.is_some());
             own_bridge_only(net, e)?;
-            if net.bridge.name.is_some() && (interfaces > 0 || pf) {
+            let cards = net.forward.as_ref().map_or(0, |f| f.addresses.len());
+            if net.bridge.name.is_some() && (interfaces + cards > 0 || pf) {
                 let text = format!(
                     "A network with forward mode='{mode}' can specify a bridge name or a forward dev, but not both (network '{name}')"
                 );
@@ -243,37 +286,17 @@ fn vlans(net: &Network, e: El<'_>) -> Result<()> {
     Ok(())
 }
 
-fn bandwidths(net: &Network, e: El<'_>) -> Result<()> {
-    let all = net.portgroups.iter().map(|g| &g.bandwidth).chain([&net.bandwidth]);
-    all.flatten().try_for_each(check_bandwidth).map_err(|error| error.with("line", e.line()))
-}
-
-pub(super) fn check_bandwidth(bandwidth: &Bandwidth) -> Result<()> {
-    for rate in [&bandwidth.inbound, &bandwidth.outbound].into_iter().flatten() {
-        if rate.floor.is_some() {
-            let text = "floor attribute is not supported for this config";
-            return Err(Error::new(Code::ConfigUnsupported, Domain::None, text));
-        }
-        if rate.average.is_none() {
-            let text = "Missing mandatory average or floor attributes";
-            return Err(Error::new(Code::XmlDetail, Domain::None, text));
-        }
-    }
-    Ok(())
-}
-
 /// A route's gateway must be a neighbour.
-fn routes(net: &Network, e: El<'_>) -> Result<()> {
-    for route in &net.routes {
+fn routes(routes: &[Route], ips: &[Ip], name: &str, e: El<'_>) -> Result<()> {
+    for route in routes {
         let reaches = |address: IpAddr, prefix: u32| {
             address.is_ipv4() == route.gateway.is_ipv4()
                 && network_address(address, prefix) == network_address(route.gateway, prefix)
         };
-        if !net.ips.iter().any(|ip| ip.prefix_length().is_some_and(|p| reaches(ip.address, p))) {
+        if !ips.iter().any(|ip| ip.prefix_length().is_some_and(|p| reaches(ip.address, p))) {
             let text = format!(
-                "unreachable static route gateway '{}' specified for network '{}'",
-                route.gateway,
-                net.name()
+                "unreachable static route gateway '{}' specified for network '{name}'",
+                route.gateway
             );
             return Err(unsupported(e, text));
         }

@@ -44,24 +44,30 @@ fn broken(text: impl Into<String>) -> Error {
 
 impl Xml for Binding {
     fn read(e: El<'_>) -> Result<Self> {
-        let named = |child: &str, attr: &str| {
-            let value = e.child(child).and_then(|c| c.attr(attr));
+        // The first value counts, whichever of several elements has it.
+        let named = |child: &'static str, attr: &str| {
+            let value = e.children_named(child).find_map(|c| c.attr(attr));
             value.filter(|v| !v.is_empty()).map(str::to_string)
         };
-        let port = named("portdev", "name").ok_or_else(|| broken("filter binding has no port dev name"))?;
-        let mac = named("mac", "address").ok_or_else(|| broken("filter binding has no MAC address"))?;
-        let mac = Mac::parse(&mac).map_err(|_| broken(format!("Unable to parse MAC '{mac}'")))?;
-        let filter = e.child("filterref").ok_or_else(|| broken("filter binding has no filter reference"))?;
         let owner = |child: &str| {
-            let text = e.child("owner").and_then(|o| o.child(child)).map(|c| c.text().to_string());
+            let text = e.children_named("owner").find_map(|o| o.child(child)).map(|c| c.text().to_string());
             text.filter(|t| !t.is_empty())
         };
+        let port = named("portdev", "name").ok_or_else(|| broken("filter binding has no port dev name"))?;
+        let link = named("linkdev", "name");
+        if link.is_none() && e.child("linkdev").is_some() {
+            return Err(broken("filter binding has no link dev name"));
+        }
         let owner_name = owner("name").ok_or_else(|| broken("filter binding has no owner name"))?;
         let uuid = owner("uuid").ok_or_else(|| broken("filter binding has no owner UUID"))?;
         let owner_uuid = <UuidText as Codec<Uuid>>::parse(&uuid)
             .map_err(|_| broken(format!("Unable to parse UUID '{uuid}'")))?;
+        let mac = named("mac", "address").ok_or_else(|| broken("filter binding has no MAC address"))?;
+        let mac = Mac::parse(&mac).map_err(|_| broken(format!("Unable to parse MAC '{mac}'")))?;
+        let filter = e.child("filterref").filter(|f| f.attr("filter").is_some_and(|f| !f.is_empty()));
+        let filter = filter.ok_or_else(|| broken("filter binding has no filter reference"))?;
         let filter = FilterRef::read(filter)?;
-        Ok(Self { owner_name, owner_uuid, port, link: named("linkdev", "name"), mac, filter })
+        Ok(Self { owner_name, owner_uuid, port, link, mac, filter })
     }
     fn write_attrs(&self, _: &mut Writer) {}
     fn write_children(&self, w: &mut Writer) {

@@ -49,6 +49,8 @@ pub struct Filter {
     pub name: String,
     /// The chain its rules are in.
     pub chain: Chain,
+    /// When the root chain's rules are gone through, as the document says; kept for it alone.
+    pub root_priority: Option<i32>,
     /// Given by the daemon when the document has none.
     pub uuid: Option<Uuid>,
     /// Rules and references in the document's order.
@@ -117,15 +119,7 @@ impl Chain {
         }
     }
 
-    fn read(e: El<'_>) -> Result<Self> {
-        let given = e.attr("priority").map(|text| {
-            let number = virt_xml::parse_int(text, 10)
-                .ok_or_else(|| invalid(format!("Could not parse chain priority '{text}'")))?;
-            let number = i32::try_from(number).ok().filter(|n| (-1000..=1000).contains(n));
-            let outside = || format!("Priority '{text}' is outside valid range of [-1000,1000]");
-            number.ok_or_else(|| invalid(outside()))
-        });
-        let given = given.transpose()?;
+    fn read(e: El<'_>, given: Option<i32>) -> Result<Self> {
         let name = match e.attr("chain") {
             None | Some("" | "root") => return Ok(Self::Root),
             Some(name) => name,
@@ -150,13 +144,29 @@ impl Chain {
     }
 }
 
+/// The priority a filter's document gives.
+fn priority(e: El<'_>) -> Result<Option<i32>> {
+    let Some(text) = e.attr("priority") else { return Ok(None) };
+    let number = virt_xml::parse_int(text, 10).and_then(|n| i32::try_from(n).ok());
+    match number {
+        None => Err(invalid(format!("Could not parse chain priority '{text}'"))),
+        Some(n) if !(-1000..=1000).contains(&n) => {
+            Err(invalid(format!("Priority '{text}' is outside valid range of [-1000,1000]")))
+        }
+        given => Ok(given),
+    }
+}
+
 impl Xml for Filter {
     fn read(e: El<'_>) -> Result<Self> {
         let name = e.attr("name").unwrap_or_default();
         if name.is_empty() {
             return Err(Error::internal(Domain::Nwfilter, "filter has no name"));
         }
-        let chain = Chain::read(e)?;
+        let given = priority(e)?;
+        let chain = Chain::read(e, given)?;
+        let named = e.attr("chain").is_some_and(|c| !c.is_empty());
+        let root_priority = given.filter(|_| named && chain == Chain::Root);
         let uuid = match e.child("uuid") {
             None => None,
             Some(uuid) => {
@@ -172,12 +182,17 @@ impl Xml for Filter {
                 _ => {}
             }
         }
-        Ok(Self { name: name.into(), chain, uuid, entries })
+        Ok(Self { name: name.into(), chain, root_priority, uuid, entries })
     }
     fn write_attrs(&self, w: &mut Writer) {
         w.attr("name", &self.name);
         w.attr("chain", self.chain.name());
-        if let Chain::Named { priority: Some(priority), .. } = self.chain {
+        let priority = match self.chain {
+            Chain::Root => self.root_priority,
+            Chain::Named { priority, .. } => priority,
+        };
+        // 0 is not written, as in the reference.
+        if let Some(priority) = priority.filter(|p| *p != 0) {
             w.attr("priority", &priority.to_string());
         }
     }

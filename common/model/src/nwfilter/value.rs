@@ -207,7 +207,7 @@ impl Kind {
             }
             (_, Value::Number { value, .. }) => value.to_string(),
             (_, Value::Mac(mac)) => mac.to_string(),
-            (_, Value::Address(address)) => address.to_string(),
+            (_, Value::Address(address)) => virt_xml::ip_text(*address),
             (_, Value::Prefix(prefix)) => prefix.to_string(),
             (_, Value::Bool(on)) => on.to_string(),
             (_, Value::Text(text)) => text.clone(),

@@ -33,7 +33,7 @@ impl Xml for Options {
         };
         let mut all = Self::default();
         if e.attr("type").is_some_and(|t| t == "fs" || t == "netfs") {
-            all.mount = inside(FS, "mount_opts").map(|o| name(&o, "fs")).collect::<Result<_>>()?;
+            all.mount = inside(FS, "mount_opts").map(|o| name(&o, "fs mount")).collect::<Result<_>>()?;
         }
         if e.attr("type") == Some("rbd") {
             for option in inside(RBD, "config_opts") {

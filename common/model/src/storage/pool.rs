@@ -116,16 +116,23 @@ impl Pool {
         }
         let text = |name: &str| e.child(name).map(|n| n.text().into_owned()).filter(|n| !n.is_empty());
         let own = source.name.filter(|n| !n.is_empty());
-        if kind == PoolType::Rbd && own.is_none() {
+        if kind == PoolType::Rbd && own.is_none() && e.child("source").is_some() {
             return Err(xml_error(e, "element 'name' is mandatory for RBD pool"));
         }
         let Some(name) = text("name").or_else(|| own.filter(|_| kind.source().name)) else {
             return Err(xml_error(e, "missing pool source name element"));
         };
-        match name.contains('/') {
-            true => Err(xml_error(e, format!("name {name} cannot contain '/'"))),
-            false => Ok(()),
+        if name.contains('/') {
+            return Err(xml_error(e, format!("name {name} cannot contain '/'")));
         }
+        let cow = e.child("features").and_then(|f| f.child("cow"));
+        if virt_xml::rt::attr::<YesNo, bool>(cow, "state", None)?.is_some()
+            && !matches!(kind, PoolType::Dir | PoolType::Fs)
+        {
+            let text = "cow feature may only be used for 'fs' and 'dir' pools";
+            return Err(e.error(Code::NoSupport, Domain::Storage, text));
+        }
+        Ok(())
     }
 
     fn check(&mut self, e: El<'_>) -> Result<()> {
@@ -154,7 +161,8 @@ impl Pool {
         if self.kind.needs_device() && self.source.devices.is_empty() {
             return Err(xml_error(source, "missing storage pool source device name"));
         }
-        self.settle_target(e)
+        self.settle_target(e)?;
+        self.source.adapter.as_ref().map_or(Ok(()), |adapter| adapter.check_names(source))
     }
 
     fn settle_target(&mut self, e: El<'_>) -> Result<()> {

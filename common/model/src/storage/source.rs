@@ -122,7 +122,7 @@ impl PoolAuth {
 pub struct PoolSecret {
     #[xml(attr = "type")]
     pub kind: Option<String>,
-    #[xml(attr, with = UuidText, say(XmlError, "invalid secret uuid '{}'"))]
+    #[xml(attr, with = UuidText, say(XmlError, "invalid secret uuid '{}'", None))]
     pub uuid: Option<Uuid>,
     #[xml(attr)]
     pub usage: Option<String>,
@@ -182,32 +182,6 @@ impl Xml for Adapter {
                     let text = "'wwnn' and 'wwpn' must be specified for adapter type 'fchost'";
                     return Err(xml_error(e, text));
                 }
-                let (node, port) = (host.parent_wwnn.as_deref(), host.parent_wwpn.as_deref());
-                let alone = |is: &str, value: &str, other: &str| {
-                    let text = format!("when providing {is}='{value}', the {other} must also be provided");
-                    Err(xml_error(e, text))
-                };
-                match (node, port) {
-                    (Some(node), None) => return alone("parent_wwnn", node, "parent_wwpn"),
-                    (None, Some(port)) => return alone("parent_wwpn", port, "parent_wwnn"),
-                    _ => {}
-                }
-                let named = [
-                    Some(host.wwnn.as_str()),
-                    Some(&host.wwpn),
-                    node,
-                    port,
-                    host.parent_fabric_wwn.as_deref(),
-                ];
-                for wwn in named.into_iter().flatten() {
-                    if wwn.len() != 16 || !wwn.bytes().all(|b| b.is_ascii_hexdigit()) {
-                        return Err(e.error(
-                            Code::InternalError,
-                            Domain::Storage,
-                            format!("Malformed wwn: {wwn}"),
-                        ));
-                    }
-                }
                 Ok(Self::FcHost(host))
             }
             None if e.child("parentaddr").is_some() => {
@@ -223,7 +197,7 @@ impl Xml for Adapter {
                     let Some(address) = parent.child("address") else {
                         return Err(xml_error(parent, "Missing scsi_host PCI address element"));
                     };
-                    let address = PciAddress::read(address)?;
+                    let address = PciAddress { multifunction: None, ..PciAddress::read(address)? };
                     let unique_id = parent.attr("unique_id").and_then(|n| virt_xml::parse_int(n, 10));
                     let missing = "Missing or invalid scsi adapter 'unique_id' value";
                     let unique_id = unique_id.and_then(|n| u32::try_from(n).ok());
@@ -270,6 +244,34 @@ impl Xml for Adapter {
             shape.attr("", name);
         }
         FcHost::shape(shape);
+    }
+}
+
+impl Adapter {
+    /// Names of Fibre Channel's parties: 16 digits. The reference looks at them last of all.
+    ///
+    /// # Errors
+    /// Code 1.
+    pub(super) fn check_names(&self, e: El<'_>) -> Result<()> {
+        let Self::FcHost(host) = self else { return Ok(()) };
+        let (node, port) = (host.parent_wwnn.as_deref(), host.parent_wwpn.as_deref());
+        let alone = |is: &str, value: &str, other: &str| {
+            let text = format!("when providing {is}='{value}', the {other} must also be provided");
+            Err(xml_error(e, text))
+        };
+        match (node, port) {
+            (Some(node), None) => return alone("parent_wwnn", node, "parent_wwpn"),
+            (None, Some(port)) => return alone("parent_wwpn", port, "parent_wwnn"),
+            _ => {}
+        }
+        let others = [&host.parent_wwnn, &host.parent_wwpn, &host.parent_fabric_wwn];
+        for wwn in [&host.wwnn, &host.wwpn].into_iter().chain(others.into_iter().flatten()) {
+            let digits = wwn.strip_prefix("0x").unwrap_or(wwn);
+            if digits.len() != 16 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+                return Err(e.error(Code::InternalError, Domain::None, format!("Malformed wwn: {wwn}")));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -14,7 +14,7 @@ pub struct PoolTarget {
 
 /// Owner and mode; what is missing is the driver's choice.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
-#[xml(check = Permissions::check)]
+#[xml(before = Permissions::before, check = Permissions::check)]
 pub struct Permissions {
     #[xml(leaf, with = Octal)]
     pub mode: Option<u32>,
@@ -30,6 +30,17 @@ impl Permissions {
     /// Whether nothing is said.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Who owns it cannot be left open by an empty element.
+    fn before(e: El<'_>) -> Result<()> {
+        let empty = |name: &str| e.child(name).is_some_and(|c| c.text().is_empty());
+        for (name, say) in [("owner", &BAD_OWNER), ("group", &BAD_GROUP)] {
+            if empty(name) {
+                return Err(e.say(say, ""));
+            }
+        }
+        Ok(())
     }
 
     fn check(&mut self, _: El<'_>) -> Result<()> {

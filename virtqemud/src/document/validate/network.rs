@@ -79,17 +79,6 @@ impl Checker<'_> {
                 "Invalid attempt to set network interface guest-side IP address info, not supported by QEMU",
             ));
         }
-        let rates = net.bandwidth.iter().flat_map(|b| b.inbound.iter().chain(&b.outbound));
-        if !network && rates.into_iter().any(|r| r.floor.is_some()) {
-            return Err(unsupported("floor attribute is not supported for this config"));
-        }
-        if net.virtualport.is_some()
-            && !bridged
-            && !matches!(net.source, NetSource::Direct(_) | NetSource::Hostdev(_))
-        {
-            let text = format!("<virtualport> element unsupported for <interface type='{kind}'>");
-            return Err(unsupported(text));
-        }
         if net.coalesce.is_some() && !bridged {
             let text = format!("coalesce settings on interface type {kind} are not supported");
             return Err(unsupported(text));

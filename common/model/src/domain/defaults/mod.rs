@@ -48,12 +48,8 @@ pub fn devices(d: &mut Domain, fresh: &mut dyn Fresh) -> Result<(), Error> {
         }
     }
     for interface in &mut d.devices.interfaces {
-        // Open vSwitch knows its ports by a number of their own.
-        if let Some(port) = &mut interface.virtualport
-            && port.kind.as_deref() == Some("openvswitch")
-            && port.parameters.interfaceid.is_none()
-        {
-            port.parameters.interfaceid = Some(fresh.uuid());
+        if let Some(port) = &mut interface.virtualport {
+            port.name(&mut || fresh.uuid());
         }
         let mac = interface.mac.get_or_insert_default();
         if mac.address.is_none() {

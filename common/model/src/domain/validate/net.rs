@@ -5,8 +5,7 @@ use virt_error::{Code, Result};
 use super::super::Domain;
 use super::super::info::each;
 use super::super::interface::{Interface, NetBackendKind, NetSource, TeamingKind};
-use super::super::net::VirtualPort;
-use super::{detail, fail, unsupported, xml};
+use super::{fail, unsupported, xml};
 
 pub(super) fn check(d: &Domain) -> Result<()> {
     each(&d.devices.interfaces, one)
@@ -46,17 +45,6 @@ fn one(card: &Interface) -> Result<()> {
     {
         return unsupported("teaming persistent attribute must be set if teaming type is 'transient'");
     }
-    if let Some(vlan) = &card.vlan
-        && vlan.tags.is_empty()
-    {
-        return xml("missing tag id - each <vlan> must have at least one <tag id='n'/> subelement");
-    }
-    if card.bandwidth.iter().flat_map(|b| &b.outbound).any(|r| r.floor.is_some()) {
-        return detail("'floor' attribute allowed only in <inbound> element");
-    }
-    if let Some(port) = &card.virtualport {
-        virtual_port(port)?;
-    }
     for route in card.routes.iter().chain(match &card.source {
         NetSource::Ethernet(e) => &e.routes[..],
         _ => &[],
@@ -91,21 +79,4 @@ fn one(card: &Interface) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// What each kind of switch must know.
-fn virtual_port(port: &VirtualPort) -> Result<()> {
-    let p = &port.parameters;
-    let Some(kind) = port.kind.as_deref() else { return Ok(()) };
-    let missing = |what: &str| xml(format!("missing {what} in <virtualport type='{kind}'>"));
-    match kind {
-        "none" | "openvswitch" => Ok(()),
-        "802.1Qbg" if p.managerid.is_none() => missing("managerid"),
-        "802.1Qbg" if p.typeid.is_none() => missing("typeid"),
-        "802.1Qbg" if p.typeidversion.is_none() => missing("typeidversion"),
-        "802.1Qbh" if p.profileid.is_none() => missing("profileid"),
-        "midonet" if p.interfaceid.is_none() => missing("interfaceid"),
-        "802.1Qbg" | "802.1Qbh" | "midonet" => Ok(()),
-        other => unsupported(format!("unknown virtualport type {other}")),
-    }
 }
