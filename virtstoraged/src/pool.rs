@@ -75,6 +75,15 @@ impl Published {
         self.live.is_some()
     }
 
+    /// Whether the next start will be with another document than the one the pool runs with, or it does not run.
+    pub fn is_redefined(&self) -> bool {
+        let (Some(live), Some(config)) = (&self.live, &self.config) else { return true };
+        let mut plain = Document::clone(live);
+        // What is free is found while it runs.
+        plain.source.devices.iter_mut().for_each(|device| device.free.clear());
+        plain != **config
+    }
+
     /// Notes what is free of the first device of an active pool.
     pub fn set_free(&mut self, free: Vec<Extent>) {
         let live = self.live.as_ref().and_then(|live| live.source.devices.first());

@@ -184,8 +184,17 @@ impl Run {
     }
 
     fn line(&self, path: &Path) -> String {
-        let words = self.args.iter().map(|a| a.to_string_lossy());
-        std::iter::once(path.to_string_lossy()).chain(words).collect::<Vec<_>>().join(" ")
+        let words = self.args.iter().map(|a| quoted(&a.to_string_lossy()));
+        std::iter::once(quoted(&path.to_string_lossy())).chain(words).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// A word as one would type it into a shell.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || "/,._+:@%=-".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_string(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
     }
 }
 
@@ -257,7 +266,8 @@ impl Tools for HostTools {
                 run.line(&path),
                 output.status
             );
-            return Err(Error::internal(run.domain, text.trim_end().to_string())
+            // The program's words as they are, with the end of their line: so does the reference.
+            return Err(Error::internal(Domain::None, text)
                 .with("program", run.program)
                 .with("status", output.status));
         }
@@ -453,7 +463,12 @@ mod tests {
         let output = HostTools.run(&run).expect("ran");
         assert_eq!((output.text().as_str(), output.err.as_slice()), ("hello", &b"err\n"[..]));
         let error = HostTools.run(&sh("echo no >&2; exit 3")).expect_err("failed");
-        assert!(error.message().contains("unexpected exit status 3: no"), "{}", error.message());
+        assert!(
+            error.message().ends_with("sh -c 'echo no >&2; exit 3') unexpected exit status 3: no\n"),
+            "{error:?}"
+        );
+        assert_eq!(quoted("it's"), "'it'\\''s'");
+        assert_eq!(quoted("/x/é=a,b"), "/x/é=a,b");
         assert_eq!(HostTools.run(&sh("exit 3").also_ok(&[3])).expect("ran").status, 3);
         let error = HostTools.run(&Run::new("no-such-program", Domain::Storage)).expect_err("missing");
         assert!(error.message().contains("no-such-program"));

@@ -195,7 +195,8 @@ impl StoragePoolService for StorageApi {
             let published = self.find(&request.pool)?.published();
             let p = &published.value;
             let inactive = request.flags & VIR_STORAGE_XML_INACTIVE != 0;
-            let config = p.config.as_ref().filter(|_| inactive);
+            // As in the reference an active pool that was not defined anew since shows what it runs with.
+            let config = p.config.as_ref().filter(|_| inactive && p.is_redefined());
             let mut shown = (**config.map_or_else(|| p.document(), Ok)?).clone();
             if p.is_active() && config.is_none() {
                 shown.capacity = Told { bytes: p.sizes.capacity };
@@ -259,11 +260,24 @@ async fn find(api: &StorageApi, request: FindSourcesRequest) -> Result<Sources> 
         virt_error::Error::internal(virt_error::Domain::Storage, text)
     })?;
     let backend = api.driver.backends.of(kind)?;
-    if !backend.finds_sources(kind) {
-        return Err(no_support(&format!("pool type '{kind}' does not support source discovery")));
-    }
     let spec = request.source.as_deref().filter(|s| !s.is_empty());
     let spec = spec.map(|xml| PoolSource::parse(xml, kind)).transpose()?;
+    if !backend.finds_sources(kind) {
+        let server = match kind {
+            PoolType::Gluster => Some("gluster"),
+            PoolType::IscsiDirect => Some("iscsi"),
+            _ => None,
+        };
+        if let Some(server) = server.filter(|_| spec.as_ref().is_none_or(|s| s.hosts.is_empty())) {
+            let text = format!("hostname must be specified for {server} sources");
+            return Err(virt_error::Error::new(
+                virt_error::Code::InvalidArg,
+                virt_error::Domain::Storage,
+                text,
+            ));
+        }
+        return Err(no_support(&format!("pool type '{kind}' does not support source discovery")));
+    }
     let tools = api.driver.backends.tools().clone();
     let keys = api.driver.backends.keys().clone();
     let look = move |cancel| backend.find_sources(&Cx::new(&*tools, &*keys, cancel), spec.as_ref());

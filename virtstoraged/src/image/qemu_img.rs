@@ -100,10 +100,13 @@ pub fn check(volume: &Volume, preallocate: bool) -> Result<()> {
         if preallocate {
             return unsupported("metadata preallocation conflicts with backing store".into());
         }
+        check_base(Path::new(base))?;
         if !matches!(format, "cow" | "qcow" | "qcow2" | "qed" | "vmdk") {
             return unsupported(format!("backing storage not supported for {format} volumes"));
         }
-        check_base(Path::new(base))?;
+    }
+    if volume.target.compat.is_some() && !matches!(format, "qcow2" | "raw") {
+        return unsupported("compatibility option only available with qcow2".into());
     }
     options(volume, preallocate, None, None).map(drop)
 }

@@ -512,7 +512,7 @@ impl Auth {
 pub struct SecretRef {
     #[xml(attr = "type")]
     pub kind: Option<String>,
-    #[xml(attr, with = UuidText, say(XmlError, "invalid secret uuid '{}'"))]
+    #[xml(attr, with = UuidText, say(XmlError, "invalid secret uuid '{}'", None))]
     pub uuid: Option<Uuid>,
     #[xml(attr, even_empty)]
     pub usage: Option<String>,
@@ -520,7 +520,7 @@ pub struct SecretRef {
 
 /// How an image is encrypted and what unlocks it.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
-#[xml(check = Encryption::check, open)]
+#[xml(before = Encryption::before, check = Encryption::check, open)]
 pub struct Encryption {
     #[xml(
         attr,
@@ -539,8 +539,13 @@ pub struct Encryption {
 }
 
 impl Encryption {
-    fn check(&mut self, e: El<'_>) -> Result<()> {
-        for (secret, at) in self.secrets.iter().zip(e.children_named("secret")) {
+    fn before(e: El<'_>) -> Result<()> {
+        if e.attr("format").and_then(EncryptionFormat::from_name).is_none() {
+            return Ok(());
+        }
+        for at in e.children_named("secret") {
+            let kind = at.attr("type").map(str::to_string);
+            let secret = SecretRef { kind, ..SecretRef::default() };
             if !matches!(secret.kind.as_deref(), Some("passphrase")) {
                 let (code, text) = match secret.kind.as_deref() {
                     None => (Code::XmlError, "unknown volume encryption secret type".to_string()),
@@ -550,10 +555,15 @@ impl Encryption {
                 };
                 return Err(at.error(code, Domain::Storage, text));
             }
+            let secret = SecretRef::read(at)?;
             if secret.uuid.is_none() && secret.usage.is_none() {
                 return Err(at.error(Code::XmlError, Domain::None, "missing secret uuid or usage attribute"));
             }
         }
+        Ok(())
+    }
+
+    fn check(&mut self, e: El<'_>) -> Result<()> {
         if let (None, Some(ivgen)) = (&self.cipher, e.child("ivgen")) {
             let text = "ivgen element found, but cipher is missing";
             return Err(ivgen.error(Code::XmlError, Domain::Storage, text));

@@ -62,7 +62,7 @@ static BAD_GROUP: Say =
 
 impl Codec<u32> for Octal {
     fn parse(text: &str) -> Result<u32, Bad> {
-        let mode = u32::from_str_radix(text.trim_ascii_start(), 8).ok().filter(|m| *m <= 0o7777);
+        let mode = u32::from_str_radix(text.trim_ascii_start(), 8).ok().filter(|m| *m <= 0o777);
         mode.ok_or(Bad::Own(&BAD_MODE))
     }
     fn put(value: &u32, out: &mut String) {

@@ -1,7 +1,7 @@
 //! The volume document.
 
 use virt_xml::rt_error::{Code, Domain, Result};
-use virt_xml::{El, Mode, Shape, Writer, Xml, names};
+use virt_xml::{El, Mode, Shape, Writer, Xml, names, rt};
 
 use super::source::Extent;
 use super::target::Permissions;
@@ -66,7 +66,12 @@ pub struct Bytes(pub u64);
 
 impl Xml for Bytes {
     fn read(e: El<'_>) -> Result<Self> {
-        let Some(n) = virt_xml::parse_int(&e.text(), 10).and_then(|n| u64::try_from(n).ok()) else {
+        let text = e.text();
+        if text.is_empty() {
+            // It says nothing; where a size must be told, that it is missing was told before.
+            return Ok(Self(0));
+        }
+        let Some(n) = virt_xml::parse_int(&text, 10).and_then(|n| u64::try_from(n).ok()) else {
             // The reference says so of the allocation, too.
             return Err(xml_error(e, "malformed capacity element"));
         };
@@ -92,7 +97,7 @@ impl Xml for ClusterSize {
         let text = e.text();
         let Some(n) = virt_xml::parse_int(&text, 10).and_then(|n| u64::try_from(n).ok()) else {
             let text = format!("Invalid value '{text}' for element or attribute './target/clusterSize'");
-            return Err(xml_error(e, text));
+            return Err(e.error(Code::XmlError, Domain::Xml, text));
         };
         times_unit(e, n, 1).map(Self)
     }
@@ -144,12 +149,14 @@ impl VolumeTarget {
         if self.features.is_some() || self.cluster_size.is_some() {
             self.compat.get_or_insert_with(|| "1.1".to_string());
         }
-        if let Some(compat) = self.compat.as_deref()
-            && !is_version(compat)
-        {
-            return Err(xml_error(e, "forbidden characters in 'compat' attribute"));
-        }
-        Ok(())
+        check_version(self.compat.as_deref(), e)
+    }
+}
+
+fn check_version(compat: Option<&str>, e: El<'_>) -> Result<()> {
+    match compat.is_some_and(|compat| !is_version(compat)) {
+        true => Err(xml_error(e, "forbidden characters in 'compat' attribute")),
+        false => Ok(()),
     }
 }
 
@@ -226,9 +233,41 @@ impl Volume {
         if named && !filled(e.child("capacity")) && !may_lack_capacity && !based {
             return Err(xml_error(e, "missing capacity element"));
         }
-        let mut volume = Self::read(e)?;
-        volume.settle(pool, e)?;
-        Ok(volume)
+        let told = Self::read(e).and_then(|mut volume| volume.settle(pool, e).map(|()| volume));
+        told.map_err(|error| Self::first(pool, e).err().unwrap_or(error))
+    }
+
+    /// The mistake that the reference would find first, of a document that has one.
+    fn first(pool: PoolType, e: El<'_>) -> Result<()> {
+        if e.child("name").is_none_or(|n| n.text().is_empty()) {
+            return Err(xml_error(e, "missing volume name element"));
+        }
+        let format = |part: Option<El<'_>>| {
+            let name = part.and_then(|p| p.child("format")).and_then(|f| f.attr("type"));
+            pool_format(pool, name.map(str::to_string), e)
+        };
+        if let Some(kind) = e.attr("type").filter(|kind| VolumeType::from_name(kind).is_none()) {
+            return Err(unsupported(e, format!("unknown volume type '{kind}'")));
+        }
+        if let Some(backing) = e.child("backingStore")
+            && backing.child("path").is_some_and(|p| !p.text().is_empty())
+        {
+            format(Some(backing))?;
+            rt::child::<Permissions>(Some(backing), "permissions")?;
+        }
+        for size in ["capacity", "allocation"] {
+            if e.child(size).is_some_and(|s| !s.text().is_empty()) {
+                rt::child::<Bytes>(Some(e), size)?;
+            }
+        }
+        let Some(target) = e.child("target") else { return Ok(()) };
+        format(Some(target))?;
+        rt::child::<Permissions>(Some(target), "permissions")?;
+        rt::child::<Encryption>(Some(target), "encryption")?;
+        let compat = target.child("compat").map(|c| c.text().into_owned()).filter(|c| !c.is_empty());
+        check_version(compat.as_deref(), target)?;
+        rt::child::<ClusterSize>(Some(target), "clusterSize")?;
+        rt::child::<Features>(Some(target), "features").map(drop)
     }
 
     /// Writes the document, ending in a newline.
@@ -258,19 +297,7 @@ impl Volume {
 
     /// Formats depend on the pool's kind.
     fn settle(&mut self, pool: PoolType, e: El<'_>) -> Result<()> {
-        let check = |given: Option<String>| -> Result<Option<String>> {
-            // No image is of no format; of a partition it means something.
-            let refused = |name: &str| name == "none" && pool != PoolType::Disk;
-            match (pool.volume_formats(), given.filter(|name| !name.is_empty())) {
-                (None, _) => Ok(None),
-                (Some(_), Some(name)) if refused(&name) => {
-                    Err(unsupported(e, format!("unknown volume format type {name}")))
-                }
-                (Some(formats), None) => Ok(Some(formats.default.to_string())),
-                (Some(formats), Some(name)) if formats.names.contains(&name.as_str()) => Ok(Some(name)),
-                (Some(_), Some(name)) => Err(unsupported(e, format!("unknown volume format type {name}"))),
-            }
-        };
+        let check = |given| pool_format(pool, given, e);
         self.target.format = check(self.target.format.take())?;
         // A base without a format is probed by nobody: it stays unsaid.
         if let Some(backing) =
@@ -281,5 +308,20 @@ impl Volume {
             backing.format = None;
         }
         Ok(())
+    }
+}
+
+/// A volume's format as a pool of this kind has it.
+fn pool_format(pool: PoolType, given: Option<String>, e: El<'_>) -> Result<Option<String>> {
+    // No image is of no format; of a partition it means something.
+    let refused = |name: &str| name == "none" && pool != PoolType::Disk;
+    match (pool.volume_formats(), given.filter(|name| !name.is_empty())) {
+        (None, _) => Ok(None),
+        (Some(_), Some(name)) if refused(&name) => {
+            Err(unsupported(e, format!("unknown volume format type {name}")))
+        }
+        (Some(formats), None) => Ok(Some(formats.default.to_string())),
+        (Some(formats), Some(name)) if formats.names.contains(&name.as_str()) => Ok(Some(name)),
+        (Some(_), Some(name)) => Err(unsupported(e, format!("unknown volume format type {name}"))),
     }
 }
