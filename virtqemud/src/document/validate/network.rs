@@ -79,6 +79,11 @@ impl Checker<'_> {
                 "Invalid attempt to set network interface guest-side IP address info, not supported by QEMU",
             ));
         }
+        // A document is refused when it is read; this is for a limit that is set later.
+        let rates = net.bandwidth.iter().flat_map(|b| b.inbound.iter().chain(&b.outbound));
+        if !network && rates.into_iter().any(|r| r.floor.is_some()) {
+            return Err(unsupported("floor attribute is not supported for this config"));
+        }
         if net.coalesce.is_some() && !bridged {
             let text = format!("coalesce settings on interface type {kind} are not supported");
             return Err(unsupported(text));
