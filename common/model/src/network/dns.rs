@@ -10,7 +10,7 @@ use super::{detail, network_of, xml_error};
 /// `<domain>`: the DNS domain of the guests.
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 pub struct DomainName {
-    #[xml(attr)]
+    #[xml(attr, even_empty)]
     pub name: Option<String>,
     #[xml(attr = "localOnly", with = YesNo)]
     pub local_only: Option<bool>,
@@ -71,7 +71,7 @@ impl Dns {
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 #[xml(before = forwarder)]
 pub struct Forwarder {
-    #[xml(attr)]
+    #[xml(attr, even_empty)]
     pub domain: Option<String>,
     #[xml(attr)]
     pub addr: Option<IpAddr>,
@@ -81,10 +81,10 @@ pub struct Forwarder {
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 #[xml(before = txt)]
 pub struct Txt {
-    #[xml(attr)]
+    #[xml(attr, even_empty)]
     pub name: String,
     /// May be missing in an order to delete.
-    #[xml(attr)]
+    #[xml(attr, even_empty)]
     pub value: Option<String>,
 }
 
@@ -92,13 +92,13 @@ pub struct Txt {
 #[derive(Debug, Clone, Default, PartialEq, Xml)]
 #[xml(before = srv)]
 pub struct Srv {
-    #[xml(attr)]
+    #[xml(attr, even_empty)]
     pub service: Option<String>,
-    #[xml(attr)]
+    #[xml(attr, even_empty)]
     pub protocol: Option<String>,
-    #[xml(attr)]
+    #[xml(attr, even_empty)]
     pub domain: Option<String>,
-    #[xml(attr)]
+    #[xml(attr, even_empty)]
     pub target: Option<String>,
     #[xml(attr)]
     pub port: Option<u16>,
