@@ -40,6 +40,8 @@ install:
 	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(UNITDIR) $(DESTDIR)$(USERUNITDIR) $(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
 	install -m 755 $(addprefix $(BINDIR)/,$(DAEMONS)) $(DESTDIR)$(SBINDIR)/
 	install -m 755 $(addprefix $(BINDIR)/,$(HELPERS)) $(DESTDIR)$(LIBEXECDIR)/
+	# The name under which libvirt's clients start their user's daemon. libvirt's own program stays.
+	[ -e $(DESTDIR)$(SBINDIR)/libvirtd ] || ln -s virtqemud $(DESTDIR)$(SBINDIR)/libvirtd
 	install -m 644 systemd/*.socket systemd/*.service $(DESTDIR)$(UNITDIR)/
 	install -m 644 systemd/user/*.socket systemd/user/*.service $(DESTDIR)$(USERUNITDIR)/
 	install -d -m 700 $(DESTDIR)$(SYSCONFDIR)/libvirt/nwfilter

@@ -111,6 +111,43 @@ fn saved_guests_change_servers() {
     host.virsh(&["destroy", &name]);
 }
 
+/// A file that cannot be removed would take the guest back a second time: its disks are further by then.
+#[test]
+fn a_managed_save_that_stays_is_void() {
+    let Some(host) = Host::ours(Options::default()) else { return };
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root makes a file that stays");
+        return;
+    }
+    let name = host.name("stays");
+    host.virsh(&["define", &host.document(&name, &bare_xml(&name))]);
+    let file = host.root().join("var/lib/libvirt/qemu/save").join(format!("{name}.save"));
+    host.virsh(&["start", &name]);
+    host.virsh(&["managedsave", &name]);
+    // What something is mounted on does not go.
+    let mount = |args: &[&std::ffi::OsStr]| {
+        let done = std::process::Command::new(args[0]).args(&args[1..]).status().unwrap();
+        assert!(done.success());
+    };
+    mount(&["mount".as_ref(), "--bind".as_ref(), file.as_os_str(), file.as_os_str()]);
+    host.virsh(&["start", &name]);
+    assert_eq!(host.virsh(&["domstate", &name, "--reason"]), "running (restored)");
+    assert!(fs::read(&file).unwrap().starts_with(b"LibvirtQemudPart"));
+    host.virsh(&["destroy", &name]);
+    let booted = || {
+        assert!(host.virsh(&["dominfo", &name]).contains("Managed save:   no"));
+        host.virsh(&["start", &name]);
+        assert_eq!(host.virsh(&["domstate", &name, "--reason"]), "running (booted)");
+        host.virsh(&["destroy", &name]);
+    };
+    booted();
+    // Nor does another daemon take it for a saved guest.
+    host.kill("virtqemud");
+    booted();
+    mount(&["umount".as_ref(), file.as_os_str()]);
+    host.virsh(&["undefine", &name]);
+}
+
 #[test]
 fn the_next_start_goes_on_where_a_managed_save_stopped() {
     let Some(host) = Host::ours(Options::default()) else { return };

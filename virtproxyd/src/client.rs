@@ -155,7 +155,7 @@ impl Client {
             pulse.heard();
         }
         match frame.header.kind {
-            MessageType::CALL | MessageType::CALL_WITH_FDS => self.call(&frame),
+            MessageType::CALL | MessageType::CALL_WITH_FDS => self.call(frame),
             MessageType::STREAM | MessageType::STREAM_HOLE => self.stalled = self.link.streams.take(frame),
             MessageType::MESSAGE if is_ping(&frame.header) => self.send(OutFrame::keepalive(PONG)),
             // Anything else has no meaning from a client; the reference ignores it.
@@ -163,11 +163,11 @@ impl Client {
         }
     }
 
-    fn call(&mut self, frame: &Frame) {
-        let header = frame.header;
+    fn call(&mut self, frame: Frame) {
+        let Frame { header, payload, fds } = frame;
         let answer = gate::admit(&self.link, &header).and_then(|admitted| {
-            let ctx = Ctx { link: self.link.clone(), info: admitted };
-            calls::dispatch(ctx, header, &frame.payload)
+            let ctx = Ctx { link: self.link.clone(), info: admitted, fds: fds.into() };
+            calls::dispatch(ctx, header, &payload)
         });
         match answer {
             Ok(Answer::Now(reply)) => self.send(reply),

@@ -5,5 +5,8 @@ use std::process::ExitCode;
 use virt_daemon::Daemon;
 
 fn main() -> ExitCode {
-    Daemon::new("virtqemud", "Manages QEMU guests").locks(&["qemu/driver.pid"]).run(virtqemud::serve::start)
+    Daemon::new("virtqemud", "Manages QEMU guests")
+        .locks(&["qemu/driver.pid"])
+        .companions(&["virtnetworkd", "virtsecretd", "virtstoraged"])
+        .run(virtqemud::serve::start)
 }

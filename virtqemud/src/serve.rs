@@ -100,7 +100,7 @@ pub async fn start(context: Context) -> Result<Running> {
         .add(service!(MonitorServiceServer, domains))
         .add(service!(DomainDeviceServiceServer, DeviceApi::new(definitions.clone())))
         .add(service!(DomainInterfaceServiceServer, InterfaceApi::new(definitions.clone())))
-        .add(service!(DomainStatsServiceServer, StatsApi::new(definitions.clone())))
+        .add(service!(DomainStatsServiceServer, StatsApi::new(definitions.clone(), facts.clone())))
         .add(service!(DomainTuningServiceServer, TuningApi::new(definitions, facts.clone())))
         .add(service!(HostServiceServer, HostApi::new(facts)));
     Ok(Running::new(services).epoch(journal.epoch()).on_stop(async move {

@@ -17,6 +17,8 @@ pub(crate) struct Args {
     pub timeout: Option<Duration>,
     pub config: Option<PathBuf>,
     pub verbose: bool,
+    /// Leave when standard input ends: another daemon of the session has started this one.
+    pub companion: bool,
 }
 
 /// Parses; the error prints itself (help and version are "errors" too).
@@ -59,6 +61,7 @@ pub(crate) fn parse(
                 .help("Configuration file"),
         )
         .arg(Arg::new("verbose").short('v').long("verbose").action(ArgAction::SetTrue).help("Log more"))
+        .arg(Arg::new("companion").long("companion").action(ArgAction::SetTrue).hide(true))
         .arg(Arg::new("daemon").short('d').long("daemon").action(ArgAction::SetTrue).hide(true));
     let matches = command.clone().try_get_matches_from(args)?;
     if matches.get_flag("daemon") {
@@ -76,6 +79,7 @@ pub(crate) fn parse(
         timeout: matches.get_one("timeout").copied().map(Duration::from_secs),
         config: matches.get_one("config").cloned(),
         verbose: matches.get_flag("verbose"),
+        companion: matches.get_flag("companion"),
     })
 }
 

@@ -20,6 +20,7 @@
 //! RPC runs on a one-thread runtime; owner tasks and heavy work belong on [`Context::work`].
 
 mod args;
+mod companions;
 pub mod conf;
 mod inherit;
 mod lock;

@@ -23,6 +23,7 @@ use virt_rpc::server::{Server, Services};
 use virt_rpc::session::Sessions;
 
 use crate::args::{self, Args};
+use crate::companions::{Companions, parent_gone};
 use crate::conf::Conf;
 use crate::lock::PidFile;
 use crate::paths::{Mode, Paths};
@@ -50,6 +51,7 @@ pub struct Daemon {
     about: &'static str,
     version: &'static str,
     locks: &'static [&'static str],
+    companions: &'static [&'static str],
     hidden: bool,
 }
 
@@ -132,7 +134,7 @@ impl Stop {
 impl Daemon {
     /// `name` is libvirt's: "virtqemud".
     pub fn new(name: &'static str, about: &'static str) -> Self {
-        Self { name, about, version: env!("CARGO_PKG_VERSION"), locks: &[], hidden: false }
+        Self { name, about, version: env!("CARGO_PKG_VERSION"), locks: &[], companions: &[], hidden: false }
     }
 
     /// Pid files below the run folder that the reference's driver locks too ("qemu/driver.pid"): the daemon refuses to
@@ -140,6 +142,12 @@ impl Daemon {
     #[must_use]
     pub fn locks(self, locks: &'static [&'static str]) -> Self {
         Self { locks, ..self }
+    }
+
+    /// Daemons that a client which starts this one in a session of its user expects behind it, with virtproxyd.
+    #[must_use]
+    pub fn companions(self, companions: &'static [&'static str]) -> Self {
+        Self { companions, ..self }
     }
 
     /// The daemon's memory holds secret values at times: it is in no core dump and not readable by its user's other
@@ -256,6 +264,7 @@ impl Daemon {
         let signals = stop_signals()?;
         let activated = inherited.any();
         let rpc_sockets = self.rpc_sockets(&paths);
+        let own_paths = paths.clone();
         let grpc = inherited.take(&rpc_sockets.0)?;
         let channel = inherited.take(&rpc_sockets.1)?;
         let server = Server {
@@ -276,9 +285,23 @@ impl Daemon {
             stop: stop.clone(),
             may_leave: args.timeout.is_some(),
         };
+        // Nobody else has, and nobody else will: neither a service manager, nor a developer's root, nor another daemon.
+        let alone = !self.companions.is_empty()
+            && !activated
+            && !args.companion
+            && args.root.is_none()
+            && args.mode == Mode::Session;
+        let session = alone.then(|| own_paths.clone());
         let running = start(context).await?;
         tokio::spawn(give_memory_back(busy.clone()));
         tokio::spawn(ask_when_due(stop.clone(), signals, busy, args.timeout));
+        if args.companion {
+            let stop = stop.clone();
+            tokio::spawn(async move {
+                parent_gone().await;
+                stop.ask();
+            });
+        }
         let stopping = stop.clone();
         let until_stopped = async move {
             stopping.begun().await;
@@ -290,7 +313,17 @@ impl Daemon {
                 let channel = or_bind(channel, &rpc_sockets.1)?;
                 let server = Server { epoch: running.epoch, ..server };
                 tracing::info!(activated, "{} {} serves", self.name, self.version);
-                let ready = || notify(&[NotifyState::Ready]);
+                let stopping = stop.clone();
+                let ready = move || {
+                    notify(&[NotifyState::Ready]);
+                    if let Some(paths) = session {
+                        tokio::spawn(async move {
+                            let companions = Companions::start(self.companions, &paths).await;
+                            stopping.begun().await;
+                            drop(companions);
+                        });
+                    }
+                };
                 server.serve(services, grpc, channel, ready, until_stopped, DRAIN).await?;
             }
             None => {

@@ -55,6 +55,12 @@ fn failed(text: impl Into<String>) -> Error {
 }
 
 impl Header {
+    /// The first bytes of a file that must not be restored: one not finished yet, or one whose guest has gone on.
+    #[must_use]
+    pub const fn void() -> &'static [u8; 16] {
+        PARTIAL
+    }
+
     /// Whether the file that begins so was not finished.
     pub fn is_partial(first: &[u8; 16]) -> bool {
         first == PARTIAL

@@ -27,9 +27,10 @@ pub(crate) use network::to_wire as network_to_wire;
 pub(crate) use secret::to_wire as secret_to_wire;
 pub(crate) use storage::{Listed, to_wire as pool_to_wire};
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, LazyLock};
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use virt_error::{Error, Result};
 use virt_wire::frame::{Header, OutFrame, Status};
@@ -50,6 +51,8 @@ pub(crate) struct Ctx {
     pub link: Arc<Link>,
     /// The call's row in the program's table.
     pub info: &'static ProcInfo,
+    /// Descriptors that came with it. They are closed with the call.
+    pub fds: Arc<[OwnedFd]>,
 }
 
 /// What a call comes to.
@@ -87,6 +90,11 @@ impl Ctx {
     async fn claim_all(&self, object: Object, ticket: &[u8]) -> Result<Vec<OwnedFd>> {
         self.link.session(self.info, object).await?.claim_all(ticket).await
     }
+
+    /// Hands descriptors to an object's daemon; the answer names them in a gRPC request.
+    async fn offer(&self, object: Object, descriptors: &[BorrowedFd<'_>]) -> Result<Bytes> {
+        self.link.session(self.info, object).await?.daemon().offer(descriptors).await
+    }
 }
 
 impl Call {
@@ -97,7 +105,7 @@ impl Call {
 
 /// Rows of a table: `now` for what the proxy answers itself, `ask` for what a daemon answers, `keep` for what it answers
 /// from its published objects alone, so that the answer holds until it counts a change ([`crate::kept`]), `stream` for
-/// calls that open a stream.
+/// calls that open a stream, `give` for calls whose answer may carry descriptors.
 macro_rules! calls {
     ($($kind:ident $(($object:ident))? $proc:path => $handler:path;)*) => {
         &[$(crate::calls::Call::new::<$proc>(|ctx, header, payload| {
@@ -195,6 +203,19 @@ where
             Err(error) => Outcome { reply: OutFrame::error(header, &error), stream: None },
         }
     })))
+}
+
+fn give<P, F, W>(ctx: Ctx, header: Header, payload: &[u8], handler: F) -> Result<Answer>
+where
+    P: Procedure,
+    F: Fn(Ctx, P::Args) -> W,
+    W: Future<Output = Result<(P::Ret, Vec<OwnedFd>)>> + Send + 'static,
+{
+    let args = args::<P>(&ctx, payload)?;
+    let work = handler(ctx, args);
+    Ok(Answer::Later(Box::pin(
+        async move { Outcome { reply: OutFrame::give(header, work.await), stream: None } },
+    )))
 }
 
 /// Decodes and applies the read-only rules that look at arguments. Bytes after the arguments are ignored, as the

@@ -13,6 +13,7 @@ use virt_rpc::descriptor::Descriptors;
 
 use super::check::flags;
 use crate::console::{self, What};
+use crate::display::client;
 use crate::driver::Driver;
 use crate::guest::{Guest, Work, not_running};
 use crate::keycodes;
@@ -54,6 +55,50 @@ pub async fn open(
 
 fn ticket(descriptors: &Descriptors, caller: &Caller, fd: OwnedFd) -> Result<Ticket> {
     Ok(Ticket { token: descriptors.park(vec![fd], caller)? })
+}
+
+/// `DomainConsoleService.OpenGraphics`.
+///
+/// # Errors
+/// As [`client::add`]; code 39 for a descriptor that was not offered.
+pub async fn open_graphics(
+    driver: &Driver,
+    descriptors: &Descriptors,
+    request: OpenGraphicsRequest,
+    caller: &Caller,
+) -> Result<Empty> {
+    flags(request.flags, VIR_DOMAIN_OPEN_GRAPHICS_SKIPAUTH, "qemuDomainOpenGraphics")?;
+    let guest = running(driver, request.domain.as_ref())?;
+    let socket = descriptors.take_offer(&request.offer, caller)?.pop();
+    let socket =
+        socket.ok_or_else(|| Error::new(Code::InvalidArg, From::Qemu, "no connection was offered"))?;
+    join(&guest, request, socket).await?;
+    Ok(Empty {})
+}
+
+/// `DomainConsoleService.OpenGraphicsFd`.
+///
+/// # Errors
+/// As [`client::add`].
+pub async fn open_graphics_fd(
+    driver: &Driver,
+    descriptors: &Descriptors,
+    request: OpenGraphicsRequest,
+    caller: &Caller,
+) -> Result<Ticket> {
+    flags(request.flags, VIR_DOMAIN_OPEN_GRAPHICS_SKIPAUTH, "qemuDomainOpenGraphicsFD")?;
+    let guest = running(driver, request.domain.as_ref())?;
+    let (ours, theirs) = client::pair()?;
+    join(&guest, request, theirs).await?;
+    ticket(descriptors, caller, ours)
+}
+
+async fn join(guest: &Guest, request: OpenGraphicsRequest, socket: OwnedFd) -> Result<()> {
+    guest
+        .work(Spec::new("open-graphics", Class::Modify), move |work| {
+            Box::pin(client::add(work, request.index, socket, request.flags))
+        })
+        .await
 }
 
 /// `DomainConsoleService.SendKey`.
@@ -113,15 +158,15 @@ pub async fn screenshot(
     flags(request.flags, 0, "qemuDomainScreenshot")?;
     let guest = running(driver, request.domain.as_ref())?;
     let screen = request.screen;
-    let file = guest
+    let (file, mime) = guest
         .work(Spec::new("screenshot", Class::Query), move |work| Box::pin(dump_screen(work, screen)))
         .await?;
     let ticket = ticket(descriptors, caller, file)?;
-    Ok(ScreenshotResponse { ticket: Some(ticket), mime: "image/x-portable-pixmap".into() })
+    Ok(ScreenshotResponse { ticket: Some(ticket), mime: mime.into() })
 }
 
 /// QEMU writes the picture into the guest's private folder; the name is gone when the client reads it.
-async fn dump_screen(work: &mut Work, screen: u32) -> Result<OwnedFd> {
+async fn dump_screen(work: &mut Work, screen: u32) -> Result<(OwnedFd, &'static str)> {
     let owner = work.who()?.owner();
     let run = work.run()?;
     let videos = &run.live.devices.videos;
@@ -141,7 +186,7 @@ async fn dump_screen(work: &mut Work, screen: u32) -> Result<OwnedFd> {
         left -= heads;
     }
     let device = device.ok_or_else(|| Error::new(Code::OperationInvalid, From::Qemu, "no such screen ID"))?;
-    let path = run.held.paths.lib.join("screenshot.ppm");
+    let path = run.held.paths.lib.join("screenshot");
     let failed = |e| Error::system(From::Qemu, format!("unable to open {}", path.display()), e);
     let make = || -> std::io::Result<std::fs::File> {
         use std::os::unix::fs::OpenOptionsExt;
@@ -156,11 +201,17 @@ async fn dump_screen(work: &mut Work, screen: u32) -> Result<OwnedFd> {
     let filename = path.display().to_string();
     // QEMU takes a head only together with its device.
     let head = device.as_ref().map(|_| left);
-    let dumped = run.monitor.run(&Screendump { filename, device, head }).await;
+    let picture = |format| Screendump { filename: filename.clone(), device: device.clone(), head, format };
+    let mut mime = "image/png";
+    let mut dumped = run.monitor.run(&picture("png")).await;
+    if dumped.as_ref().is_err_and(|e| !e.is_fatal()) {
+        mime = "image/x-portable-pixmap";
+        dumped = run.monitor.run(&picture("ppm")).await;
+    }
     let removed = std::fs::remove_file(&path).map_err(failed);
     dumped?;
     removed?;
-    Ok(file.into())
+    Ok((file.into(), mime))
 }
 
 fn running(driver: &Driver, wanted: Option<&DomainRef>) -> Result<Arc<Guest>> {

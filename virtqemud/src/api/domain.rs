@@ -195,6 +195,17 @@ impl DomainConsoleService for DomainApi {
         answer(console::screenshot(self.driver(), &self.descriptors, request.into_inner(), &caller)).await
     }
 
+    async fn open_graphics(&self, request: Request<OpenGraphicsRequest>) -> Answer<Empty> {
+        let caller = Caller::of(&request)?;
+        answer(console::open_graphics(self.driver(), &self.descriptors, request.into_inner(), &caller)).await
+    }
+
+    async fn open_graphics_fd(&self, request: Request<OpenGraphicsRequest>) -> Answer<Ticket> {
+        let caller = Caller::of(&request)?;
+        answer(console::open_graphics_fd(self.driver(), &self.descriptors, request.into_inner(), &caller))
+            .await
+    }
+
     async fn send_key(&self, request: Request<SendKeyRequest>) -> Answer<Empty> {
         answer(console::send_key(self.driver(), request.into_inner())).await
     }

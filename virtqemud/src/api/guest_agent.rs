@@ -153,6 +153,10 @@ impl GuestAgentService for AgentApi {
         let r = request.into_inner();
         answer(async {
             let guest = self.guest(r.domain.as_ref(), r.flags, 0, "qemuDomainFSThaw")?;
+            if !r.mountpoints.is_empty() {
+                let text = "specifying mountpoints is not supported";
+                return Err(Error::new(Code::ArgumentUnsupported, From::Qemu, text));
+            }
             Ok(FreezeResponse { filesystems: filesystems::thaw(&guest).await? })
         })
         .await

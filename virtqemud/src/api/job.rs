@@ -56,11 +56,11 @@ impl JobApi {
         if !guest.published().value.is_active() {
             return Err(not_running());
         }
-        let job = guest.shared().job();
-        let progress = job.running().ok_or_else(|| invalid("no job is active on the domain"))?;
         if r.flags & VIR_DOMAIN_ABORT_JOB_POSTCOPY != 0 {
             return Err(invalid("current job is not outgoing migration in post-copy mode"));
         }
+        let job = guest.shared().job();
+        let progress = job.running().ok_or_else(|| invalid("no job is active on the domain"))?;
         if !progress.can_stop {
             return Err(invalid("cannot abort memory-only dump"));
         }

@@ -12,7 +12,6 @@ use virt_object::registry::Claim;
 use virt_rpc::Session;
 
 use super::check::flags;
-use super::save;
 use crate::agent;
 use crate::definitions::Definitions;
 use crate::driver::Driver;
@@ -40,9 +39,6 @@ pub async fn start(
     let driver = definitions.driver();
     let guest = driver.find(request.domain.as_ref())?;
     let (how, afresh) = (how(request.flags), request.flags & VIR_DOMAIN_START_FORCE_BOOT != 0);
-    if guest.published().value.managed_save && !afresh {
-        save::unbuilt(request.flags, VIR_DOMAIN_START_BYPASS_CACHE, "virDomainCreateWithFlags")?;
-    }
     let starter = definitions.clone();
     guest
         .work(START, move |work| Box::pin(async move { Box::pin(starter.start(work, how, afresh)).await }))
@@ -127,7 +123,11 @@ async fn start_transient(
 
 fn how(flags: u32) -> Start {
     let given = |bit| flags & bit != 0;
-    Start { paused: given(VIR_DOMAIN_START_PAUSED), reset_nvram: given(VIR_DOMAIN_START_RESET_NVRAM) }
+    Start {
+        paused: given(VIR_DOMAIN_START_PAUSED),
+        reset_nvram: given(VIR_DOMAIN_START_RESET_NVRAM),
+        bypass_cache: given(VIR_DOMAIN_START_BYPASS_CACHE),
+    }
 }
 
 /// A guest started for its client's life ends with the client's session.

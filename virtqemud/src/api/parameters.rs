@@ -15,7 +15,7 @@ use crate::config::params::scheduler::Unset;
 use crate::config::params::{self, Param, Value};
 use crate::definitions::{Announce, Change, Completion, Definitions};
 use crate::guest::Work;
-use crate::live::{blkio, cpu, iothreads, limits, memtune, throttle};
+use crate::live::{blkio, cpu, iothreads, limits, memtune, numa, throttle};
 use crate::process::groups;
 
 const KNOWN: u32 = VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG | VIR_TYPED_PARAM_STRING_OKAY;
@@ -225,9 +225,8 @@ async fn set_live(
         ParameterFamily::Memory => memtune::set(work, &params),
         ParameterFamily::Blkio => blkio::set(work, params).await,
         ParameterFamily::Iothread => iothreads::set(work, &device, &params).await,
-        ParameterFamily::Numa | ParameterFamily::Perf | ParameterFamily::Unspecified => {
-            Err(live_unsupported(api))
-        }
+        ParameterFamily::Numa => numa::set(work, &params),
+        ParameterFamily::Perf | ParameterFamily::Unspecified => Err(live_unsupported(api)),
     }
 }
 

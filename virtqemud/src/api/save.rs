@@ -18,7 +18,7 @@ use super::lifecycle::start_as_transient;
 use crate::definitions::Definitions;
 use crate::guest::save::{self, KEPT};
 use crate::guest::start::{Saved, Start};
-use crate::guest::{managed, not_running};
+use crate::guest::{Cache, managed, not_running};
 use crate::process::ended::blocking;
 
 /// Answers [`DomainSaveService`].
@@ -38,12 +38,9 @@ fn resume(given: u32, function: &'static str) -> Result<Option<bool>> {
     }
 }
 
-/// Reads and writes around the page cache are not built.
-pub(super) fn unbuilt(given: u32, flag: u32, api: &'static str) -> Result<()> {
-    match given & flag {
-        0 => Ok(()),
-        bits => Err(Error::no_support(From::Qemu, api).with("flags", format!("{bits:#x}"))),
-    }
+/// Whether the host's cache is to be left to others.
+fn cache(given: u32) -> Cache {
+    Cache::bypassed(given & VIR_DOMAIN_SAVE_BYPASS_CACHE != 0)
 }
 
 fn absolute(path: &str, what: &str) -> Result<PathBuf> {
@@ -74,7 +71,7 @@ impl SaveApi {
         let known = VIR_DOMAIN_SAVE_BYPASS_CACHE | VIR_DOMAIN_SAVE_RUNNING | VIR_DOMAIN_SAVE_PAUSED;
         flags(r.flags, known, "qemuDomainSaveFlags")?;
         let resume = resume(r.flags, "virDomainSaveFlags")?;
-        unbuilt(r.flags, VIR_DOMAIN_SAVE_BYPASS_CACHE, "virDomainSaveFlags")?;
+        let cache = cache(r.flags);
         let to = absolute(&r.to, "file")?;
         let guest = self.definitions.driver().find(r.domain.as_ref())?;
         let published = guest.published();
@@ -85,7 +82,9 @@ impl SaveApi {
         };
         let spec = Spec::new("save", Class::Modify);
         guest
-            .work(spec, move |work| Box::pin(async move { Box::pin(work.save(to, document, resume)).await }))
+            .work(spec, move |work| {
+                Box::pin(async move { Box::pin(work.save(to, document, resume, cache)).await })
+            })
             .await?;
         Ok(Empty {})
     }
@@ -97,7 +96,6 @@ impl SaveApi {
             | VIR_DOMAIN_SAVE_RESET_NVRAM;
         flags(r.flags, known, "qemuDomainRestoreInternal")?;
         let resume = resume(r.flags, "virDomainRestoreFlags")?;
-        unbuilt(r.flags, VIR_DOMAIN_SAVE_BYPASS_CACHE, "virDomainRestoreFlags")?;
         let from = absolute(&r.from, "file")?;
         let (reader, override_xml) = (self.definitions.clone(), r.xml);
         let (file, image, own) = blocking(move || {
@@ -120,10 +118,13 @@ impl SaveApi {
         let how = Start {
             paused: !resume.unwrap_or(image.header.was_running),
             reset_nvram: r.flags & VIR_DOMAIN_SAVE_RESET_NVRAM != 0,
+            bypass_cache: r.flags & VIR_DOMAIN_SAVE_BYPASS_CACHE != 0,
         };
         let packing = image.header.packing;
+        let own = file.try_clone();
+        let own = own.map_err(|e| Error::system(From::Qemu, "cannot duplicate a descriptor", e))?;
         let data = blocking(move || save::data(file, packing)).await??;
-        let saved = Saved { data, cpu: image.cookie.and_then(|c| c.cpu) };
+        let saved = Saved { data, file: own, cpu: image.cookie.and_then(|c| c.cpu) };
         start_as_transient(driver, document, how, Some(saved)).await?;
         Ok(Empty {})
     }
@@ -174,11 +175,11 @@ impl SaveApi {
         let known = VIR_DOMAIN_SAVE_BYPASS_CACHE | VIR_DOMAIN_SAVE_RUNNING | VIR_DOMAIN_SAVE_PAUSED;
         flags(r.flags, known, "qemuDomainManagedSave")?;
         let resume = resume(r.flags, "virDomainManagedSave")?;
-        unbuilt(r.flags, VIR_DOMAIN_SAVE_BYPASS_CACHE, "virDomainManagedSave")?;
+        let cache = cache(r.flags);
         let guest = self.definitions.driver().find(r.domain.as_ref())?;
         let spec = Spec::new("managed save", Class::Modify);
         guest
-            .work(spec, move |work| Box::pin(async move { Box::pin(work.managed_save(resume)).await }))
+            .work(spec, move |work| Box::pin(async move { Box::pin(work.managed_save(resume, cache)).await }))
             .await?;
         Ok(Empty {})
     }

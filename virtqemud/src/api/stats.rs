@@ -17,7 +17,9 @@ use super::{lookup, parameters};
 use crate::config::params::{Param, Value};
 use crate::definitions::Definitions;
 use crate::guest::{Guest, not_running};
-use crate::stats::{self, Sample, Wanted, balloon, block};
+use crate::host::HostFacts;
+use crate::process::groups;
+use crate::stats::{self, Sample, Wanted, balloon, block, usage};
 
 /// The filter bits of lists that statistics take too: activity, persistence, state.
 const FILTER: u32 = VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE
@@ -33,12 +35,13 @@ const FILTER: u32 = VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE
 #[derive(Clone)]
 pub struct StatsApi {
     definitions: Definitions,
+    host: Arc<HostFacts>,
 }
 
 impl StatsApi {
-    /// A service for these guests.
-    pub fn new(definitions: Definitions) -> Self {
-        Self { definitions }
+    /// A service for these guests on this host.
+    pub fn new(definitions: Definitions, host: Arc<HostFacts>) -> Self {
+        Self { definitions, host }
     }
 
     async fn all(&self, r: GetAllStatsRequest) -> Result<GetAllStatsResponse> {
@@ -151,7 +154,7 @@ impl StatsApi {
         flags(r.flags, modes, "qemuDomainStartDirtyRateCalc")?;
         if !(1..=60).contains(&r.seconds) {
             let text = format!("seconds={} is invalid, please choose value within [1, 60].", r.seconds);
-            return Err(invalid(text));
+            return Err(Error::new(Code::ConfigUnsupported, From::Qemu, text));
         }
         let mode = match r.flags {
             VIR_DOMAIN_DIRTYRATE_MODE_PAGE_SAMPLING => "page-sampling",
@@ -164,8 +167,11 @@ impl StatsApi {
             }
         };
         let guest = self.definitions.driver().find(r.domain.as_ref())?;
-        if !guest.published().value.is_active() {
-            return Err(not_running());
+        let published = guest.published();
+        let Some(live) = &published.value.live else { return Err(not_running()) };
+        if mode == "dirty-ring" && live.features.kvm.as_ref().is_none_or(|k| k.dirty_ring.is_none()) {
+            let text = "dirty-ring calculation mode requires dirty-ring feature enabled.";
+            return Err(Error::new(Code::OperationUnsupported, From::Qemu, text));
         }
         let command = serde_json::json!({"calc-time": r.seconds, "mode": mode});
         let shared = guest.shared().clone();
@@ -179,6 +185,61 @@ impl StatsApi {
                 })
             })
             .await
+    }
+
+    async fn cpu_stats(&self, r: CpuStatsRequest) -> Result<CpuStatsResponse> {
+        let function = "virDomainGetCPUStats";
+        if r.start_cpu < 0 && r.start_cpu != -1 {
+            return Err(Error::invalid_arg(
+                From::Domain,
+                function,
+                "start_cpu",
+                "start_cpu must be -1 or more",
+            ));
+        }
+        if r.start_cpu == -1 && r.cpus != 1 {
+            return Err(Error::invalid_arg(
+                From::Domain,
+                function,
+                "ctl",
+                "ncpus must be 1 when start_cpu is -1",
+            ));
+        }
+        flags(r.flags, VIR_TYPED_PARAM_STRING_OKAY, "qemuDomainGetCPUStats")?;
+        let driver = self.definitions.driver().clone();
+        let guest = driver.find(r.domain.as_ref())?;
+        let published = guest.published();
+        let Some(live) = published.value.live.clone() else { return Err(not_running()) };
+        let host = self.host.clone();
+        let read = move || {
+            let cpus = host.online_cpus().1;
+            let only = |count| Ok(CpuStatsResponse { params: Vec::new(), count });
+            let group = groups::of(&driver, &live);
+            let (rows, count) = match (r.start_cpu, r.cpus, r.figures) {
+                (_, 0, _) => return only(cpus),
+                (-1, _, 0) => return only(usage::figures_of_all()),
+                (_, _, 0) => return only(usage::EACH),
+                (-1, _, most) => {
+                    let mut rows = usage::of_all(&group)?;
+                    rows.truncate(most as usize);
+                    let count = u32::try_from(rows.len()).unwrap_or(0);
+                    (rows, count)
+                }
+                (first, wanted, _) => {
+                    let first = first.unsigned_abs();
+                    if first >= cpus {
+                        let most = cpus.saturating_sub(1);
+                        return Err(invalid(format!("start_cpu {first} larger than maximum of {most}")));
+                    }
+                    let times = usage::of_each(&group)?;
+                    let chosen = times.iter().skip(first as usize).take(wanted as usize);
+                    (usage::rows(&chosen.copied().collect::<Vec<_>>()), 1)
+                }
+            };
+            let params = rows.into_iter().map(parameters::to_message).collect();
+            Ok(CpuStatsResponse { params, count })
+        };
+        blocking::run(read).await
     }
 
     async fn memory_stats(&self, r: FlagsStatsRequest) -> Result<MemoryStatsResponse> {
@@ -247,6 +308,13 @@ impl DomainStatsService for StatsApi {
         request: Request<StartDirtyRateRequest>,
     ) -> Result<Response<Empty>, Status> {
         answer(self.dirty_rate(request.into_inner())).await
+    }
+
+    async fn get_cpu_stats(
+        &self,
+        request: Request<CpuStatsRequest>,
+    ) -> Result<Response<CpuStatsResponse>, Status> {
+        answer(self.cpu_stats(request.into_inner())).await
     }
 
     async fn get_memory_stats(

@@ -17,6 +17,7 @@ use super::check::{affect, affect_flags, flags, reads, zero};
 use super::parameters;
 use crate::agent;
 use crate::config::{
+    self,
     affect::{Affect, exclusive},
     iothreads, memory, pins, vcpus,
 };
@@ -131,6 +132,19 @@ impl TuningApi {
             false => vcpus::set_current(d, r.count, hotpluggable),
         };
         self.both(&guest, affect, "vcpus", move |w| Box::pin(live::vcpus::set(w, r.count)), edit).await
+    }
+
+    async fn set_vcpu(&self, r: SetVcpuRequest) -> Result<Empty> {
+        affect_flags(r.flags, "qemuDomainSetVcpu")?;
+        let guest = self.find(r.domain.as_ref())?;
+        let affect = affect(&guest.published().value, r.flags)?;
+        let ids: Vec<u32> = config::bitmap(&r.vcpus)?.iter().collect();
+        if ids.is_empty() {
+            return Err(Error::new(Code::InvalidArg, From::Qemu, "no vcpus selected for modification"));
+        }
+        let named = ids.clone();
+        let edit = move |d: &mut Document| vcpus::set_each(d, &named, r.on);
+        self.both(&guest, affect, "vcpus", move |w| Box::pin(live::vcpus::set_each(w, ids, r.on)), edit).await
     }
 
     async fn vcpus_count(&self, r: &FlagsRequest) -> Result<CountResponse> {
@@ -314,6 +328,10 @@ impl DomainTuningService for TuningApi {
 
     async fn set_vcpus(&self, request: Request<SetVcpusRequest>) -> Result<Response<Empty>, Status> {
         answer(self.set_vcpus(request.into_inner())).await
+    }
+
+    async fn set_vcpu(&self, request: Request<SetVcpuRequest>) -> Result<Response<Empty>, Status> {
+        answer(self.set_vcpu(request.into_inner())).await
     }
 
     async fn get_vcpus_count(

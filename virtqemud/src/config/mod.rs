@@ -11,3 +11,17 @@ pub mod memory;
 pub mod params;
 pub mod pins;
 pub mod vcpus;
+
+use virt_error::{Code, Domain as From, Error, Result};
+use virt_model::Bitmap;
+use virt_xml::{Bad, Value as _};
+
+/// A list of numbers as clients write it: "1,3-4".
+///
+/// # Errors
+/// Code 8.
+pub fn bitmap(text: &str) -> Result<Bitmap> {
+    Bitmap::parse(text).map_err(|_: Bad| {
+        Error::new(Code::InvalidArg, From::None, format!("Failed to parse bitmap '{text}'"))
+    })
+}

@@ -1,8 +1,9 @@
 //! Starting a defined guest: from its managed save, if there is one, else from the beginning.
 
+use std::fs::File;
 use std::sync::Arc;
 
-use virt_error::{Error, Result};
+use virt_error::{Domain as From, Error, Result};
 use virt_model::domain::Domain;
 use virt_object::blocking;
 
@@ -15,6 +16,8 @@ struct Wanted {
     document: Arc<Domain>,
     saved: Saved,
     was_running: bool,
+    /// The file itself, open for writing: it can be made void even where it cannot be removed.
+    file: File,
 }
 
 impl Definitions {
@@ -38,8 +41,10 @@ impl Definitions {
         let wanted = self.wanted(&now.value.name, &config).await?;
         let how = Start { paused: how.paused || !wanted.was_running, ..how };
         Box::pin(work.start_from(wanted.document, how, Some(wanted.saved))).await?;
-        if let Err(error) = work.remove_managed_save().await {
-            // It runs; the next start must not go back to this moment.
+        // Whatever becomes of the file: the next start must not go back to this moment.
+        work.publish(|p| p.managed_save = false);
+        let (path, file) = (managed::path(&self.driver.folders, &now.value.name), wanted.file);
+        if let Err(error) = blocking::run(move || managed::spend(&path, &file)).await {
             tracing::error!(?error, name = %now.value.name, "a saved guest runs, and its file stays");
         }
         Ok(())
@@ -49,7 +54,9 @@ impl Definitions {
         let (reader, path) = (self.clone(), managed::path(&self.driver.folders, name));
         let (uuid, name) = (config.uuid, name.to_owned());
         blocking::run(move || {
-            let (file, image) = save::read(&path, false)?;
+            let (file, image) = save::read(&path, true)?;
+            let same = file.try_clone();
+            let same = same.map_err(|e| Error::system(From::Qemu, "cannot duplicate a descriptor", e))?;
             let document = reader.prepare(&image.xml)?;
             if document.uuid != uuid || document.name.as_deref() != Some(&name) {
                 let text = |u: Option<uuid::Uuid>| u.map(|u| u.to_string()).unwrap_or_default();
@@ -57,8 +64,10 @@ impl Definitions {
             }
             let was_running = image.header.was_running;
             let data = save::data(file, image.header.packing)?;
-            let saved = Saved { data, cpu: image.cookie.and_then(|c| c.cpu) };
-            Ok(Wanted { document: Arc::new(document), saved, was_running })
+            let own = same.try_clone();
+            let own = own.map_err(|e| Error::system(From::Qemu, "cannot duplicate a descriptor", e))?;
+            let saved = Saved { data, file: own, cpu: image.cookie.and_then(|c| c.cpu) };
+            Ok(Wanted { document: Arc::new(document), saved, was_running, file: same })
         })
         .await
     }

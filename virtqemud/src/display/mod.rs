@@ -2,6 +2,7 @@
 //!
 //! What QEMU is told of them on its command line is in `command/graphics.rs`.
 
+pub mod client;
 pub mod config;
 pub mod password;
 pub mod place;

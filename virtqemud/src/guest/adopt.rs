@@ -10,7 +10,6 @@
 //! ```
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::Poll;
@@ -196,12 +195,11 @@ async fn adopt(driver: &Arc<Driver>, found: Found) -> Result<(bool, JoinHandle<(
     if lives {
         // The guest itself is further than the file, which its daemon could not remove, or had just written.
         let path = managed::path(&driver.folders, &name);
-        match fs::remove_file(&path) {
-            Ok(()) => {
-                tracing::warn!(path = %path.display(), "the saved state of a guest that runs is removed")
+        if path.exists() {
+            tracing::warn!(path = %path.display(), "the saved state of a guest that runs is removed");
+            if let Err(error) = managed::spend_found(&path) {
+                tracing::error!(?error, path = %path.display(), "cannot remove a saved state");
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => tracing::error!(%error, path = %path.display(), "cannot remove a saved state"),
         }
     }
     guest.entry.update(|old| Published {
@@ -319,6 +317,7 @@ impl Work {
             vcpus: cpus.iter().map(|c| status::Vcpu { id: c.cpu_index, pid: c.thread_id }).collect(),
             fake_reboot,
             log_from: own.map_or(0, |r| r.log_from),
+            numbered_thresholds: Default::default(),
             record,
             held: *held,
             _busy: self.driver.busy.token(),

@@ -90,8 +90,8 @@ impl Work {
             }
             None => {
                 let job = shared.job().begin(Progress::new(VIR_DOMAIN_JOB_OPERATION_DUMP, true));
-                let cache = if how.bypass_cache { Cache::Bypassed } else { Cache::Used };
-                transfer::machine_with(monitor, &file, &job, "domain core dump job", cache).await?;
+                let cache = Cache::bypassed(how.bypass_cache);
+                transfer::machine(monitor, &file, &job, "domain core dump job", cache).await?;
                 let params = job.complete().into_iter().map(to_message).collect();
                 self.emit(Event::JobCompleted(JobCompletedEvent { params }));
             }

@@ -41,6 +41,7 @@ use virt_object::registry::{Entry, Snapshot};
 use crate::driver::Driver;
 use shared::Shared;
 pub use snapshot::{CUSTOM_MONITOR, Published};
+pub use transfer::Cache;
 pub use work::Work;
 
 /// A guest as the registry holds it.

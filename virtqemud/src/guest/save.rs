@@ -29,7 +29,7 @@ use virt_object::blocking;
 use super::dump::{discard, open};
 use super::job::Progress;
 use super::state::{Kind, Paused, Running, Shutoff, State};
-use super::transfer;
+use super::transfer::{self, Cache};
 use super::work::Work;
 use crate::api::parameters::to_message;
 use crate::qmp::Client;
@@ -127,7 +127,13 @@ impl Work {
     /// # Errors
     /// Code 38 for a file that cannot be made; code 9 with QEMU's reason; code 78 when a client stopped it. The guest goes
     /// on then as it was.
-    pub async fn save(&mut self, to: PathBuf, document: Option<String>, resume: Option<bool>) -> Result<()> {
+    pub async fn save(
+        &mut self,
+        to: PathBuf,
+        document: Option<String>,
+        resume: Option<bool>,
+        cache: Cache,
+    ) -> Result<()> {
         let monitor = self.monitor()?;
         let was_running = self.state().kind() == Kind::Running;
         let run = self.run()?;
@@ -146,7 +152,7 @@ impl Work {
         let file = open(&to).await.map_err(|e| cannot_make(&to, e))?;
         let begun = self.begin_save(&monitor, was_running).await;
         let written = match begun {
-            Ok(()) => self.write_save(&monitor, image, file).await,
+            Ok(()) => self.write_save(&monitor, image, file, cache).await,
             failed => failed,
         };
         if let Err(error) = written {
@@ -175,7 +181,13 @@ impl Work {
         Ok(())
     }
 
-    async fn write_save(&mut self, monitor: &Client, image: SaveImage, file: File) -> Result<()> {
+    async fn write_save(
+        &mut self,
+        monitor: &Client,
+        image: SaveImage,
+        file: File,
+        cache: Cache,
+    ) -> Result<()> {
         let unwritten = |e| Error::system(From::Qemu, "unable to write the saved guest", e);
         let first = image.bytes(false)?;
         let mut file = blocking::run(move || {
@@ -186,7 +198,7 @@ impl Work {
         .await?;
         let shared = self.shared.clone();
         let job = shared.job().begin(Progress::new(VIR_DOMAIN_JOB_OPERATION_SAVE, true));
-        transfer::machine(monitor, &file, &job, "domain save job").await?;
+        transfer::machine(monitor, &file, &job, "domain save job", cache).await?;
         let params = job.complete().into_iter().map(to_message).collect();
         // The data first: a file that says it is whole must be.
         let whole = image.bytes(true)?;
@@ -194,6 +206,7 @@ impl Work {
             let done = file.flush().and_then(|()| file.sync_all());
             done.and_then(|()| file.write_all_at(&whole[..16], 0))
                 .and_then(|()| file.sync_all())
+                .and_then(|()| if cache == Cache::Bypassed { transfer::let_go(&file) } else { Ok(()) })
                 .map_err(unwritten)
         })
         .await?;

@@ -1,6 +1,7 @@
 //! Starting a guest: from a definition to running processors.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,12 +43,16 @@ pub struct Start {
     pub paused: bool,
     /// The variables of its firmware are made anew from their template.
     pub reset_nvram: bool,
+    /// What is read of a saved state does not stay in the host's cache.
+    pub bypass_cache: bool,
 }
 
 /// A saved state that a guest begins with.
 pub struct Saved {
     /// From where QEMU reads it.
     pub data: OwnedFd,
+    /// The file itself.
+    pub file: File,
     /// The processor the guest had.
     pub cpu: Option<Cpu>,
 }
@@ -58,7 +63,8 @@ impl Saved {
     /// Errors: the host is out of descriptors.
     pub fn again(&self) -> Result<Self> {
         let failed = |e| Error::system(From::Qemu, "cannot duplicate a descriptor", e);
-        Ok(Self { data: self.data.try_clone().map_err(failed)?, cpu: self.cpu.clone() })
+        let (data, file) = (self.data.try_clone().map_err(failed)?, self.file.try_clone().map_err(failed)?);
+        Ok(Self { data, file, cpu: self.cpu.clone() })
     }
 }
 
@@ -122,6 +128,13 @@ impl Work {
         if let Some(saved) = saved {
             let read = super::transfer::read_machine(&monitor, saved.data).await;
             read.map_err(|e| self.unread(e))?;
+            if how.bypass_cache {
+                let file = saved.file;
+                // What stays in the cache is no fault of the guest's.
+                if let Err(error) = blocking(move || super::transfer::let_go(&file)).await? {
+                    tracing::warn!(%error, "a saved guest's file stays in the host's cache");
+                }
+            }
         }
         if !how.paused {
             monitor.run(&Cont {}).await?;
@@ -230,6 +243,7 @@ impl Work {
             vcpus,
             fake_reboot: false,
             log_from,
+            numbered_thresholds: Default::default(),
             record,
             held: Held { paths, group, given, sockets, _ports: ports, cards },
             _busy: self.driver.busy.token(),

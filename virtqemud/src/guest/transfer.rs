@@ -36,11 +36,18 @@ const CACHED: u64 = 8 << 20;
 
 /// What is written into a file stays in the host's cache, or does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cache {
+pub enum Cache {
     /// As the kernel likes.
     Used,
     /// Written through and let go, a piece at a time: the cache keeps what others need.
     Bypassed,
+}
+
+impl Cache {
+    /// By a client's flag.
+    pub fn bypassed(bypassed: bool) -> Self {
+        if bypassed { Self::Bypassed } else { Self::Used }
+    }
 }
 
 /// Copies all there is.
@@ -63,12 +70,7 @@ pub(super) fn let_go(file: &File) -> io::Result<()> {
 }
 
 /// Writes the machine's whole state into a file, from where it stands. `what` begins the errors' texts.
-pub(super) async fn machine(monitor: &Client, file: &File, job: &RunningJob<'_>, what: &str) -> Result<()> {
-    machine_with(monitor, file, job, what, Cache::Used).await
-}
-
-/// The same, with or without the host's cache.
-pub(super) async fn machine_with(
+pub(super) async fn machine(
     monitor: &Client,
     file: &File,
     job: &RunningJob<'_>,

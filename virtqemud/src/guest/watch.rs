@@ -143,6 +143,7 @@ impl Work {
             "DEVICE_DELETED" => self.on_device_deleted(&event).await,
             "VSERPORT_CHANGE" => self.on_port(&event),
             "BALLOON_CHANGE" => self.on_balloon(&event),
+            "BLOCK_WRITE_THRESHOLD" => crate::live::threshold::passed(self, &event),
             _ => {
                 if let (Some(run), Some(told)) = (&self.run, translate::event(&event, self.run_document())) {
                     tracing::trace!(id = run.id, "passed on");

@@ -74,6 +74,8 @@ pub struct Run {
     pub fake_reboot: bool,
     /// Where QEMU's words begin in the log.
     pub log_from: u64,
+    /// Numbers of images whose threshold was set by number. A restarted daemon tells of them by the disk's name too.
+    pub numbered_thresholds: std::collections::BTreeSet<u32>,
     /// What libvirt would need to go on with it.
     pub record: Record,
     /// What it holds on the host.

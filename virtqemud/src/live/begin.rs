@@ -5,7 +5,7 @@
 use virt_error::Result;
 use virt_model::domain::Domain;
 
-use super::{affinity, blkio, cpu, iothreads, lifecycle, memtune, sched, throttle};
+use super::{affinity, blkio, cpu, iothreads, lifecycle, memtune, sched, throttle, vcpus};
 use crate::display::password;
 use crate::guest::Work;
 use crate::qmp::Client;
@@ -15,6 +15,7 @@ use crate::qmp::Client;
 /// # Errors
 /// Code 38 when the kernel refuses; code 67 when the host has no such controller; what QEMU refuses.
 pub async fn begin(work: &mut Work) -> Result<()> {
+    vcpus::begin(work).await?;
     let run = work.run()?;
     memtune::begin(&run.held.group, &run.live.memtune)?;
     blkio::begin(&run.held.group, &run.live.blkiotune)?;

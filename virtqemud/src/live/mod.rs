@@ -14,9 +14,11 @@ pub mod line;
 pub mod link;
 pub mod memory;
 pub mod memtune;
+pub mod numa;
 pub mod plug;
 pub mod resize;
 pub mod sched;
+pub mod threshold;
 pub mod throttle;
 pub mod vcpus;
 

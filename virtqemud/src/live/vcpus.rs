@@ -47,8 +47,91 @@ pub async fn set(work: &mut Work, count: u32) -> Result<()> {
         unplug(work, &places, now - count).await
     };
     // What was done before a failure stays, and is told.
-    let told = settle(work).await;
+    let told = settle(work, false).await;
     done.and(told)
+}
+
+/// Turns single vCPUs on or off. One place of the machine at a time, as in the reference: what a place holds comes and goes
+/// together.
+///
+/// # Errors
+/// Code 8 for one that there cannot be or that is so already; code 84 for several places and for one that belongs to
+/// the machine; code 9 when the guest keeps it; code 1 with QEMU's text.
+pub async fn set_each(work: &mut Work, ids: Vec<u32>, on: bool) -> Result<()> {
+    let live = &work.run()?.live;
+    let (max, now) = (vcpus::maximum(live), vcpus::enabled(live));
+    let places = places(&ask(work, "query-hotpluggable-cpus", Value::Null).await?);
+    let mut chosen: Option<usize> = None;
+    for id in &ids {
+        if *id >= max {
+            return Err(invalid(format!("vcpu {id} is not present in live config")));
+        }
+        if now.contains(id) == on {
+            return Err(invalid(format!("vcpu '{id}' is already in requested state")));
+        }
+        let at = place_of(&places, *id);
+        if at.is_none() || chosen.is_some() && chosen != at {
+            return Err(unsupported("only one hotpluggable entity can be selected".to_string()));
+        }
+        chosen = at;
+    }
+    let (Some(at), Some(first)) = (chosen, ids.first()) else {
+        return Err(invalid("no vcpus selected for modification"));
+    };
+    let place = &places[at];
+    if place.count as usize != ids.len() {
+        return Err(unsupported(format!("vcpu '{first}' belongs to a larger hotpluggable entity")));
+    }
+    let done = if on {
+        fill(work, &places, at).await
+    } else if let Some(id) = &place.plugged {
+        take_out(work, id).await
+    } else {
+        return Err(unsupported(format!("vcpu '{first}' can't be unplugged")));
+    };
+    // What was done before a failure stays, and is told.
+    let told = settle(work, true).await;
+    done.and(told)
+}
+
+/// Plugs in what the document of a guest that is being started lists as there and removable, in its order.
+///
+/// # Errors
+/// Code 1 with QEMU's text; code 67 for one that the machine has no place for.
+pub async fn begin(work: &mut Work) -> Result<()> {
+    let mut wanted: Vec<(u32, u32)> = (work.run()?.live.vcpus.vcpus.iter())
+        .filter(|v| v.enabled && v.hotpluggable == Some(true))
+        .map(|v| (v.order.unwrap_or(u32::MAX), v.id))
+        .collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    wanted.sort_unstable();
+    let mut places = places(&ask(work, "query-hotpluggable-cpus", Value::Null).await?);
+    for (_, id) in wanted {
+        let at = place_of(&places, id).ok_or_else(|| {
+            let text = format!("the machine has no place for vcpu '{id}'");
+            Error::new(Code::ConfigUnsupported, From::Qemu, text)
+        })?;
+        if !places[at].filled {
+            fill(work, &places, at).await?;
+            places[at].filled = true;
+        }
+    }
+    settle(work, true).await
+}
+
+fn unsupported(text: String) -> Error {
+    Error::new(Code::OperationUnsupported, From::Qemu, text)
+}
+
+/// The place that holds a vCPU.
+fn place_of(places: &[Place], id: u32) -> Option<usize> {
+    let mut before = 0;
+    places.iter().position(|p| {
+        before += p.count;
+        id < before
+    })
 }
 
 /// QEMU tells the highest place first.
@@ -74,15 +157,29 @@ async fn plug(work: &mut Work, places: &[Place], more: u32) -> Result<()> {
             break;
         }
         left = left.checked_sub(place.count).ok_or_else(uneven)?;
-        let mut device = place.props.clone();
-        let (Some(map), id) = (device.as_object_mut(), id_at(places, at)) else {
-            return Err(invalid_state("vcpu hotplug is not supported by this machine"));
-        };
-        map.insert("driver".into(), json!(place.driver));
-        map.insert("id".into(), json!(id));
-        ask(work, "device_add", device).await?;
+        fill(work, places, at).await?;
     }
     if left == 0 { Ok(()) } else { Err(uneven()) }
+}
+
+/// Plugs in what a place is for.
+async fn fill(work: &Work, places: &[Place], at: usize) -> Result<()> {
+    let mut device = places[at].props.clone();
+    let (Some(map), id) = (device.as_object_mut(), id_at(places, at)) else {
+        return Err(invalid_state("vcpu hotplug is not supported by this machine"));
+    };
+    map.insert("driver".into(), json!(places[at].driver));
+    map.insert("id".into(), json!(id));
+    ask(work, "device_add", device).await.map(drop)
+}
+
+/// Asks the guest to let go of what was plugged in, and waits for that.
+async fn take_out(work: &mut Work, id: &str) -> Result<()> {
+    ask(work, "device_del", json!({ "id": id })).await?;
+    plug::wait_gone(work, id).await.map_err(|_| {
+        let text = "vcpu unplug request timed out. Unplug result must be manually inspected in the domain";
+        Error::new(Code::OperationTimeout, From::Qemu, text)
+    })
 }
 
 /// "vcpu3" for the place whose first vCPU has that number.
@@ -99,12 +196,7 @@ async fn unplug(work: &mut Work, places: &[Place], fewer: u32) -> Result<()> {
         }
         let Some(id) = &place.plugged else { continue };
         left = left.checked_sub(place.count).ok_or_else(uneven)?;
-        ask(work, "device_del", json!({ "id": id })).await?;
-        plug::wait_gone(work, id).await.map_err(|_| {
-            let text =
-                "vcpu unplug request timed out. Unplug result must be manually inspected in the domain";
-            Error::new(Code::OperationTimeout, From::Qemu, text)
-        })?;
+        take_out(work, id).await?;
     }
     if left == 0 {
         return Ok(());
@@ -117,8 +209,8 @@ fn uneven() -> Error {
     invalid("target vm vcpu granularity does not allow the desired vcpu count")
 }
 
-/// Makes document and status file what QEMU has now.
-async fn settle(work: &mut Work) -> Result<()> {
+/// Makes document and status file what QEMU has now. `named`: single vCPUs were asked for.
+async fn settle(work: &mut Work, named: bool) -> Result<()> {
     let end = tokio::time::Instant::now() + APPEAR;
     let monitor = work.monitor()?;
     let cpus = loop {
@@ -136,8 +228,8 @@ async fn settle(work: &mut Work) -> Result<()> {
     let run = work.run()?;
     let before = std::mem::take(&mut run.vcpus);
     run.vcpus = cpus.iter().map(|c| status::Vcpu { id: c.cpu_index, pid: c.thread_id }).collect();
-    let count = u32::try_from(cpus.len()).unwrap_or(u32::MAX);
-    vcpus::set_current(&mut run.live, count, false)?;
+    let on: Vec<u32> = cpus.iter().map(|c| c.cpu_index).collect();
+    vcpus::follow(&mut run.live, &on, named);
     work.publish_live()?;
     let run = work.run()?;
     let new: Vec<_> = run.vcpus.iter().filter(|v| !before.contains(v)).copied().collect();
@@ -164,5 +256,6 @@ mod tests {
         );
         assert_eq!(id_at(&found, 1), "vcpu1");
         assert!(places(&json!({"x": 1})).is_empty());
+        assert_eq!([0, 1, 2].map(|id| place_of(&found, id)), [Some(0), Some(1), None]);
     }
 }

@@ -77,6 +77,8 @@ commands! {
         /// Which of the device's heads.
         #[serde(skip_serializing_if = "Option::is_none")]
         head: Option<u32>,
+        /// "png" or "ppm"; an emulator may be built without the first.
+        format: &'static str,
     } = "screendump" -> IgnoredAny;
     /// Sets the balloon's target, in bytes.
     SetBalloon {

@@ -15,6 +15,7 @@ use virt_object::blocking;
 use super::{Rows, ask};
 use crate::config::params::{Param, Value};
 use crate::guest::Published;
+use crate::live::threshold;
 use crate::qmp::Client;
 
 /// What QEMU counted for one disk. Times are nanoseconds.
@@ -103,9 +104,13 @@ pub(super) async fn rows(p: &Published, monitor: Option<&Client>) -> Vec<Param> 
     let mut rows = Rows::default();
     let disks = p.document().map(|d| d.devices.disks.clone()).unwrap_or_default();
     rows.count("block.count", disks.len());
-    let counters = match monitor.filter(|_| !disks.is_empty()) {
-        Some(monitor) => Some(Counters::ask(monitor).await),
-        None => None,
+    let (counters, nodes) = match monitor.filter(|_| !disks.is_empty()) {
+        Some(monitor) => {
+            let nodes = ask(monitor, "query-named-block-nodes", serde_json::json!({"flat": true}));
+            let (counters, nodes) = tokio::join!(Counters::ask(monitor), nodes);
+            (Some(counters), nodes)
+        }
+        None => (None, Json::Null),
     };
     for (at, disk) in disks.into_iter().enumerate() {
         let name = |what: &str| format!("block.{at}.{what}");
@@ -132,12 +137,17 @@ pub(super) async fn rows(p: &Published, monitor: Option<&Client>) -> Vec<Param> 
             figures.into_iter().for_each(|(what, value)| rows.number(name(what), value));
         }
         let highest = traffic.and_then(|t| t.highest);
+        let node = disk.source.common().index.map(threshold::node);
         if let Some(path) = path
             && let Ok(sizes) = blocking::run(move || sizes(&path, &disk, highest)).await
         {
-            rows.number(name("allocation"), sizes.allocation);
+            // As in the reference: of a guest that runs, how far it has written.
+            rows.number(name("allocation"), highest.unwrap_or(sizes.allocation));
             rows.number(name("capacity"), sizes.capacity);
             rows.number(name("physical"), sizes.physical);
+        }
+        if let Some((_, bytes)) = threshold::of_nodes(&nodes).find(|(n, _)| Some(*n) == node.as_deref()) {
+            rows.number(name("threshold"), bytes);
         }
     }
     rows.0

@@ -48,7 +48,7 @@ pub(super) async fn of(guests: impl Iterator<Item = &Published>, wanted: Wanted)
                 seen.stopped = stat.is_stopped();
                 seen.rss = Some(balloon::resident(&stat));
                 if wanted.has(VIR_DOMAIN_STATS_CPU_TOTAL) {
-                    seen.total = cpu::total(&stat);
+                    seen.total = cpu::total(&stat, cpu::polls(&KernelFiles, pid));
                 }
                 if wanted.has(VIR_DOMAIN_STATS_VCPU) {
                     seen.vcpus = cpu::times(&KernelFiles, pid, &vcpus, waits);

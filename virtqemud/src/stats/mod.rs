@@ -9,7 +9,9 @@ pub mod block;
 pub mod cpu;
 mod dirty;
 mod host;
+mod iothread;
 pub mod net;
+pub mod usage;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +40,7 @@ pub const GROUPS: u32 = VIR_DOMAIN_STATS_STATE
     | VIR_DOMAIN_STATS_VCPU
     | VIR_DOMAIN_STATS_INTERFACE
     | VIR_DOMAIN_STATS_BLOCK
+    | VIR_DOMAIN_STATS_IOTHREAD
     | VIR_DOMAIN_STATS_DIRTYRATE;
 
 /// What was collected of one guest.
@@ -80,12 +83,13 @@ async fn one(p: &Published, shared: &Shared, seen: host::Seen, wanted: Wanted) -
     let stale = monitor.is_none() && shared.monitor().is_some();
     let end = Instant::now() + if wanted.nowait { NO_WAIT } else { DEADLINE };
     let asked = Asked { monitor: monitor.as_ref(), stale, end, shared };
-    let (balloon, block, dirty) = tokio::join!(
+    let (balloon, block, iothreads, dirty) = tokio::join!(
         asked.group(wanted, VIR_DOMAIN_STATS_BALLOON, balloon::rows(p, monitor.as_ref(), seen.rss)),
         asked.group(wanted, VIR_DOMAIN_STATS_BLOCK, block::rows(p, monitor.as_ref())),
+        asked.group(wanted, VIR_DOMAIN_STATS_IOTHREAD, iothread::rows(p, monitor.as_ref())),
         asked.group(wanted, VIR_DOMAIN_STATS_DIRTYRATE, dirty::rows(p, shared, asked.monitor)),
     );
-    let stale = [&balloon, &block, &dirty].iter().any(|group| group.late);
+    let stale = [&balloon, &block, &iothreads, &dirty].iter().any(|group| group.late);
     let mut params = Vec::new();
     if wanted.has(VIR_DOMAIN_STATS_STATE) {
         let (state, reason) = p.state.numbers();
@@ -99,6 +103,7 @@ async fn one(p: &Published, shared: &Shared, seen: host::Seen, wanted: Wanted) -
     }
     params.extend(seen.cards);
     params.extend(block.rows);
+    params.extend(iothreads.rows);
     params.extend(dirty.rows);
     Sample { params, stale }
 }

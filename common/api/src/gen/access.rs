@@ -3,9 +3,12 @@
 /// Every method's rule, sorted by path.
 pub const ACCESS: &[super::Access] = &[
     super::Access { path: "/virt.domain.v1alpha1.DomainBlockService/Resize", api: "virDomainBlockResize", readonly_ok: false, acl: &["domain:block_write"] },
+    super::Access { path: "/virt.domain.v1alpha1.DomainBlockService/SetThreshold", api: "virDomainSetBlockThreshold", readonly_ok: false, acl: &["domain:write"] },
     super::Access { path: "/virt.domain.v1alpha1.DomainConsoleService/InjectNmi", api: "virDomainInjectNMI", readonly_ok: false, acl: &["domain:inject_nmi"] },
     super::Access { path: "/virt.domain.v1alpha1.DomainConsoleService/OpenChannel", api: "virDomainOpenChannel", readonly_ok: false, acl: &["domain:open_device"] },
     super::Access { path: "/virt.domain.v1alpha1.DomainConsoleService/OpenConsole", api: "virDomainOpenConsole", readonly_ok: false, acl: &["domain:open_device"] },
+    super::Access { path: "/virt.domain.v1alpha1.DomainConsoleService/OpenGraphics", api: "virDomainOpenGraphics", readonly_ok: false, acl: &["domain:open_graphics"] },
+    super::Access { path: "/virt.domain.v1alpha1.DomainConsoleService/OpenGraphicsFd", api: "virDomainOpenGraphicsFD", readonly_ok: false, acl: &["domain:open_graphics"] },
     super::Access { path: "/virt.domain.v1alpha1.DomainConsoleService/Screenshot", api: "virDomainScreenshot", readonly_ok: false, acl: &["domain:screenshot"] },
     super::Access { path: "/virt.domain.v1alpha1.DomainConsoleService/SendKey", api: "virDomainSendKey", readonly_ok: false, acl: &["domain:send_input"] },
     super::Access { path: "/virt.domain.v1alpha1.DomainDeviceService/Attach", api: "virDomainAttachDeviceFlags", readonly_ok: false, acl: &["domain:write"] },
@@ -56,6 +59,7 @@ pub const ACCESS: &[super::Access] = &[
     super::Access { path: "/virt.domain.v1alpha1.DomainStatsService/GetAll", api: "virConnectGetAllDomainStats", readonly_ok: true, acl: &["connect:search_domains", "domain:read"] },
     super::Access { path: "/virt.domain.v1alpha1.DomainStatsService/GetBlockInfo", api: "virDomainGetBlockInfo", readonly_ok: true, acl: &["domain:read"] },
     super::Access { path: "/virt.domain.v1alpha1.DomainStatsService/GetBlockStats", api: "virDomainBlockStatsFlags", readonly_ok: true, acl: &["domain:read"] },
+    super::Access { path: "/virt.domain.v1alpha1.DomainStatsService/GetCpuStats", api: "virDomainGetCPUStats", readonly_ok: true, acl: &["domain:read"] },
     super::Access { path: "/virt.domain.v1alpha1.DomainStatsService/GetDiskErrors", api: "virDomainGetDiskErrors", readonly_ok: true, acl: &["domain:read"] },
     super::Access { path: "/virt.domain.v1alpha1.DomainStatsService/GetMemoryStats", api: "virDomainMemoryStats", readonly_ok: true, acl: &["domain:read"] },
     super::Access { path: "/virt.domain.v1alpha1.DomainStatsService/StartDirtyRate", api: "virDomainStartDirtyRateCalc", readonly_ok: false, acl: &["domain:write"] },
@@ -75,6 +79,7 @@ pub const ACCESS: &[super::Access] = &[
     super::Access { path: "/virt.domain.v1alpha1.DomainTuningService/SetMemory", api: "virDomainSetMemoryFlags", readonly_ok: false, acl: &["domain:write"] },
     super::Access { path: "/virt.domain.v1alpha1.DomainTuningService/SetMemoryStatsPeriod", api: "virDomainSetMemoryStatsPeriod", readonly_ok: false, acl: &["domain:write"] },
     super::Access { path: "/virt.domain.v1alpha1.DomainTuningService/SetParameters", api: "virDomainSetMemoryParameters", readonly_ok: false, acl: &["domain:write"] },
+    super::Access { path: "/virt.domain.v1alpha1.DomainTuningService/SetVcpu", api: "virDomainSetVcpu", readonly_ok: false, acl: &["domain:write"] },
     super::Access { path: "/virt.domain.v1alpha1.DomainTuningService/SetVcpus", api: "virDomainSetVcpusFlags", readonly_ok: false, acl: &["domain:write"] },
     super::Access { path: "/virt.domain.v1alpha1.GuestAgentService/Command", api: "virDomainQemuAgentCommand", readonly_ok: false, acl: &["domain:write"] },
     super::Access { path: "/virt.domain.v1alpha1.GuestAgentService/FreezeFilesystems", api: "virDomainFSFreeze", readonly_ok: false, acl: &["domain:fs_freeze"] },

@@ -2039,6 +2039,19 @@ pub mod monitor_service_server {
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BlockThresholdRequest {
+    #[prost(message, optional, tag = "1")]
+    pub domain: ::core::option::Option<DomainRef>,
+    /// Target name, or with an image's number behind it: "vda\[3\]".
+    #[prost(string, tag = "2")]
+    pub disk: ::prost::alloc::string::String,
+    /// Bytes; 0 tells nothing any more.
+    #[prost(uint64, tag = "3")]
+    pub threshold: u64,
+    #[prost(uint32, tag = "4")]
+    pub flags: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BlockResizeRequest {
     #[prost(message, optional, tag = "1")]
     pub domain: ::core::option::Option<DomainRef>,
@@ -2167,6 +2180,33 @@ pub mod domain_block_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Tells once, by an event, when the guest writes behind this offset of an image.
+        pub async fn set_threshold(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BlockThresholdRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.DomainBlockService/SetThreshold",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.domain.v1alpha1.DomainBlockService",
+                        "SetThreshold",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2186,6 +2226,11 @@ pub mod domain_block_service_server {
         async fn resize(
             &self,
             request: tonic::Request<super::BlockResizeRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
+        /// Tells once, by an event, when the guest writes behind this offset of an image.
+        async fn set_threshold(
+            &self,
+            request: tonic::Request<super::BlockThresholdRequest>,
         ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
     }
     #[derive(Debug)]
@@ -2309,6 +2354,52 @@ pub mod domain_block_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/virt.domain.v1alpha1.DomainBlockService/SetThreshold" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetThresholdSvc<T: DomainBlockService>(pub Arc<T>);
+                    impl<
+                        T: DomainBlockService,
+                    > tonic::server::UnaryService<super::BlockThresholdRequest>
+                    for SetThresholdSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BlockThresholdRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DomainBlockService>::set_threshold(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetThresholdSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -2375,6 +2466,20 @@ pub struct ScreenshotResponse {
     pub ticket: ::core::option::Option<super::super::common::v1alpha1::Ticket>,
     #[prost(string, tag = "2")]
     pub mime: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OpenGraphicsRequest {
+    #[prost(message, optional, tag = "1")]
+    pub domain: ::core::option::Option<DomainRef>,
+    /// Which of the guest's displays, from 0.
+    #[prost(uint32, tag = "2")]
+    pub index: u32,
+    /// What the descriptor channel answered to the offer of the connection; unused by OpenGraphicsFd.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub offer: ::prost::bytes::Bytes,
+    /// virDomainOpenGraphicsFlags.
+    #[prost(uint32, tag = "4")]
+    pub flags: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SendKeyRequest {
@@ -2579,6 +2684,63 @@ pub mod domain_console_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// The offered descriptor, one end of a connection, becomes a client of the display.
+        pub async fn open_graphics(
+            &mut self,
+            request: impl tonic::IntoRequest<super::OpenGraphicsRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.DomainConsoleService/OpenGraphics",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.domain.v1alpha1.DomainConsoleService",
+                        "OpenGraphics",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// The ticket's descriptor is the client's end of a connection to the display.
+        pub async fn open_graphics_fd(
+            &mut self,
+            request: impl tonic::IntoRequest<super::OpenGraphicsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1alpha1::Ticket>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.DomainConsoleService/OpenGraphicsFd",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.domain.v1alpha1.DomainConsoleService",
+                        "OpenGraphicsFd",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn send_key(
             &mut self,
             request: impl tonic::IntoRequest<super::SendKeyRequest>,
@@ -2666,6 +2828,19 @@ pub mod domain_console_service_server {
             request: tonic::Request<super::ScreenshotRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ScreenshotResponse>,
+            tonic::Status,
+        >;
+        /// The offered descriptor, one end of a connection, becomes a client of the display.
+        async fn open_graphics(
+            &self,
+            request: tonic::Request<super::OpenGraphicsRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
+        /// The ticket's descriptor is the client's end of a connection to the display.
+        async fn open_graphics_fd(
+            &self,
+            request: tonic::Request<super::OpenGraphicsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::super::super::common::v1alpha1::Ticket>,
             tonic::Status,
         >;
         async fn send_key(
@@ -2879,6 +3054,101 @@ pub mod domain_console_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ScreenshotSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.DomainConsoleService/OpenGraphics" => {
+                    #[allow(non_camel_case_types)]
+                    struct OpenGraphicsSvc<T: DomainConsoleService>(pub Arc<T>);
+                    impl<
+                        T: DomainConsoleService,
+                    > tonic::server::UnaryService<super::OpenGraphicsRequest>
+                    for OpenGraphicsSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::OpenGraphicsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DomainConsoleService>::open_graphics(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = OpenGraphicsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.DomainConsoleService/OpenGraphicsFd" => {
+                    #[allow(non_camel_case_types)]
+                    struct OpenGraphicsFdSvc<T: DomainConsoleService>(pub Arc<T>);
+                    impl<
+                        T: DomainConsoleService,
+                    > tonic::server::UnaryService<super::OpenGraphicsRequest>
+                    for OpenGraphicsFdSvc<T> {
+                        type Response = super::super::super::common::v1alpha1::Ticket;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::OpenGraphicsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DomainConsoleService>::open_graphics_fd(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = OpenGraphicsFdSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -8323,6 +8593,31 @@ pub struct DeviceStatsRequest {
     pub flags: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CpuStatsRequest {
+    #[prost(message, optional, tag = "1")]
+    pub domain: ::core::option::Option<DomainRef>,
+    /// -1 for the sum of all host CPUs, else the first one.
+    #[prost(sint32, tag = "2")]
+    pub start_cpu: i32,
+    /// How many host CPUs; 0 asks how many there are.
+    #[prost(uint32, tag = "3")]
+    pub cpus: u32,
+    /// How many figures of each are wanted; 0 asks how many there are.
+    #[prost(uint32, tag = "4")]
+    pub figures: u32,
+    #[prost(uint32, tag = "5")]
+    pub flags: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CpuStatsResponse {
+    /// As many of each CPU as `count` says. Nanoseconds.
+    #[prost(message, repeated, tag = "1")]
+    pub params: ::prost::alloc::vec::Vec<super::super::common::v1alpha1::TypedParam>,
+    /// Figures of each CPU, or the number that was asked for.
+    #[prost(uint32, tag = "2")]
+    pub count: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FlagsStatsRequest {
     #[prost(message, optional, tag = "1")]
     pub domain: ::core::option::Option<DomainRef>,
@@ -8560,6 +8855,36 @@ pub mod domain_stats_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Processor time that the guest has used, of its whole life or on each host CPU.
+        pub async fn get_cpu_stats(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CpuStatsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CpuStatsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.DomainStatsService/GetCpuStats",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.domain.v1alpha1.DomainStatsService",
+                        "GetCpuStats",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Disks with an I/O error that stopped the guest.
         pub async fn get_disk_errors(
             &mut self,
@@ -8680,6 +9005,14 @@ pub mod domain_stats_service_server {
             &self,
             request: tonic::Request<super::DeviceStatsRequest>,
         ) -> std::result::Result<tonic::Response<super::StatsResponse>, tonic::Status>;
+        /// Processor time that the guest has used, of its whole life or on each host CPU.
+        async fn get_cpu_stats(
+            &self,
+            request: tonic::Request<super::CpuStatsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CpuStatsResponse>,
+            tonic::Status,
+        >;
         /// Disks with an I/O error that stopped the guest.
         async fn get_disk_errors(
             &self,
@@ -8899,6 +9232,52 @@ pub mod domain_stats_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetBlockStatsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.DomainStatsService/GetCpuStats" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetCpuStatsSvc<T: DomainStatsService>(pub Arc<T>);
+                    impl<
+                        T: DomainStatsService,
+                    > tonic::server::UnaryService<super::CpuStatsRequest>
+                    for GetCpuStatsSvc<T> {
+                        type Response = super::CpuStatsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CpuStatsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DomainStatsService>::get_cpu_stats(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetCpuStatsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -9134,6 +9513,19 @@ pub struct SetVcpusRequest {
     pub count: u32,
     /// virDomainVcpuFlags.
     #[prost(uint32, tag = "3")]
+    pub flags: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetVcpuRequest {
+    #[prost(message, optional, tag = "1")]
+    pub domain: ::core::option::Option<DomainRef>,
+    /// Numbers as a list: "1,3-4".
+    #[prost(string, tag = "2")]
+    pub vcpus: ::prost::alloc::string::String,
+    #[prost(bool, tag = "3")]
+    pub on: bool,
+    /// virDomainModificationImpact.
+    #[prost(uint32, tag = "4")]
     pub flags: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -9500,6 +9892,33 @@ pub mod domain_tuning_service_client {
                     GrpcMethod::new(
                         "virt.domain.v1alpha1.DomainTuningService",
                         "SetVcpus",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Named vCPUs on or off.
+        pub async fn set_vcpu(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetVcpuRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/virt.domain.v1alpha1.DomainTuningService/SetVcpu",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "virt.domain.v1alpha1.DomainTuningService",
+                        "SetVcpu",
                     ),
                 );
             self.inner.unary(req, path, codec).await
@@ -9896,6 +10315,11 @@ pub mod domain_tuning_service_server {
             &self,
             request: tonic::Request<super::SetVcpusRequest>,
         ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
+        /// Named vCPUs on or off.
+        async fn set_vcpu(
+            &self,
+            request: tonic::Request<super::SetVcpuRequest>,
+        ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
         async fn get_vcpus_count(
             &self,
             request: tonic::Request<super::FlagsRequest>,
@@ -10212,6 +10636,51 @@ pub mod domain_tuning_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetVcpusSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/virt.domain.v1alpha1.DomainTuningService/SetVcpu" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetVcpuSvc<T: DomainTuningService>(pub Arc<T>);
+                    impl<
+                        T: DomainTuningService,
+                    > tonic::server::UnaryService<super::SetVcpuRequest>
+                    for SetVcpuSvc<T> {
+                        type Response = super::Empty;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetVcpuRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DomainTuningService>::set_vcpu(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetVcpuSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -244,6 +244,10 @@ impl DomainStatsService for Tester {
         Err(Status::unimplemented(""))
     }
 
+    async fn get_cpu_stats(&self, _: Request<CpuStatsRequest>) -> Result<Response<CpuStatsResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn get_memory_stats(
         &self,
         _: Request<FlagsStatsRequest>,

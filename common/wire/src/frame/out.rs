@@ -87,10 +87,7 @@ impl OutFrame {
     pub fn reply<T: XdrEncode>(call: Header, answer: Result<T, Error>) -> Self {
         match answer.map(|value| Self::new(call.reply(Status::OK), &value)) {
             Ok(Ok(frame)) => frame,
-            Ok(Err(cause)) => {
-                let text = format!("cannot encode the reply of procedure {}", call.proc);
-                Self::error(call, &Error::new(Code::Rpc, Domain::Rpc, text).with_source(cause))
-            }
+            Ok(Err(cause)) => Self::unencodable(call, cause),
             Err(error) => Self::error(call, &error),
         }
     }
@@ -98,6 +95,20 @@ impl OutFrame {
     /// The encoded payload, of a frame without bytes beside it.
     pub fn payload(&self) -> &[u8] {
         self.head.get(FRAME_MIN..).unwrap_or_default()
+    }
+
+    /// The same for an answer that may carry descriptors.
+    pub fn give<T: XdrEncode>(call: Header, answer: Result<(T, Vec<OwnedFd>), Error>) -> Self {
+        match answer.map(|(value, fds)| Self::reply_with_fds(call, &value, fds)) {
+            Ok(Ok(frame)) => frame,
+            Ok(Err(cause)) => Self::unencodable(call, cause),
+            Err(error) => Self::error(call, &error),
+        }
+    }
+
+    fn unencodable(call: Header, cause: XdrError) -> Self {
+        let text = format!("cannot encode the reply of procedure {}", call.proc);
+        Self::error(call, &Error::new(Code::Rpc, Domain::Rpc, text).with_source(cause))
     }
 
     /// An answer with descriptors; without any it is a plain reply, as the reference sends it.

@@ -2,7 +2,8 @@
 
 use virt_api::common::v1alpha1::typed_param::Value;
 use virt_api::domain::v1alpha1::{
-    AbortJobRequest, BlockResizeRequest, CoreDumpRequest, JobInfoRequest, JobInfoResponse,
+    AbortJobRequest, BlockResizeRequest, BlockThresholdRequest, CoreDumpRequest, JobInfoRequest,
+    JobInfoResponse,
 };
 use virt_consts::*;
 use virt_error::Result;
@@ -20,6 +21,7 @@ pub(super) const CALLS: &[Call] = calls! {
     ask procs::DomainCoreDump => dump;
     ask procs::DomainCoreDumpWithFormat => dump_with_format;
     ask procs::DomainBlockResize => resize;
+    ask procs::DomainSetBlockThreshold => set_threshold;
 };
 
 async fn ask(c: Ctx, dom: NonnullDomain, flags: u32) -> Result<JobInfoResponse> {
@@ -84,5 +86,12 @@ async fn dump_with_format(c: Ctx, a: DomainCoreDumpWithFormatArgs) -> Result<()>
 async fn resize(c: Ctx, a: DomainBlockResizeArgs) -> Result<()> {
     let request = BlockResizeRequest { domain: to_ref(a.dom), disk: a.disk, size: a.size, flags: a.flags };
     rpc!(c, Blocks.resize(request)).await?;
+    Ok(())
+}
+
+async fn set_threshold(c: Ctx, a: DomainSetBlockThresholdArgs) -> Result<()> {
+    let request =
+        BlockThresholdRequest { domain: to_ref(a.dom), disk: a.dev, threshold: a.threshold, flags: a.flags };
+    rpc!(c, Blocks.set_threshold(request)).await?;
     Ok(())
 }

@@ -2,7 +2,8 @@
 
 use virt_api::common::v1alpha1::typed_param::Value;
 use virt_api::domain::v1alpha1::{
-    self as api, DeviceStatsRequest, FlagsStatsRequest, GetAllStatsRequest, StartDirtyRateRequest,
+    self as api, CpuStatsRequest, DeviceStatsRequest, FlagsStatsRequest, GetAllStatsRequest,
+    StartDirtyRateRequest,
 };
 use virt_error::Result;
 use virt_wire::remote::{procs, *};
@@ -18,6 +19,7 @@ pub(super) const CALLS: &[Call] = calls! {
     ask procs::DomainBlockStatsFlags => block_stats_flags;
     ask procs::DomainMemoryStats => memory_stats;
     ask procs::DomainGetDiskErrors => disk_errors;
+    ask procs::DomainGetCpuStats => cpu_stats;
     ask procs::DomainStartDirtyRateCalc => dirty_rate;
 };
 
@@ -104,4 +106,20 @@ async fn dirty_rate(c: Ctx, a: DomainStartDirtyRateCalcArgs) -> Result<()> {
     let request = StartDirtyRateRequest { domain: to_ref(a.dom), seconds: a.seconds, flags: a.flags };
     rpc!(c, Stats.start_dirty_rate(request)).await?;
     Ok(())
+}
+
+async fn cpu_stats(c: Ctx, a: DomainGetCpuStatsArgs) -> Result<DomainGetCpuStatsRet> {
+    if u64::from(a.nparams) * u64::from(a.ncpus) > u64::from(DOMAIN_GET_CPU_STATS_MAX) {
+        return Err(refusal::internal("nparams too large"));
+    }
+    let request = CpuStatsRequest {
+        domain: to_ref(a.dom),
+        start_cpu: a.start_cpu,
+        cpus: a.ncpus,
+        figures: a.nparams,
+        flags: a.flags,
+    };
+    let stats = rpc!(c, Stats.get_cpu_stats(request)).await?;
+    let nparams = i32::try_from(stats.count).unwrap_or(i32::MAX);
+    Ok(DomainGetCpuStatsRet { params: params::to_wire(stats.params), nparams })
 }

@@ -1,7 +1,8 @@
 //! Amounts: memory, vCPUs, I/O threads.
 
 use virt_api::domain::v1alpha1::{
-    FlagsRequest, IothreadRequest, SetMemoryRequest, SetMemoryStatsPeriodRequest, SetVcpusRequest,
+    FlagsRequest, IothreadRequest, SetMemoryRequest, SetMemoryStatsPeriodRequest, SetVcpuRequest,
+    SetVcpusRequest,
 };
 use virt_consts::{VIR_DOMAIN_AFFECT_LIVE, VIR_DOMAIN_MEM_MAXIMUM, VIR_DOMAIN_VCPU_MAXIMUM};
 use virt_error::Result;
@@ -21,6 +22,7 @@ pub(super) const CALLS: &[Call] = calls! {
     ask procs::DomainGetVcpusFlags => vcpus_count;
     ask procs::DomainSetVcpus => set_vcpus;
     ask procs::DomainSetVcpusFlags => set_vcpus_flags;
+    ask procs::DomainSetVcpu => set_vcpu;
     ask procs::DomainGetIothreadInfo => iothreads;
     ask procs::DomainAddIothread => add_iothread;
     ask procs::DomainDelIothread => del_iothread;
@@ -79,6 +81,12 @@ async fn set_vcpus(c: Ctx, a: DomainSetVcpusArgs) -> Result<()> {
 
 async fn set_vcpus_flags(c: Ctx, a: DomainSetVcpusFlagsArgs) -> Result<()> {
     set_vcpus_any(c, a.dom, a.nvcpus, a.flags).await
+}
+
+async fn set_vcpu(c: Ctx, a: DomainSetVcpuArgs) -> Result<()> {
+    let request = SetVcpuRequest { domain: to_ref(a.dom), vcpus: a.cpumap, on: a.state != 0, flags: a.flags };
+    rpc!(c, Tuning.set_vcpu(request)).await?;
+    Ok(())
 }
 
 async fn iothreads(c: Ctx, a: DomainGetIothreadInfoArgs) -> Result<DomainGetIothreadInfoRet> {

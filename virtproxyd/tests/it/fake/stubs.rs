@@ -258,6 +258,12 @@ impl DomainConsoleService for Handlers {
     async fn open_channel(&self, _: Request<domain::OpenConsoleRequest>) -> Answer<common::Ticket> {
         Err(lacking())
     }
+    async fn open_graphics(&self, _: Request<domain::OpenGraphicsRequest>) -> Answer<domain::Empty> {
+        Err(lacking())
+    }
+    async fn open_graphics_fd(&self, _: Request<domain::OpenGraphicsRequest>) -> Answer<common::Ticket> {
+        Err(lacking())
+    }
     async fn send_key(&self, _: Request<domain::SendKeyRequest>) -> Answer<domain::Empty> {
         Err(lacking())
     }

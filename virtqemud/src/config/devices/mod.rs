@@ -140,7 +140,7 @@ impl Device {
             Self::Lease(_) => "lease",
             Self::Filesystem(_) => "filesystem",
             Self::Interface(_) => "interface",
-            Self::Serial(_) | Self::Parallel(_) | Self::Console(_) | Self::Channel(_) => "chardev",
+            Self::Serial(_) | Self::Parallel(_) | Self::Console(_) | Self::Channel(_) => "chr",
             Self::Input(_) => "input",
             Self::Graphics(_) => "graphics",
             Self::Sound(_) => "sound",

@@ -106,6 +106,10 @@ pub fn set(tune: &mut IoTune, params: &[Param]) -> Result<()> {
         let burst = format!("{part}_max");
         let mut number = |name: &str| field(&mut new, name).map_or(0, |v| *v);
         let (most, usual) = (number(&burst), number(part));
+        if most > 0 && usual == 0 && field(tune, part).is_some_and(|was| *was > 0) {
+            let text = format!("cannot reset '{part}' when '{burst}' is set");
+            return Err(Error::new(Code::ConfigUnsupported, From::Qemu, text));
+        }
         if most > 0 && most < usual {
             let text = format!("value '{burst}' cannot be smaller than '{part}'");
             return Err(Error::new(Code::ConfigUnsupported, From::Qemu, text));

@@ -1,10 +1,8 @@
 //! From which host nodes the guest's memory comes.
 
 use virt_error::{Code, Domain as From, Error, Result};
-use virt_model::Bitmap;
 use virt_model::domain::Domain;
 use virt_model::domain::vcpu::{NumaMode, Placement};
-use virt_xml::{Bad, Value as _};
 
 use super::{Param, Type, Value, check, row};
 
@@ -32,18 +30,11 @@ pub fn set(domain: &mut Domain, params: &[Param]) -> Result<()> {
     let mut memory = domain.numatune.memory.clone().unwrap_or_default();
     for Param { name, value } in params {
         if name == "numa_mode" {
-            let number = value.signed();
-            let found = usize::try_from(number).ok().and_then(|n| NumaMode::ALL.get(n));
-            let (_, mode) = found.ok_or_else(|| {
-                Error::new(Code::InvalidArg, From::Qemu, format!("unsupported numatune mode: '{number}'"))
-            })?;
-            memory.mode = Some(*mode);
+            memory.mode = Some(to_mode(value.signed())?);
             continue;
         }
         let text = value.text();
-        let nodes = Bitmap::parse(text).map_err(|_: Bad| {
-            Error::new(Code::InvalidArg, From::None, format!("Failed to parse bitmap '{text}'"))
-        })?;
+        let nodes = crate::config::bitmap(text)?;
         if nodes.is_empty() {
             let text = format!("Invalid nodeset of 'numatune': {text}");
             return Err(Error::new(Code::OperationInvalid, From::Qemu, text));
@@ -57,6 +48,38 @@ pub fn set(domain: &mut Domain, params: &[Param]) -> Result<()> {
     }
     memory.mode.get_or_insert(NumaMode::Strict);
     domain.numatune.memory = Some(memory);
+    Ok(())
+}
+
+fn to_mode(number: i64) -> Result<NumaMode> {
+    let found = usize::try_from(number).ok().and_then(|n| NumaMode::ALL.get(n));
+    let found = found.ok_or_else(|| {
+        Error::new(Code::InvalidArg, From::Qemu, format!("unsupported numatune mode: '{number}'"))
+    })?;
+    Ok(found.1)
+}
+
+/// What of these values a running guest can take: memory that it has is moved by the kernel only where QEMU itself was
+/// not told nodes.
+///
+/// # Errors
+/// As [`check`]; code 8 for an unknown mode; code 55 for another mode or for nodes that QEMU keeps.
+pub fn check_live(live: &Domain, params: &[Param]) -> Result<()> {
+    check(params, &NAMES)?;
+    let refused = |text: &str| Err(Error::new(Code::OperationInvalid, From::Qemu, text));
+    let now = live.numatune.memory.as_ref().map(|m| m.mode.unwrap_or_default());
+    let asked =
+        params.iter().find(|p| p.name == "numa_mode").map(|p| to_mode(p.value.signed())).transpose()?;
+    let nodes = params.iter().any(|p| p.name == "numa_nodeset");
+    if asked.is_some_and(|mode| mode != now.unwrap_or_default()) {
+        return refused("can't change numatune mode for running domain");
+    }
+    if nodes && asked == Some(NumaMode::Strict) {
+        return refused("can't change nodeset for strict mode for running domain");
+    }
+    if nodes && now.is_some_and(|mode| mode != NumaMode::Restrictive) {
+        return refused("change of nodeset for running domain requires restrictive numa mode");
+    }
     Ok(())
 }
 
@@ -80,5 +103,23 @@ mod tests {
         let text = set(&mut d, &[row("numa_mode", Value::Int(9))]).unwrap_err().message();
         assert_eq!(text, "invalid argument: unsupported numatune mode: '9'");
         assert!(set(&mut d, &[row("numa_nodeset", Value::String("x".into()))]).is_err());
+    }
+
+    #[test]
+    fn a_running_guest_keeps_its_nodes_unless_only_the_kernel_knows_them() {
+        let nodes = row("numa_nodeset", Value::String("0".into()));
+        let mode = |n| row("numa_mode", Value::Int(n));
+        let mut d = Domain::default();
+        check_live(&d, std::slice::from_ref(&nodes)).unwrap();
+        let text = |d: &Domain, rows: &[Param]| check_live(d, rows).unwrap_err().message();
+        assert!(text(&d, &[mode(1)]).ends_with("can't change numatune mode for running domain"));
+        assert!(
+            text(&d, &[mode(0), nodes.clone()])
+                .ends_with("can't change nodeset for strict mode for running domain")
+        );
+        set(&mut d, std::slice::from_ref(&nodes)).unwrap();
+        assert!(text(&d, std::slice::from_ref(&nodes)).ends_with("requires restrictive numa mode"));
+        set(&mut d, &[mode(3)]).unwrap();
+        check_live(&d, &[nodes]).unwrap();
     }
 }
