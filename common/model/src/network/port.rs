@@ -128,7 +128,7 @@ impl NetworkPort {
         if !filled(owner, "uuid") {
             return missing("network port has no owner UUID");
         }
-        owner.map_or(Ok(None), |owner| uuid(owner))?;
+        owner.map_or(Ok(None), uuid)?;
         let mac = e.child("mac").and_then(|m| m.attr("address")).filter(|m| !m.is_empty());
         let Some(mac) = mac else { return missing("network port has no mac") };
         if <Mac as virt_xml::Value>::parse(mac).is_err() {

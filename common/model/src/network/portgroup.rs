@@ -38,9 +38,8 @@ impl PortGroup {
     }
 
     fn before(e: El<'_>) -> Result<()> {
-        match e.attr("name").filter(|name| !name.is_empty()) {
-            None => return Err(xml_error(e, "Missing required name attribute in portgroup")),
-            Some(_) => {}
+        if e.attr("name").is_none_or(str::is_empty) {
+            return Err(xml_error(e, "Missing required name attribute in portgroup"));
         }
         // The order in which the reference finds mistakes.
         rt::attr::<YesNo, bool>(Some(e), "trustGuestRxFilters", None)?;
