@@ -85,7 +85,7 @@ async fn one(p: &Published, shared: &Shared, seen: host::Seen, wanted: Wanted) -
     let asked = Asked { monitor: monitor.as_ref(), stale, end, shared };
     let (balloon, block, iothreads, dirty) = tokio::join!(
         asked.group(wanted, VIR_DOMAIN_STATS_BALLOON, balloon::rows(p, monitor.as_ref(), seen.rss)),
-        asked.group(wanted, VIR_DOMAIN_STATS_BLOCK, block::rows(p, monitor.as_ref())),
+        asked.group(wanted, VIR_DOMAIN_STATS_BLOCK, Box::pin(block::rows(p, monitor.as_ref()))),
         asked.group(wanted, VIR_DOMAIN_STATS_IOTHREAD, iothread::rows(p, monitor.as_ref())),
         asked.group(wanted, VIR_DOMAIN_STATS_DIRTYRATE, dirty::rows(p, shared, asked.monitor)),
     );
