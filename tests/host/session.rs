@@ -124,6 +124,15 @@ fn a_client_starts_its_users_daemons() {
         for list in ["pool-list", "secret-list", "net-list"] {
             user.virsh(uri, &[list]);
         }
+        // One of the others that is killed comes back.
+        for daemon in ["virtproxyd", "virtstoraged"] {
+            let before = user.pid(daemon);
+            user.signal(daemon, Signal::SIGKILL);
+            wait::until("it was started again", || user.pid(daemon).is_some_and(|pid| Some(pid) != before));
+        }
+        wait::until("clients get through again", || {
+            user.run(Path::new("virsh"), &["-c", uri, "pool-list"]).is_ok_and(|out| out.status.success())
+        });
         // However it ends: nobody is left over, the guest runs on, and the next client starts all anew.
         user.signal("virtqemud", Signal::SIGKILL);
         user.gone();

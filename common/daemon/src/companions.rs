@@ -7,13 +7,14 @@
 //! ```
 //!
 //! A companion leaves when its standard input ends, so it ends with the daemon that started it, however that ends. It
-//! never leaves by itself: what it serves would be missing while a client is still there.
+//! never leaves by itself: what it serves would be missing while a client is still there. One that is killed is started again.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use virt_rpc::descriptor::SocketPaths;
 
@@ -26,9 +27,13 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// The daemon that clients talk to.
 const PROXY: &str = "virtproxyd";
 
+/// One that ended is started again after this, and after longer when that ends at once too.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
 /// The daemons that were started. They end when this is dropped.
 #[derive(Debug, Default)]
-pub(crate) struct Companions(Vec<ChildStdin>);
+pub(crate) struct Companions(JoinSet<()>);
 
 impl Companions {
     /// Starts those of `names` that are installed beside this program, and virtproxyd last.
@@ -57,33 +62,45 @@ impl Companions {
     /// False when it is not installed or does not start.
     fn one(&mut self, dir: &Path, name: &'static str) -> bool {
         let program = dir.join(name);
-        if !program.is_file() {
-            return false;
-        }
-        let child = Command::new(&program)
-            .args(["--session", "--companion"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn();
-        let mut child = match child {
-            Ok(child) => child,
-            Err(error) => {
-                tracing::error!(%error, program = %program.display(), "a daemon of the session does not start");
-                return false;
-            }
-        };
-        let Some(stdin) = child.stdin.take() else { return false };
-        self.0.push(stdin);
-        tokio::spawn(ended(child, name));
+        let Some(child) = program.is_file().then(|| spawn(&program)).flatten() else { return false };
+        self.0.spawn(keep(program, child, name));
         true
     }
 }
 
-/// Takes note of a companion's end.
-async fn ended(mut child: Child, name: &'static str) {
-    match child.wait().await {
-        Ok(status) => tracing::info!(%status, name, "a daemon of the session has ended"),
-        Err(error) => tracing::warn!(%error, name, "a daemon of the session cannot be watched"),
+fn spawn(program: &Path) -> Option<Child> {
+    let child = Command::new(program)
+        .args(["--session", "--companion"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn();
+    child
+        .inspect_err(|error| {
+            tracing::error!(%error, program = %program.display(), "a daemon of the session does not start");
+        })
+        .ok()
+}
+
+/// Starts a companion again whenever it ends. Its standard input is open as long as this runs.
+async fn keep(program: PathBuf, first: Child, name: &'static str) {
+    let (mut running, mut pause) = (Some(first), FIRST_PAUSE);
+    loop {
+        let begun = Instant::now();
+        if let Some(mut child) = running {
+            let _open = child.stdin.take();
+            match child.wait().await {
+                Ok(status) => {
+                    tracing::warn!(%status, name, "a daemon of the session has ended, starting it again")
+                }
+                Err(error) => tracing::warn!(%error, name, "a daemon of the session cannot be watched"),
+            }
+        }
+        if begun.elapsed() > LONGEST_PAUSE {
+            pause = FIRST_PAUSE;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+        running = spawn(&program);
     }
 }
 

@@ -67,17 +67,21 @@ fn to_mode(number: i64) -> Result<NumaMode> {
 pub fn check_live(live: &Domain, params: &[Param]) -> Result<()> {
     check(params, &NAMES)?;
     let refused = |text: &str| Err(Error::new(Code::OperationInvalid, From::Qemu, text));
-    let now = live.numatune.memory.as_ref().map(|m| m.mode.unwrap_or_default());
+    let memory = live.numatune.memory.as_ref();
+    let now = memory.map(|m| m.mode.unwrap_or_default());
     let asked =
         params.iter().find(|p| p.name == "numa_mode").map(|p| to_mode(p.value.signed())).transpose()?;
-    let nodes = params.iter().any(|p| p.name == "numa_nodeset");
-    if asked.is_some_and(|mode| mode != now.unwrap_or_default()) {
+    let nodes = params.iter().find(|p| p.name == "numa_nodeset");
+    let nodes = nodes.map(|p| crate::config::bitmap(p.value.text())).transpose()?;
+    if asked.is_some() && now.is_some() && asked != now {
         return refused("can't change numatune mode for running domain");
     }
-    if nodes && asked == Some(NumaMode::Strict) {
+    // Not named is another set than the one that is there.
+    let same = nodes.as_ref() == memory.and_then(|m| m.nodeset.as_ref());
+    if asked == Some(NumaMode::Strict) && !same {
         return refused("can't change nodeset for strict mode for running domain");
     }
-    if nodes && now.is_some_and(|mode| mode != NumaMode::Restrictive) {
+    if asked.is_none() && nodes.is_some() && now.is_some_and(|mode| mode != NumaMode::Restrictive) {
         return refused("change of nodeset for running domain requires restrictive numa mode");
     }
     Ok(())
@@ -112,13 +116,17 @@ mod tests {
         let mut d = Domain::default();
         check_live(&d, std::slice::from_ref(&nodes)).unwrap();
         let text = |d: &Domain, rows: &[Param]| check_live(d, rows).unwrap_err().message();
-        assert!(text(&d, &[mode(1)]).ends_with("can't change numatune mode for running domain"));
         assert!(
             text(&d, &[mode(0), nodes.clone()])
                 .ends_with("can't change nodeset for strict mode for running domain")
         );
         set(&mut d, std::slice::from_ref(&nodes)).unwrap();
         assert!(text(&d, std::slice::from_ref(&nodes)).ends_with("requires restrictive numa mode"));
+        assert!(text(&d, &[mode(1)]).ends_with("can't change numatune mode for running domain"));
+        check_live(&d, &[mode(0), nodes.clone()]).unwrap();
+        assert!(text(&d, &[mode(0)]).ends_with("can't change nodeset for strict mode for running domain"));
+        let none = row("numa_nodeset", Value::String("abc".into()));
+        assert!(text(&d, &[none]).contains("'abc'"));
         set(&mut d, &[mode(3)]).unwrap();
         check_live(&d, &[nodes]).unwrap();
     }
