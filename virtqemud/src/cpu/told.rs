@@ -1,6 +1,7 @@
 //! CPU documents that are not part of a guest's: what clients hand in to have them compared.
 
 use virt_error::{Code, Domain, Error, Result};
+use virt_model::domain::os::is_architecture;
 use virt_xml::{Document, El, Mode};
 
 use super::features::{self, Features};
@@ -70,7 +71,7 @@ pub fn read(xml: &str, form: Form) -> Result<Told> {
     if !guest && arch.is_none() {
         return Err(wrong("Missing CPU architecture"));
     }
-    if let Some(arch) = arch.as_deref().filter(|a| !crate::host::is_arch(a)) {
+    if let Some(arch) = arch.as_deref().filter(|a| !is_architecture(a)) {
         return Err(unsupported(&format!("Unknown architecture {arch}")));
     }
     let strict = strictness(cpu)?;

@@ -16,6 +16,7 @@ use std::sync::{Arc, OnceLock};
 use virt_error::{Code, Domain, Error, Result};
 use virt_host::node::{Node, cpu, list};
 use virt_kvm_sys::Kvm;
+use virt_model::domain::os::is_architecture;
 
 pub use virt_host::node::ksm::Parameter as KsmParameter;
 
@@ -203,7 +204,7 @@ impl HostFacts {
             .map(|t| virt_type(t).ok_or_else(|| invalid(format!("unknown virttype: {t}"))));
         let kind = kind.transpose()?;
         let arch = wanted.arch.as_deref().unwrap_or_else(|| cpu::arch());
-        if !is_arch(arch) {
+        if !is_architecture(arch) {
             return Err(invalid(format!("unknown architecture: {arch}")));
         }
         let binary = match &wanted.emulator {
@@ -274,7 +275,7 @@ impl HostFacts {
     /// # Errors
     /// Code 8 for an unknown architecture, code 3 for one whose CPUs have no driver.
     pub fn cpu_model_names(&self, arch: &str) -> Result<Vec<String>> {
-        if !is_arch(arch) {
+        if !is_architecture(arch) {
             let text = format!("cannot find architecture {arch}");
             return Err(Error::new(Code::InvalidArg, Domain::Qemu, text));
         }
@@ -396,50 +397,6 @@ fn virt_type(name: &str) -> Option<&'static str> {
         "kqemu",
     ];
     all.into_iter().find(|t| *t == name)
-}
-
-/// Whether libvirt has a name for this architecture.
-pub(crate) fn is_arch(name: &str) -> bool {
-    const ALL: &[&str] = &[
-        "alpha",
-        "armv6l",
-        "armv7l",
-        "armv7b",
-        "aarch64",
-        "cris",
-        "i686",
-        "ia64",
-        "lm32",
-        "loongarch64",
-        "m68k",
-        "microblaze",
-        "microblazeel",
-        "mips",
-        "mipsel",
-        "mips64",
-        "mips64el",
-        "openrisc",
-        "or32",
-        "parisc",
-        "parisc64",
-        "ppc",
-        "ppc64",
-        "ppc64le",
-        "ppcemb",
-        "riscv32",
-        "riscv64",
-        "s390",
-        "s390x",
-        "sh4",
-        "sh4eb",
-        "sparc",
-        "sparc64",
-        "unicore32",
-        "x86_64",
-        "xtensa",
-        "xtensaeb",
-    ];
-    ALL.contains(&name)
 }
 
 fn installed(program: &str) -> bool {

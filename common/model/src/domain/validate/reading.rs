@@ -9,6 +9,7 @@ use virt_xml::{At, El};
 use super::super::clock::{Clock, ClockOffset};
 use super::super::cpu::{Cpu, Numa};
 use super::super::memory::MemoryBacking;
+use super::super::os::is_architecture;
 use super::super::seclabel::Seclabel;
 use super::super::sysinfo::{Smbios, Sysinfo};
 use super::super::tuning::BlkioTune;
@@ -41,46 +42,6 @@ fn iothread_ids(domain: El<'_>) -> BTreeSet<u32> {
     ids
 }
 
-/// The architectures that documents can name.
-const ARCHITECTURES: &[&str] = &[
-    "alpha",
-    "armv6l",
-    "armv7l",
-    "armv7b",
-    "aarch64",
-    "cris",
-    "i686",
-    "ia64",
-    "lm32",
-    "loongarch64",
-    "m68k",
-    "microblaze",
-    "microblazeel",
-    "mips",
-    "mipsel",
-    "mips64",
-    "mips64el",
-    "openrisc",
-    "parisc",
-    "parisc64",
-    "ppc",
-    "ppc64",
-    "ppc64le",
-    "ppcemb",
-    "riscv32",
-    "riscv64",
-    "s390",
-    "s390x",
-    "sh4",
-    "sh4eb",
-    "sparc",
-    "sparc64",
-    "unicore32",
-    "x86_64",
-    "xtensa",
-    "xtensaeb",
-];
-
 /// The kinds of guests that documents can name.
 const GUESTS: &[&str] = &["hvm", "xen", "linux", "exe", "uml", "xenpvh"];
 
@@ -96,7 +57,7 @@ pub(in super::super) fn guest_kind(bootloader: &Option<String>, e: El<'_>) -> Re
         _ => {}
     }
     match kind.and_then(|k| k.attr("arch")) {
-        Some(arch) if !ARCHITECTURES.contains(&arch) => {
+        Some(arch) if !is_architecture(arch) => {
             unsupported(format!("Unknown architecture {arch}")).within("/domain/os/type")
         }
         _ => Ok(()),
